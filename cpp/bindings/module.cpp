@@ -1,0 +1,19 @@
+// The Python module: one register function per concept.
+#include <pybind11/pybind11.h>
+
+namespace py = pybind11;
+
+namespace qpsbgd::python {
+
+void register_solve(py::module_& module);
+void register_assembly(py::module_& module);
+void register_build(py::module_& module);
+
+}  // namespace qpsbgd::python
+
+PYBIND11_MODULE(_core, module) {
+    module.doc() = "Native core of qpsbgd: checks arrays, releases the GIL, calls one C++ function.";
+    qpsbgd::python::register_solve(module);
+    qpsbgd::python::register_assembly(module);
+    qpsbgd::python::register_build(module);
+}

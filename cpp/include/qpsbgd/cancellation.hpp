@@ -1,0 +1,83 @@
+// How a long solve ends early: a deadline, or an interrupt noticed by the calling thread.
+//
+// Workers ask `stopped()` every few hundred microseconds of work. Only the calling thread runs the interrupt
+// check (in Python: pending signals), at most every few milliseconds; the others see its verdict in a flag.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <optional>
+#include <stdexcept>
+#include <thread>
+#include <utility>
+
+namespace qpsbgd {
+
+using Clock = std::chrono::steady_clock;
+
+struct Interrupted : std::runtime_error {
+    Interrupted() : std::runtime_error("the solve was interrupted") {}
+};
+
+class StopToken {
+public:
+    StopToken(std::optional<Clock::time_point> deadline, std::function<bool()> interrupt_check)
+        : deadline_(deadline), interrupt_check_(std::move(interrupt_check)), caller_(std::this_thread::get_id()) {}
+
+    // Has the calling program asked to give up? Workers leave at once; the answer is discarded.
+    bool interrupted() {
+        if (!interrupted_.load(std::memory_order_relaxed) && interrupt_check_ &&
+            std::this_thread::get_id() == caller_) {
+            const auto now = Clock::now();
+            if (now >= next_check_) {
+                next_check_ = now + kCheckInterval;
+                if (interrupt_check_()) {
+                    interrupted_.store(true, std::memory_order_relaxed);
+                }
+            }
+        }
+        return interrupted_.load(std::memory_order_relaxed);
+    }
+
+    void throw_if_interrupted() {
+        if (interrupted()) {
+            throw Interrupted();
+        }
+    }
+
+    // A worker failed: the others need not go on.
+    void abandon() { interrupted_.store(true, std::memory_order_relaxed); }
+
+    std::optional<Clock::time_point> deadline() const { return deadline_; }
+
+    static constexpr auto kCheckInterval = std::chrono::milliseconds(5);
+
+private:
+    std::optional<Clock::time_point> deadline_;
+    std::function<bool()> interrupt_check_;
+    std::thread::id caller_;
+    Clock::time_point next_check_ = Clock::now() + kCheckInterval;
+    std::atomic<bool> interrupted_{false};
+};
+
+// One piece of work's view of the token: its own share of the time, and a note whether it ran out.
+class Budget {
+public:
+    Budget(StopToken& token, std::optional<Clock::time_point> deadline) : token_(token), deadline_(deadline) {}
+
+    // True when this piece of work should return what it has. Throws Interrupted when nobody wants it any more.
+    bool exhausted() {
+        token_.throw_if_interrupted();
+        return deadline_ && Clock::now() >= *deadline_;
+    }
+
+    bool has_deadline() const { return deadline_.has_value(); }
+    StopToken& token() { return token_; }
+
+private:
+    StopToken& token_;
+    std::optional<Clock::time_point> deadline_;
+};
+
+}  // namespace qpsbgd

@@ -1,0 +1,327 @@
+// One batch, one call: chooses the method, shares the work between threads, sorts the reads.
+//
+// A piece of work is one read of one problem when the couplings are shared, and one problem with all its reads
+// when every problem brings its own couplings, so that these are prepared once.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <memory>
+#include <mutex>
+#include <numeric>
+#include <stdexcept>
+
+#include "finish.hpp"
+#include "qpsbgd/solvers.hpp"
+#include "qpsbgd/threads.hpp"
+
+namespace qpsbgd {
+namespace {
+
+constexpr std::size_t kDefaultAnnealSweeps = 1000;
+constexpr std::size_t kDefaultTabuSweeps = 200;
+constexpr std::size_t kFirstRoundSweeps = 100;  // of a time-limited run without `sweeps`; doubled every round
+
+std::int64_t nanoseconds_since(Clock::time_point start) {
+    return std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - start).count();
+}
+
+// The state of one worker: its read, scratch memory, and what it adds to the report.
+struct Worker {
+    ReadState state;
+    FinishSpace finish;
+    std::uint64_t sweeps = 0;
+    bool all_proven = true;
+};
+
+class BatchSolver {
+public:
+    BatchSolver(const IsingBatch& batch, const SolveOptions& options, std::span<std::int8_t> samples,
+                std::span<double> energies, StopToken& token)
+        : batch_(batch),
+          options_(options),
+          samples_(samples),
+          energies_(energies),
+          token_(token),
+          method_(choose_method(batch, options.method)),
+          workers_(std::max<std::size_t>(1, options.threads)) {}
+
+    SolveReport run() {
+        SolveReport report;
+        const auto start = Clock::now();
+        std::visit([&](const auto& view) { run_on(view, report); }, batch_.couplings);
+        sort_reads();
+        report.method = method_name(method_);
+        report.proven = method_ == Method::exact;
+        for (const auto& worker : workers_) {
+            report.sweeps += worker.sweeps;
+            report.proven = report.proven && worker.all_proven;
+        }
+        report.solve_ns = nanoseconds_since(start) - report.preparation_ns;
+        return report;
+    }
+
+private:
+    static Method choose_method(const IsingBatch& batch, Method asked) {
+        if (asked == Method::exact && batch.n > kExactLimit) {
+            throw std::invalid_argument("method \"exact\" takes at most " + std::to_string(kExactLimit) +
+                                        " spins, but the problem has " + std::to_string(batch.n));
+        }
+        if (asked != Method::automatic) {
+            return asked;
+        }
+        return batch.n <= kAutoExactLimit ? Method::exact : Method::anneal;
+    }
+
+    static std::string method_name(Method method) {
+        switch (method) {
+            case Method::exact: return "exact";
+            case Method::descent: return "descent";
+            case Method::tabu: return "tabu";
+            default: return "anneal";
+        }
+    }
+
+    template <class Real>
+    void run_on(const DenseView<Real>& view, SolveReport& report) {
+        if (view.count == 1) {
+            run_shared([&] { return DenseMatrix(view, 0, batch_.coupling_scale, token_); }, report);
+            return;
+        }
+        if (method_ == Method::exact) {
+            run_exact();
+            return;
+        }
+        parallel_for(batch_.problems, options_.threads, token_, [&](std::size_t worker, std::size_t problem) {
+            const DenseMatrix matrix(view, problem, batch_.coupling_scale, token_);
+            for (std::size_t read = 0; read < options_.reads; ++read) {
+                solve_read(matrix, matrix.squared_row_norms(), workers_[worker], problem, read);
+            }
+        });
+        report.beta_range = first_beta_range_;
+    }
+
+    template <class Real>
+    void run_on(const SparseView<Real>& view, SolveReport& report) {
+        run_shared([&] { return SparseMatrix(view, batch_.coupling_scale); }, report);
+    }
+
+    template <class MakeMatrix>
+    void run_shared(const MakeMatrix& make_matrix, SolveReport& report) {
+        if (method_ == Method::exact) {
+            run_exact();
+            return;
+        }
+        const auto start = Clock::now();
+        const auto matrix = make_matrix();
+        const auto norms = matrix.squared_row_norms();
+        report.preparation_ns = nanoseconds_since(start);
+        parallel_for(batch_.problems * options_.reads, options_.threads, token_,
+                     [&](std::size_t worker, std::size_t piece) {
+                         solve_read(matrix, norms, workers_[worker], piece / options_.reads, piece % options_.reads);
+                     });
+        report.beta_range = first_beta_range_;
+    }
+
+    // One answer for all reads of a problem.
+    void run_exact() {
+        parallel_for(batch_.problems, options_.threads, token_, [&](std::size_t worker, std::size_t problem) {
+            Budget budget(token_, share_of_time(1));
+            auto result = exact(symmetric_couplings(batch_, problem), batch_.field(problem), budget);
+            workers_[worker].all_proven = workers_[worker].all_proven && result.proven;
+            const double energy =
+                finish(batch_, problem, !result.proven, result.spins, workers_[worker].finish, token_);
+            for (std::size_t read = 0; read < options_.reads; ++read) {
+                std::copy(result.spins.begin(), result.spins.end(), sample(problem, read).begin());
+                energies_[problem * options_.reads + read] = energy;
+            }
+            started_.fetch_add(options_.reads);
+        });
+    }
+
+    template <class Matrix>
+    void solve_read(const Matrix& matrix, const std::vector<double>& norms, Worker& worker, std::size_t problem,
+                    std::size_t read) {
+        Random random(options_.seed, options_.first_problem + problem, read);
+        Budget budget(token_, share_of_time(1));
+        started_.fetch_add(1);
+        ReadState& state = worker.state;
+        prepare(matrix, state, problem, read, random);
+        search(matrix, norms, state, problem, random, budget);
+        worker.sweeps += state.sweeps_done;
+
+        const auto spins = sample(problem, read);
+        std::transform(state.best_spins.begin(), state.best_spins.end(), spins.begin(),
+                       [](float spin) { return static_cast<std::int8_t>(spin); });
+        energies_[problem * options_.reads + read] = finish(batch_, problem, true, spins, worker.finish, token_);
+    }
+
+    template <class Matrix>
+    void prepare(const Matrix& matrix, ReadState& state, std::size_t problem, std::size_t read, Random& random) {
+        state.resize(batch_.n);
+        const auto fields = batch_.field(problem);
+        std::transform(fields.begin(), fields.end(), state.fields.begin(),
+                       [&](double field) { return field_in_units(field, matrix.unit()); });
+        if (batch_.initial_states.empty()) {
+            state.randomise(random);
+        } else {
+            const auto start =
+                batch_.initial_states.subspan((problem * options_.reads + read) * batch_.n, batch_.n);
+            std::copy(start.begin(), start.end(), state.spins.begin());
+        }
+        state.refresh(matrix);
+        state.forget_best();
+        state.keep_if_best();
+    }
+
+    template <class Matrix>
+    void search(const Matrix& matrix, const std::vector<double>& norms, ReadState& state, std::size_t problem,
+                Random& random, Budget& budget) {
+        if (method_ == Method::descent) {
+            descend(matrix, state, options_.sweeps.value_or(std::numeric_limits<std::size_t>::max()), budget);
+            return;
+        }
+        if (method_ == Method::tabu) {
+            const auto unlimited = std::numeric_limits<std::size_t>::max();
+            tabu(matrix, state, options_.sweeps.value_or(budget.has_deadline() ? unlimited : kDefaultTabuSweeps),
+                 random, budget);
+            return;
+        }
+        const BetaRange range = beta_range(matrix, norms, state, problem);
+        if (options_.sweeps || !budget.has_deadline()) {
+            anneal(matrix, state, range, options_.sweeps.value_or(kDefaultAnnealSweeps), random, budget);
+            return;
+        }
+        // Until the time is up: ever longer runs from new states.
+        for (std::size_t sweeps = kFirstRoundSweeps; !budget.exhausted(); sweeps *= 2) {
+            anneal(matrix, state, range, sweeps, random, budget);
+            state.randomise(random);
+            state.refresh(matrix);
+        }
+    }
+
+    template <class Matrix>
+    BetaRange beta_range(const Matrix& matrix, const std::vector<double>& norms, const ReadState& state,
+                         std::size_t problem) {
+        BetaRange range{};
+        if (options_.beta_range) {
+            range = *options_.beta_range;
+        } else {
+            std::vector<float> typical(batch_.n);
+            for (std::size_t i = 0; i < batch_.n; ++i) {
+                const auto field = static_cast<double>(state.fields[i]);
+                typical[i] = static_cast<float>(std::sqrt(field * field + norms[i]));
+            }
+            range = default_beta_range(typical, matrix.unit());
+        }
+        if (problem == 0) {
+            const std::lock_guard lock(beta_range_mutex_);  // several reads of the first problem may run at once
+            first_beta_range_ = range;
+        }
+        return range;
+    }
+
+    // The time left, shared evenly between the pieces of work that have not begun.
+    std::optional<Clock::time_point> share_of_time(std::size_t pieces) const {
+        if (!token_.deadline()) {
+            return std::nullopt;
+        }
+        const auto now = Clock::now();
+        const auto left = std::max(*token_.deadline() - now, Clock::duration::zero());
+        const std::size_t waiting = batch_.problems * options_.reads - started_.load() + pieces - 1;
+        const std::size_t threads = std::min(options_.threads, std::max<std::size_t>(1, waiting));
+        const double share = static_cast<double>(threads) / static_cast<double>(std::max(waiting, threads));
+        return now + std::chrono::duration_cast<Clock::duration>(left * share);
+    }
+
+    std::span<std::int8_t> sample(std::size_t problem, std::size_t read) const {
+        return samples_.subspan((problem * options_.reads + read) * batch_.n, batch_.n);
+    }
+
+    // Best read first; equal energies keep the order of the reads.
+    void sort_reads() {
+        const std::size_t reads = options_.reads;
+        std::vector<std::size_t> order(reads);
+        std::vector<std::int8_t> unsorted;
+        for (std::size_t problem = 0; reads > 1 && problem < batch_.problems; ++problem) {
+            const auto energies = energies_.subspan(problem * reads, reads);
+            std::iota(order.begin(), order.end(), std::size_t{0});
+            std::stable_sort(order.begin(), order.end(),
+                             [&](std::size_t a, std::size_t b) { return energies[a] < energies[b]; });
+            const auto all = samples_.subspan(problem * reads * batch_.n, reads * batch_.n);
+            unsorted.assign(all.begin(), all.end());
+            for (std::size_t read = 0; read < reads; ++read) {
+                const auto from = unsorted.begin() + static_cast<std::ptrdiff_t>(order[read] * batch_.n);
+                std::copy_n(from, batch_.n, sample(problem, read).begin());
+            }
+            std::sort(energies.begin(), energies.end());
+        }
+    }
+
+    const IsingBatch& batch_;
+    const SolveOptions& options_;
+    std::span<std::int8_t> samples_;
+    std::span<double> energies_;
+    StopToken& token_;
+    Method method_;
+    std::vector<Worker> workers_;
+    std::atomic<std::size_t> started_{0};
+    std::mutex beta_range_mutex_;
+    std::optional<BetaRange> first_beta_range_;
+};
+
+// What NumPy cannot be asked about cheaply: compressed rows that point outside the matrix.
+template <class Real>
+void check(const SparseView<Real>& view) {
+    if (view.row_start.size() != view.n + 1 || view.row_start[0] != 0 || view.column.size() != view.value.size() ||
+        view.row_start[view.n] != static_cast<std::int64_t>(view.column.size()) ||
+        !std::is_sorted(view.row_start.begin(), view.row_start.end())) {
+        throw std::invalid_argument("sparse J has inconsistent indptr, indices and data");
+    }
+    for (const std::int32_t column : view.column) {
+        if (column < 0 || static_cast<std::size_t>(column) >= view.n) {
+            throw std::invalid_argument("sparse J has column index " + std::to_string(column) + " but only " +
+                                        std::to_string(view.n) + " spins");
+        }
+    }
+}
+
+template <class Real>
+void check(const DenseView<Real>& /*view*/) {}
+
+}  // namespace
+
+void ReadState::resize(std::size_t n) {
+    fields.resize(n);
+    spins.resize(n);
+    local.resize(n);
+    thresholds.resize(n);
+    best_spins.resize(n);
+    tabu_until.resize(n);
+    sweeps_done = 0;
+}
+
+void ReadState::randomise(Random& random) {
+    std::uint64_t bits = 0;
+    for (std::size_t i = 0; i < spins.size(); ++i) {
+        bits = i % 64 == 0 ? random.next() : bits >> 1;
+        spins[i] = (bits & 1) != 0 ? 1.0F : -1.0F;
+    }
+}
+
+const KernelTable& kernels() {
+    return scalar_kernels();
+}
+
+SolveReport solve(const IsingBatch& batch, const SolveOptions& options, std::span<std::int8_t> samples,
+                  std::span<double> energies) {
+    std::visit([](const auto& view) { check(view); }, batch.couplings);
+    std::optional<Clock::time_point> deadline;
+    if (options.time_limit) {
+        deadline = Clock::now() + std::chrono::duration_cast<Clock::duration>(
+                                      std::chrono::duration<double>(std::min(*options.time_limit, 1e9)));
+    }
+    StopToken token(deadline, options.interrupt_check);
+    return BatchSolver(batch, options, samples, energies, token).run();
+}
+
+}  // namespace qpsbgd

@@ -1,0 +1,57 @@
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+_Real = TypeVar("_Real", np.float32, np.float64)
+
+def build_info() -> dict[str, Any]: ...
+def gram(X: npt.NDArray[_Real], scale: float, num_threads: int) -> npt.NDArray[_Real]: ...
+def gram_and_fields(
+    X: npt.NDArray[_Real],
+    V: npt.NDArray[_Real],
+    gram_scale: float,
+    field_scale: float,
+    num_threads: int,
+) -> tuple[npt.NDArray[_Real], npt.NDArray[_Real]]: ...
+def project_rows(
+    A: npt.NDArray[_Real],
+    P: npt.NDArray[_Real],
+    *,
+    scale: str,
+    kappa: float,
+    domain: str,
+    num_threads: int,
+) -> npt.NDArray[np.int8]: ...
+def solve_dense(
+    h: npt.NDArray[np.float64],
+    J: npt.NDArray[np.floating[Any]],
+    offset: npt.NDArray[np.float64],
+    coupling_scale: float,
+    initial_states: npt.NDArray[np.int8] | None,
+    method: str,
+    num_reads: int,
+    num_sweeps: int | None,
+    beta_range: tuple[float, float] | None,
+    time_limit: float | None,
+    seed: int,
+    num_threads: int,
+    first_problem: int,
+) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float64], dict[str, Any]]: ...
+def solve_sparse(
+    h: npt.NDArray[np.float64],
+    indptr: npt.NDArray[np.int64],
+    indices: npt.NDArray[np.int32],
+    data: npt.NDArray[np.floating[Any]],
+    offset: npt.NDArray[np.float64],
+    coupling_scale: float,
+    initial_states: npt.NDArray[np.int8] | None,
+    method: str,
+    num_reads: int,
+    num_sweeps: int | None,
+    beta_range: tuple[float, float] | None,
+    time_limit: float | None,
+    seed: int,
+    num_threads: int,
+    first_problem: int,
+) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float64], dict[str, Any]]: ...

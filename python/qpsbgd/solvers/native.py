@@ -1,0 +1,290 @@
+"""The native solver: batches of Ising problems and QUBOs from NumPy arrays."""
+
+from __future__ import annotations
+
+import math
+import numbers
+import os
+import secrets
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from qpsbgd import _core
+from qpsbgd.problem import CSRCouplings, IsingProblem, Solutions, ising_problem, qubo_problem
+
+__all__ = ["METHODS", "NativeSolver", "default_num_threads", "solve_ising", "solve_qubo"]
+
+METHODS = ("auto", "exact", "descent", "anneal", "tabu")
+
+
+def default_num_threads() -> int:
+    """Processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _integer(name: str, value: Any, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name} must be an integer, but is {value!r}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, but is {value}")
+    return int(value)
+
+
+def _real(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be a real number, but is {value!r}")
+    if not math.isfinite(value):
+        raise ValueError(f"{name} must be finite, but is {value}")
+    return float(value)
+
+
+def _checked_seed(seed: Any) -> int:
+    if seed is None:
+        return secrets.randbits(63)
+    value = _integer("seed", seed, 0)
+    if value >= 2**64:
+        raise ValueError(f"seed must be below 2**64, but is {value}")
+    return value
+
+
+@dataclass(frozen=True)
+class NativeSolver:
+    """The native solver with its settings, as a `QuboSolver`.
+
+    Attributes
+    ----------
+    method : {"auto", "exact", "descent", "anneal", "tabu"}
+        "auto" proves its answer by exhaustive search up to 20 spins and anneals beyond.
+    num_reads : int
+        Independent runs per problem.
+    num_sweeps : int or None
+        Sweeps per read; one sweep is n proposals ("anneal"), one pass ("descent") or n flips ("tabu").
+        None: 1000 for "anneal", 200 for "tabu", until no flip helps for "descent"; with `time_limit`, as many
+        as the time allows.
+    num_threads : int or None
+        Threads; None: every processor this process may use. Results do not depend on it.
+    beta_range : (float, float) or None
+        First and last inverse temperature of "anneal"; None: from the local fields.
+    time_limit : float or None
+        Seconds for the whole batch, shared evenly between its reads. Results then depend on the machine.
+
+    Examples
+    --------
+    >>> from qpsbgd.problem import ising_problem
+    >>> problem = ising_problem([1.0, 0.0], [[0.0, -1.0], [0.0, 0.0]])
+    >>> NativeSolver(method="exact").solve(problem, seed=0).best_samples
+    array([[-1, -1]], dtype=int8)
+    """
+
+    method: str = "auto"
+    num_reads: int = 1
+    num_sweeps: int | None = None
+    num_threads: int | None = None
+    beta_range: tuple[float, float] | None = None
+    time_limit: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check every setting."""
+        if self.method not in METHODS:
+            raise ValueError(f"method must be one of {', '.join(METHODS)}, but is {self.method!r}")
+        _integer("num_reads", self.num_reads, 1)
+        if self.num_sweeps is not None:
+            _integer("num_sweeps", self.num_sweeps, 1)
+        if self.num_threads is not None:
+            _integer("num_threads", self.num_threads, 1)
+        if self.time_limit is not None and not _real("time_limit", self.time_limit) > 0:
+            raise ValueError(f"time_limit must be positive seconds, but is {self.time_limit}")
+        if self.beta_range is not None:
+            if not isinstance(self.beta_range, Sequence | np.ndarray) or len(self.beta_range) != 2:
+                raise ValueError(f"beta_range must be (hot, cold), two numbers, but is {self.beta_range!r}")
+            hot, cold = (_real("beta_range", beta) for beta in self.beta_range)
+            if not 0 < hot <= cold:
+                raise ValueError(f"beta_range must be 0 < hot <= cold, but is {self.beta_range!r}")
+
+    def solve(self, problem: IsingProblem, *, seed: int | None) -> Solutions:
+        """Solve every problem of the batch, starting from its `initial_states` if it has any.
+
+        Raises
+        ------
+        ValueError
+            If the problem does not suit the method, or `initial_states` has not `num_reads` reads.
+        KeyboardInterrupt
+            On Ctrl-C, within milliseconds.
+        """
+        return self._solve(problem, _checked_seed(seed), first_problem=0)
+
+    def _solve(self, problem: IsingProblem, seed: int, first_problem: int) -> Solutions:
+        starts = problem.initial_states
+        if starts is not None and starts.shape[1] != self.num_reads:
+            raise ValueError(f"initial_states has {starts.shape[1]} reads but num_reads is {self.num_reads}")
+        common = (
+            problem.offset,
+            problem.coupling_scale,
+            starts,
+            self.method,
+            int(self.num_reads),
+            None if self.num_sweeps is None else int(self.num_sweeps),
+            None if self.beta_range is None else (float(self.beta_range[0]), float(self.beta_range[1])),
+            None if self.time_limit is None else float(self.time_limit),
+            seed,
+            default_num_threads() if self.num_threads is None else int(self.num_threads),
+            first_problem,
+        )
+        fields = np.ascontiguousarray(problem.h)
+        if isinstance(problem.J, CSRCouplings):
+            J = problem.J
+            answer = _core.solve_sparse(fields, J.indptr, J.indices, J.data, *common)
+        else:
+            answer = _core.solve_dense(fields, problem.J, *common)
+        samples, energies, info = answer
+        if problem.binary:
+            samples = (samples > 0).astype(np.int8)
+        return Solutions(samples, energies, info)
+
+
+def _part(problem: IsingProblem, begin: int, end: int) -> IsingProblem:
+    J = problem.J
+    if not isinstance(J, CSRCouplings) and J.ndim == 3:
+        J = J[begin:end]
+    starts = None if problem.initial_states is None else problem.initial_states[begin:end]
+    return replace(
+        problem, h=problem.h[begin:end], J=J, offset=problem.offset[begin:end], initial_states=starts
+    )
+
+
+def _solve_part(solver: NativeSolver, problem: IsingProblem, seed: int, first_problem: int) -> Solutions:
+    return solver._solve(problem, seed, first_problem)
+
+
+def _solve_on(solver: NativeSolver, problem: IsingProblem, seed: int, executor: Executor | None) -> Solutions:
+    """Solve here, or in one part per worker of the executor; the random streams make both answers equal."""
+    if executor is None:
+        return solver._solve(problem, seed, 0)
+    workers = getattr(executor, "_max_workers", None) or default_num_threads()
+    bounds = np.linspace(0, problem.num_problems, min(workers, problem.num_problems) + 1).astype(int)
+    futures = [
+        executor.submit(_solve_part, solver, _part(problem, int(begin), int(end)), seed, int(begin))
+        for begin, end in zip(bounds[:-1], bounds[1:], strict=True)
+    ]
+    parts = [future.result() for future in futures]
+    info = dict(parts[0].info)
+    info["sweeps"] = sum(part.info["sweeps"] for part in parts)
+    info["proven_optimal"] = all(part.info["proven_optimal"] for part in parts)
+    info["timing"] = {
+        key: sum(part.info["timing"][key] for part in parts) for key in parts[0].info["timing"]
+    }
+    return Solutions(
+        np.concatenate([part.samples for part in parts]),
+        np.concatenate([part.energies for part in parts]),
+        info,
+    )
+
+
+def solve_ising(
+    h: npt.ArrayLike,
+    J: Any,
+    *,
+    num_reads: int = 1,
+    num_sweeps: int | None = None,
+    method: str = "auto",
+    seed: int | None = None,
+    num_threads: int | None = None,
+    initial_states: npt.ArrayLike | None = None,
+    beta_range: tuple[float, float] | None = None,
+    time_limit: float | None = None,
+    executor: Executor | None = None,
+) -> Solutions:
+    """Minimise ``s'Js + h's`` over s in {-1,+1}^n, for one problem or a batch.
+
+    Parameters
+    ----------
+    h : array (n,) or (b, n)
+        Fields.
+    J : array (n, n) shared by the batch, or (b, n, n), or scipy.sparse (n, n)
+        Couplings; every entry counts, so an upper triangular J is dimod's convention.
+    num_reads, num_sweeps, method, num_threads, beta_range, time_limit
+        As `NativeSolver`.
+    seed : int, optional
+        0 <= seed < 2**64; the same seed gives the same answer for every number of threads and every split of
+        the batch. None draws one.
+    initial_states : array (b, n) or (b, num_reads, n) of -1 and +1, optional
+        Spins to start from; random otherwise.
+    executor : concurrent.futures.Executor, optional
+        Solves one part of the batch per worker of it, for example in other processes or on other machines.
+
+    Returns
+    -------
+    Solutions
+        `.samples` int8 (b, num_reads, n), `.energies` float64 (b, num_reads) ascending. A single problem has b = 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not what it should be; the message names it.
+    KeyboardInterrupt
+        On Ctrl-C, within milliseconds.
+
+    Examples
+    --------
+    >>> solution = solve_ising([0.5, 0.0, 0.0], [[0, -1, 0], [0, 0, 1], [0, 0, 0]], seed=1)
+    >>> solution.best_samples, solution.best_energies
+    (array([[-1, -1,  1]], dtype=int8), array([-2.5]))
+    """
+    solver = NativeSolver(method, num_reads, num_sweeps, num_threads, beta_range, time_limit)
+    problem = ising_problem(h, J, initial_states=initial_states, num_reads=solver.num_reads)
+    return _solve_on(solver, problem, _checked_seed(seed), executor)
+
+
+def solve_qubo(
+    Q: Any,
+    linear: npt.ArrayLike | None = None,
+    *,
+    num_reads: int = 1,
+    num_sweeps: int | None = None,
+    method: str = "auto",
+    seed: int | None = None,
+    num_threads: int | None = None,
+    initial_states: npt.ArrayLike | None = None,
+    beta_range: tuple[float, float] | None = None,
+    time_limit: float | None = None,
+    executor: Executor | None = None,
+) -> Solutions:
+    """Minimise ``x'Qx + linear'x`` over x in {0,1}^n, for one problem or a batch.
+
+    Parameters
+    ----------
+    Q : array (n, n) or (b, n, n), or scipy.sparse (n, n)
+        Every entry counts.
+    linear : array (n,) or (b, n), optional
+        Linear coefficients; (b, n) gives a batch over one Q.
+    initial_states : array (b, n) or (b, num_reads, n) of 0 and 1, optional
+        Bits to start from; random otherwise.
+    num_reads, num_sweeps, method, seed, num_threads, beta_range, time_limit, executor
+        As `solve_ising`.
+
+    Returns
+    -------
+    Solutions
+        `.samples` int8 (b, num_reads, n) of bits, `.energies` float64 (b, num_reads) ascending.
+
+    Raises
+    ------
+    TypeError, ValueError, KeyboardInterrupt
+        As `solve_ising`.
+
+    Examples
+    --------
+    >>> solution = solve_qubo([[-1, 2], [0, -2]], seed=1)
+    >>> solution.best_samples, solution.best_energies
+    (array([[0, 1]], dtype=int8), array([-2.]))
+    """
+    solver = NativeSolver(method, num_reads, num_sweeps, num_threads, beta_range, time_limit)
+    problem = qubo_problem(Q, linear, initial_states=initial_states, num_reads=solver.num_reads)
+    return _solve_on(solver, problem, _checked_seed(seed), executor)
