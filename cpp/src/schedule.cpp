@@ -51,7 +51,7 @@ BetaRange default_beta_range(std::span<const float> typical_fields, double unit)
         return static_cast<double>(sorted[static_cast<std::size_t>(q * static_cast<double>(sorted.size() - 1))]);
     };
     // A flip changes the energy by twice the local field.
-    constexpr double kHotFraction = 1.0;
+    constexpr double kHotFraction = 0.5;
     constexpr double kColdFraction = 0.04;
     const double hot = 2.0 * kHotFraction * quantile(0.75) * unit;
     const double cold = 2.0 * kColdFraction * quantile(0.25) * unit;
