@@ -118,7 +118,11 @@ def test_qubo_has_the_energies_of_dimods_model(method):
 def test_problem_as_dimod_model_has_the_same_energies():
     rng = np.random.default_rng(7)
     Q = rng.normal(size=(2, 8, 8))
-    for problem in (qubo_problem(Q), ising_problem(Q[:, 0], Q), ising_problem(Q[0], scipy.sparse.csr_matrix(Q[0]))):
+    for problem in (
+        qubo_problem(Q),
+        ising_problem(Q[:, 0], Q),
+        ising_problem(Q[0], scipy.sparse.csr_matrix(Q[0])),
+    ):
         spins = rng.choice([-1, 1], size=(problem.num_problems, 5, 8))
         for index in range(problem.num_problems):
             model = problem.to_bqm(index)
@@ -157,7 +161,7 @@ def test_any_split_of_a_batch_gives_the_same_answer(stacked, workers):
         parts = solve_ising(h, J, method="anneal", num_reads=2, num_sweeps=20, seed=11, executor=executor)
     np.testing.assert_array_equal(parts.samples, whole.samples)
     np.testing.assert_array_equal(parts.energies, whole.energies)
-    assert parts.info["sweeps"] == whole.info["sweeps"] 
+    assert parts.info["sweeps"] == whole.info["sweeps"]
 
 
 def test_other_processes_solve_parts_of_a_batch():
@@ -171,7 +175,9 @@ def test_other_processes_solve_parts_of_a_batch():
 @pytest.mark.parametrize("method", HEURISTICS)
 def test_sparse_and_dense_couplings_give_the_same_energies(method):
     rng = np.random.default_rng(12)
-    J = scipy.sparse.random(80, 80, 0.1, random_state=2, data_rvs=lambda k: rng.integers(-3, 4, k).astype(float))
+    J = scipy.sparse.random(
+        80, 80, 0.1, random_state=2, data_rvs=lambda k: rng.integers(-3, 4, k).astype(float)
+    )
     h = rng.integers(-2, 3, size=(3, 80)).astype(float)
     for matrix in (J.tocsr(), J.tocoo(), J.tocsc()):
         sparse = solve_ising(h, matrix, method=method, num_reads=2, seed=3)
@@ -206,7 +212,13 @@ def test_best_state_seen_is_kept_not_the_last():
     h, J = random_batch(np.random.default_rng(14), 5, 40)
     optimum = solve_ising(h, J, method="tabu", num_reads=5, seed=0)
     hot = solve_ising(
-        h, J, method="anneal", beta_range=(1e-6, 1e-6), num_sweeps=50, seed=1, initial_states=optimum.best_samples
+        h,
+        J,
+        method="anneal",
+        beta_range=(1e-6, 1e-6),
+        num_sweeps=50,
+        seed=1,
+        initial_states=optimum.best_samples,
     )
     assert (hot.best_energies <= optimum.best_energies + 1e-9).all()
 

@@ -1,7 +1,8 @@
 """Train binary neural networks by projecting each layer's gradient onto {-1, +1} through QUBO problems.
 
-Three levels, each usable alone: `solve_ising` and `solve_qubo` solve batches of problems natively, `project`
-computes the binary projection of one layer's gradient, and `QPSBGD` trains networks in an ordinary torch loop.
+Three levels, each usable alone: `solve_ising` and `solve_qubo` solve batches of problems natively,
+`project` computes the binary projection of one layer's gradient, and `QPSBGD` trains networks in an
+ordinary torch loop.
 """
 
 from qpsbgd._core import build_info as _build_info

@@ -120,7 +120,8 @@ class IsingProblem:
         else:
             pair = np.einsum("brn,brn->br", states @ self.J.astype(np.float64), states)
         linear = np.einsum("brn,bn->br", states, self.h)
-        return self.coupling_scale * pair + linear + self.offset[:, None]
+        total: npt.NDArray[np.float64] = self.coupling_scale * pair + linear + self.offset[:, None]
+        return total
 
     def to_bqm(self, index: int = 0) -> dimod.BinaryQuadraticModel:
         """Problem `index` of the batch as a dimod SPIN model with variables 0..n-1.
@@ -189,9 +190,9 @@ def ising_problem(
     n = fields.shape[1]
     couplings = _couplings("J", J)
     _check_couplings_fit("J", couplings, "h", fields)
-    b = couplings.shape[0] if _is_stack(couplings) else fields.shape[0]
+    b = max(_num_matrices(couplings), fields.shape[0])
     if fields.shape[0] != b:
-        fields = np.broadcast_to(fields, (b, n))
+        fields = np.ascontiguousarray(np.broadcast_to(fields, (b, n)))
     starts = _initial_states(initial_states, b, n, num_reads, (-1, 1))
     return IsingProblem(fields, couplings, np.zeros(b), 1.0, False, starts)
 
@@ -233,12 +234,11 @@ def qubo_problem(
     couplings = _couplings("Q", Q)
     n = couplings.n if isinstance(couplings, CSRCouplings) else couplings.shape[-1]
     if linear is None:
-        bits = np.zeros((couplings.shape[0] if _is_stack(couplings) else 1, n))
+        bits = np.zeros((1, n))
     else:
         bits = _fields("linear", linear)
         _check_couplings_fit("Q", couplings, "linear", bits)
-        if _is_stack(couplings) and bits.shape[0] != couplings.shape[0]:
-            bits = np.broadcast_to(bits, (couplings.shape[0], n))
+    bits = np.broadcast_to(bits, (max(_num_matrices(couplings), bits.shape[0]), n))
     row_sums, total = _row_and_column_sums(couplings)
     fields = 0.25 * row_sums + 0.5 * bits
     offset = 0.25 * total + 0.5 * bits.sum(axis=1)
@@ -248,8 +248,9 @@ def qubo_problem(
     return IsingProblem(np.ascontiguousarray(fields), couplings, offset, 0.25, True, starts)
 
 
-def _is_stack(couplings: Couplings) -> bool:
-    return not isinstance(couplings, CSRCouplings) and couplings.ndim == 3
+def _num_matrices(couplings: Couplings) -> int:
+    """Count the matrices: one per problem when every problem brings its own, else 1."""
+    return 1 if isinstance(couplings, CSRCouplings) or couplings.ndim == 2 else int(couplings.shape[0])
 
 
 def _real_array(name: str, value: Any) -> npt.NDArray[Any]:
@@ -278,7 +279,9 @@ def _check_finite(name: str, array: npt.NDArray[Any]) -> None:
         bad = np.argwhere(~np.isfinite(array))
         if len(bad):
             where = tuple(int(i) for i in bad[0])
-            raise ValueError(f"{name} of shape {array.shape} has {array[where]} at {where}; it must be finite")
+            raise ValueError(
+                f"{name} of shape {array.shape} has {array[where]} at {where}, not a finite number"
+            )
 
 
 def _fields(name: str, value: Any) -> npt.NDArray[np.float64]:
@@ -324,12 +327,9 @@ def _check_couplings_fit(name: str, couplings: Couplings, other: str, fields: np
     n = couplings.n if isinstance(couplings, CSRCouplings) else couplings.shape[-1]
     if fields.shape[1] != n:
         raise ValueError(f"{other} has shape {fields.shape} but {name} is for {n} spins")
-    if _is_stack(couplings):
-        stack = couplings.shape[0]  # type: ignore[union-attr]
-        if fields.shape[0] not in (1, stack):
-            raise ValueError(
-                f"{other} has shape {fields.shape} but {name} has {stack} matrices; they must agree"
-            )
+    matrices = _num_matrices(couplings)
+    if matrices != 1 and fields.shape[0] not in (1, matrices):
+        raise ValueError(f"{other} has shape {fields.shape} but {name} has {matrices} matrices")
 
 
 def _row_and_column_sums(
@@ -338,9 +338,11 @@ def _row_and_column_sums(
     """(Q 1 + Q' 1) of shape (b or 1, n) and 1'Q1 of shape (b or 1,), in float64."""
     if isinstance(couplings, CSRCouplings):
         row = np.repeat(np.arange(couplings.n), np.diff(couplings.indptr))
-        sums = np.bincount(row, couplings.data, couplings.n)
-        sums += np.bincount(couplings.indices, couplings.data, couplings.n)
-        return sums[None, :], np.array([couplings.data.sum(dtype=np.float64)])
+        values = couplings.data.astype(np.float64)
+        sums = np.zeros(couplings.n)
+        np.add.at(sums, row, values)
+        np.add.at(sums, couplings.indices, values)
+        return sums[None, :], np.array([values.sum()])
     rows = couplings.sum(axis=-1, dtype=np.float64)
     columns = couplings.sum(axis=-2, dtype=np.float64)
     return np.atleast_2d(rows + columns), np.atleast_1d(rows.sum(axis=-1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import numbers
 import os
@@ -171,15 +172,13 @@ def _solve_on(solver: NativeSolver, problem: IsingProblem, seed: int, executor: 
     bounds = np.linspace(0, problem.num_problems, min(workers, problem.num_problems) + 1).astype(int)
     futures = [
         executor.submit(_solve_part, solver, _part(problem, int(begin), int(end)), seed, int(begin))
-        for begin, end in zip(bounds[:-1], bounds[1:], strict=True)
+        for begin, end in itertools.pairwise(bounds)
     ]
     parts = [future.result() for future in futures]
     info = dict(parts[0].info)
     info["sweeps"] = sum(part.info["sweeps"] for part in parts)
     info["proven_optimal"] = all(part.info["proven_optimal"] for part in parts)
-    info["timing"] = {
-        key: sum(part.info["timing"][key] for part in parts) for key in parts[0].info["timing"]
-    }
+    info["timing"] = {key: sum(part.info["timing"][key] for part in parts) for key in parts[0].info["timing"]}
     return Solutions(
         np.concatenate([part.samples for part in parts]),
         np.concatenate([part.energies for part in parts]),
@@ -222,7 +221,8 @@ def solve_ising(
     Returns
     -------
     Solutions
-        `.samples` int8 (b, num_reads, n), `.energies` float64 (b, num_reads) ascending. A single problem has b = 1.
+        `.samples` int8 (b, num_reads, n), `.energies` float64 (b, num_reads) ascending; b = 1 for a
+        single problem.
 
     Raises
     ------
