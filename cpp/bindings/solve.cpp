@@ -24,8 +24,8 @@ Method method_named(const std::string& name) {
     if (name == "anneal") {
         return Method::anneal;
     }
-    require(name == "tabu", "method must be \"auto\", \"exact\", \"descent\", \"anneal\" or \"tabu\", but is \"" +
-                                name + "\"");
+    require(name == "tabu",
+            "method must be 'auto', 'exact', 'descent', 'anneal' or 'tabu', but is '" + name + "'");
     return Method::tabu;
 }
 
@@ -52,8 +52,9 @@ py::dict info_of(const SolveReport& report) {
     info["method"] = report.method;
     info["sweeps"] = report.sweeps;
     info["proven_optimal"] = report.proven;
-    info["beta_range"] = report.beta_range ? py::object(py::make_tuple(report.beta_range->hot, report.beta_range->cold))
-                                           : py::object(py::none());
+    info["beta_range"] = report.beta_range
+                             ? py::object(py::make_tuple(report.beta_range->hot, report.beta_range->cold))
+                             : py::object(py::none());
     info["timing"] = timing;
     return info;
 }
@@ -92,14 +93,15 @@ py::tuple run(const CouplingsView& couplings, const Arguments& arguments) {
     Array<double> energies({batch.problems, options.reads});
     auto samples_view = mutable_view(samples);
     auto energies_view = mutable_view(energies);
-    const SolveReport report = without_gil([&] { return solve(batch, options, samples_view, energies_view); });
+    const SolveReport report =
+        without_gil([&] { return solve(batch, options, samples_view, energies_view); });
     return py::make_tuple(samples, energies, info_of(report));
 }
 
 template <class Real>
 py::tuple solve_dense(const Array<double>& fields, const Array<Real>& couplings, const Array<double>& offset,
-                      double coupling_scale, std::optional<Array<std::int8_t>> initial_states, std::string method,
-                      std::size_t reads, std::optional<std::size_t> sweeps,
+                      double coupling_scale, std::optional<Array<std::int8_t>> initial_states,
+                      std::string method, std::size_t reads, std::optional<std::size_t> sweeps,
                       std::optional<std::pair<double, double>> beta_range, std::optional<double> time_limit,
                       std::uint64_t seed, std::size_t threads, std::uint64_t first_problem) {
     require(couplings.ndim() == 2 || couplings.ndim() == 3, "J must have shape (n, n) or (b, n, n)");
@@ -107,33 +109,35 @@ py::tuple solve_dense(const Array<double>& fields, const Array<Real>& couplings,
     dense.values = view(couplings);
     dense.n = extent(couplings, couplings.ndim() - 1);
     dense.count = couplings.ndim() == 3 ? extent(couplings, 0) : 1;
-    require(fields.ndim() == 2 && extent(fields, 1) == dense.n && extent(couplings, couplings.ndim() - 2) == dense.n &&
+    require(fields.ndim() == 2 && extent(fields, 1) == dense.n &&
+                extent(couplings, couplings.ndim() - 2) == dense.n &&
                 (dense.count == 1 || dense.count == extent(fields, 0)),
             "h of shape (b, n) needs J of shape (n, n) or (b, n, n)");
-    return run(dense, {fields, offset, coupling_scale, std::move(initial_states), std::move(method), reads, sweeps,
-                       beta_range, time_limit, seed, threads, first_problem});
+    return run(dense, {fields, offset, coupling_scale, std::move(initial_states), std::move(method), reads,
+                       sweeps, beta_range, time_limit, seed, threads, first_problem});
 }
 
 template <class Real>
 py::tuple solve_sparse(const Array<double>& fields, const Array<std::int64_t>& indptr,
-                       const Array<std::int32_t>& indices, const Array<Real>& data, const Array<double>& offset,
-                       double coupling_scale, std::optional<Array<std::int8_t>> initial_states, std::string method,
+                       const Array<std::int32_t>& indices, const Array<Real>& data,
+                       const Array<double>& offset, double coupling_scale,
+                       std::optional<Array<std::int8_t>> initial_states, std::string method,
                        std::size_t reads, std::optional<std::size_t> sweeps,
                        std::optional<std::pair<double, double>> beta_range, std::optional<double> time_limit,
                        std::uint64_t seed, std::size_t threads, std::uint64_t first_problem) {
     require(fields.ndim() == 2, "h must have shape (b, n)");
     const SparseView<Real> sparse{view(indptr), view(indices), view(data), extent(fields, 1)};
-    return run(sparse, {fields, offset, coupling_scale, std::move(initial_states), std::move(method), reads, sweeps,
-                        beta_range, time_limit, seed, threads, first_problem});
+    return run(sparse, {fields, offset, coupling_scale, std::move(initial_states), std::move(method), reads,
+                        sweeps, beta_range, time_limit, seed, threads, first_problem});
 }
 
 template <class Real>
 void register_for(py::module_& module) {
     using py::arg;
     module.def("solve_dense", &solve_dense<Real>, arg("h").noconvert(), arg("J").noconvert(),
-               arg("offset").noconvert(), arg("coupling_scale"), arg("initial_states").noconvert(), arg("method"),
-               arg("num_reads"), arg("num_sweeps"), arg("beta_range"), arg("time_limit"), arg("seed"),
-               arg("num_threads"), arg("first_problem"));
+               arg("offset").noconvert(), arg("coupling_scale"), arg("initial_states").noconvert(),
+               arg("method"), arg("num_reads"), arg("num_sweeps"), arg("beta_range"), arg("time_limit"),
+               arg("seed"), arg("num_threads"), arg("first_problem"));
     module.def("solve_sparse", &solve_sparse<Real>, arg("h").noconvert(), arg("indptr").noconvert(),
                arg("indices").noconvert(), arg("data").noconvert(), arg("offset").noconvert(),
                arg("coupling_scale"), arg("initial_states").noconvert(), arg("method"), arg("num_reads"),

@@ -42,7 +42,8 @@ void anneal(const Matrix& matrix, ReadState& state, BetaRange range, std::size_t
         draw_thresholds(random, static_cast<float>(temperature), state.thresholds);
         double gain = 0.0;
         const bool finished = in_chunks(matrix, budget, [&](std::size_t begin, std::size_t end) {
-            gain += matrix.metropolis(begin, end, state.thresholds.data(), state.spins.data(), state.local.data());
+            gain += matrix.metropolis(begin, end, state.thresholds.data(), state.spins.data(),
+                                      state.local.data());
         });
         state.energy -= 2.0 * gain;
         ++state.sweeps_done;

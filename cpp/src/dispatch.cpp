@@ -9,6 +9,8 @@
 #include <mutex>
 #include <numeric>
 #include <stdexcept>
+#include <string>
+#include <utility>
 
 #include "finish.hpp"
 #include "qpsbgd/solvers.hpp"
@@ -63,7 +65,7 @@ public:
 private:
     static Method choose_method(const IsingBatch& batch, Method asked) {
         if (asked == Method::exact && batch.n > kExactLimit) {
-            throw std::invalid_argument("method \"exact\" takes at most " + std::to_string(kExactLimit) +
+            throw std::invalid_argument("method 'exact' takes at most " + std::to_string(kExactLimit) +
                                         " spins, but the problem has " + std::to_string(batch.n));
         }
         if (asked != Method::automatic) {
@@ -72,7 +74,7 @@ private:
         return batch.n <= kAutoExactLimit ? Method::exact : Method::anneal;
     }
 
-    static std::string method_name(Method method) {
+    static std::string_view method_name(Method method) {
         switch (method) {
             case Method::exact: return "exact";
             case Method::descent: return "descent";
@@ -117,7 +119,8 @@ private:
         report.preparation_ns = nanoseconds_since(start);
         parallel_for(batch_.problems * options_.reads, options_.threads, token_,
                      [&](std::size_t worker, std::size_t piece) {
-                         solve_read(matrix, norms, workers_[worker], piece / options_.reads, piece % options_.reads);
+                         solve_read(matrix, norms, workers_[worker], piece / options_.reads,
+                                    piece % options_.reads);
                      });
         report.beta_range = first_beta_range_;
     }
@@ -131,7 +134,7 @@ private:
             const double energy =
                 finish(batch_, problem, !result.proven, result.spins, workers_[worker].finish, token_);
             for (std::size_t read = 0; read < options_.reads; ++read) {
-                std::copy(result.spins.begin(), result.spins.end(), sample(problem, read).begin());
+                std::ranges::copy(result.spins, sample(problem, read).begin());
                 energies_[problem * options_.reads + read] = energy;
             }
             started_.fetch_add(options_.reads);
@@ -139,8 +142,8 @@ private:
     }
 
     template <class Matrix>
-    void solve_read(const Matrix& matrix, const std::vector<double>& norms, Worker& worker, std::size_t problem,
-                    std::size_t read) {
+    void solve_read(const Matrix& matrix, const std::vector<double>& norms, Worker& worker,
+                    std::size_t problem, std::size_t read) {
         Random random(options_.seed, options_.first_problem + problem, read);
         Budget budget(token_, share_of_time(1));
         started_.fetch_add(1);
@@ -150,23 +153,25 @@ private:
         worker.sweeps += state.sweeps_done;
 
         const auto spins = sample(problem, read);
-        std::transform(state.best_spins.begin(), state.best_spins.end(), spins.begin(),
-                       [](float spin) { return static_cast<std::int8_t>(spin); });
-        energies_[problem * options_.reads + read] = finish(batch_, problem, true, spins, worker.finish, token_);
+        std::ranges::transform(state.best_spins, spins.begin(),
+                               [](float spin) { return static_cast<std::int8_t>(spin); });
+        energies_[problem * options_.reads + read] =
+            finish(batch_, problem, true, spins, worker.finish, token_);
     }
 
     template <class Matrix>
-    void prepare(const Matrix& matrix, ReadState& state, std::size_t problem, std::size_t read, Random& random) {
+    void prepare(const Matrix& matrix, ReadState& state, std::size_t problem, std::size_t read,
+                 Random& random) {
         state.resize(batch_.n);
         const auto fields = batch_.field(problem);
-        std::transform(fields.begin(), fields.end(), state.fields.begin(),
-                       [&](double field) { return field_in_units(field, matrix.unit()); });
+        std::ranges::transform(fields, state.fields.begin(),
+                               [&](double field) { return field_in_units(field, matrix.unit()); });
         if (batch_.initial_states.empty()) {
             state.randomise(random);
         } else {
             const auto start =
                 batch_.initial_states.subspan((problem * options_.reads + read) * batch_.n, batch_.n);
-            std::copy(start.begin(), start.end(), state.spins.begin());
+            std::ranges::copy(start, state.spins.begin());
         }
         state.refresh(matrix);
         state.forget_best();
@@ -182,8 +187,9 @@ private:
         }
         if (method_ == Method::tabu) {
             const auto unlimited = std::numeric_limits<std::size_t>::max();
-            tabu(matrix, state, options_.sweeps.value_or(budget.has_deadline() ? unlimited : kDefaultTabuSweeps),
-                 random, budget);
+            tabu(matrix, state,
+                 options_.sweeps.value_or(budget.has_deadline() ? unlimited : kDefaultTabuSweeps), random,
+                 budget);
             return;
         }
         const BetaRange range = beta_range(matrix, norms, state, problem);
@@ -214,7 +220,8 @@ private:
             range = default_beta_range(typical, matrix.unit());
         }
         if (problem == 0) {
-            const std::lock_guard lock(beta_range_mutex_);  // several reads of the first problem may run at once
+            const std::scoped_lock lock(
+                beta_range_mutex_);  // several reads of the first problem may run at once
             first_beta_range_ = range;
         }
         return range;
@@ -245,15 +252,14 @@ private:
         for (std::size_t problem = 0; reads > 1 && problem < batch_.problems; ++problem) {
             const auto energies = energies_.subspan(problem * reads, reads);
             std::iota(order.begin(), order.end(), std::size_t{0});
-            std::stable_sort(order.begin(), order.end(),
-                             [&](std::size_t a, std::size_t b) { return energies[a] < energies[b]; });
+            std::ranges::sort(order, {}, [&](std::size_t read) { return std::pair(energies[read], read); });
             const auto all = samples_.subspan(problem * reads * batch_.n, reads * batch_.n);
             unsorted.assign(all.begin(), all.end());
             for (std::size_t read = 0; read < reads; ++read) {
                 const auto from = unsorted.begin() + static_cast<std::ptrdiff_t>(order[read] * batch_.n);
                 std::copy_n(from, batch_.n, sample(problem, read).begin());
             }
-            std::sort(energies.begin(), energies.end());
+            std::ranges::sort(energies);
         }
     }
 
@@ -272,9 +278,10 @@ private:
 // What NumPy cannot be asked about cheaply: compressed rows that point outside the matrix.
 template <class Real>
 void check(const SparseView<Real>& view) {
-    if (view.row_start.size() != view.n + 1 || view.row_start[0] != 0 || view.column.size() != view.value.size() ||
+    if (view.row_start.size() != view.n + 1 || view.row_start[0] != 0 ||
+        view.column.size() != view.value.size() ||
         view.row_start[view.n] != static_cast<std::int64_t>(view.column.size()) ||
-        !std::is_sorted(view.row_start.begin(), view.row_start.end())) {
+        !std::ranges::is_sorted(view.row_start)) {
         throw std::invalid_argument("sparse J has inconsistent indptr, indices and data");
     }
     for (const std::int32_t column : view.column) {
@@ -308,9 +315,7 @@ void ReadState::randomise(Random& random) {
     }
 }
 
-const KernelTable& kernels() {
-    return scalar_kernels();
-}
+const KernelTable& kernels() { return scalar_kernels(); }
 
 SolveReport solve(const IsingBatch& batch, const SolveOptions& options, std::span<std::int8_t> samples,
                   std::span<double> energies) {

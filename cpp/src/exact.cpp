@@ -47,8 +47,8 @@ ExactResult exact(std::span<const double> couplings, std::span<const double> fie
         }
         if (energy < best_energy) {
             best_energy = energy;
-            std::transform(spins.begin(), spins.end(), best.spins.begin(),
-                           [](double spin) { return static_cast<std::int8_t>(spin); });
+            std::ranges::transform(spins, best.spins.begin(),
+                                   [](double spin) { return static_cast<std::int8_t>(spin); });
         }
     }
     best.proven = true;

@@ -39,7 +39,8 @@ public:
     void add_row(std::size_t i, double change, std::span<double> local) const {
         const double own = local[i];
         for (std::size_t j = 0; j < n_; ++j) {
-            local[j] += change * (static_cast<double>(matrix_[i * n_ + j]) + static_cast<double>(matrix_[j * n_ + i]));
+            local[j] += change *
+                        (static_cast<double>(matrix_[i * n_ + j]) + static_cast<double>(matrix_[j * n_ + i]));
         }
         local[i] = own;
     }
@@ -167,8 +168,8 @@ double finish(const IsingBatch& batch, std::size_t problem, bool descend, std::s
                 if (any) {
                     descend_exactly(couplings, scale, tolerance, space.spins, space.local, token);
                     energy = energy_of_spins();
-                    std::transform(space.spins.begin(), space.spins.end(), spins.begin(),
-                                   [](double spin) { return static_cast<std::int8_t>(spin); });
+                    std::ranges::transform(space.spins, spins.begin(),
+                                           [](double spin) { return static_cast<std::int8_t>(spin); });
                 }
             }
             return energy;

@@ -81,10 +81,11 @@ void scale_row_block(Real* out, std::size_t count, double scale) {
 template <class Real>
 void gram(std::span<const Real> inputs, std::size_t samples, std::size_t d, double scale, std::span<Real> out,
           std::size_t threads, StopToken& token) {
-    std::fill(out.begin(), out.end(), Real{0});
+    std::ranges::fill(out, Real{0});
     const std::size_t blocks = (d + kTileRows - 1) / kTileRows;
     parallel_for(blocks, threads, token, [&](std::size_t /*worker*/, std::size_t index) {
-        const std::size_t row = (blocks - 1 - index) * kTileRows;  // long rows first, so that the threads end together
+        const std::size_t row =
+            (blocks - 1 - index) * kTileRows;  // long rows first, so that the threads end together
         const std::size_t rows = std::min(kTileRows, d - row);
         add_rows<Real>(inputs, d, inputs, d, samples, row, row + rows, out.data());
         scale_row_block(out.data() + row * d, rows * d, scale);
@@ -102,20 +103,21 @@ template <class Real>
 void layer_fields(std::span<const Real> output_gradients, std::span<const Real> inputs, std::size_t samples,
                   std::size_t m, std::size_t d, double scale, std::span<Real> out, std::size_t threads,
                   StopToken& token) {
-    std::fill(out.begin(), out.end(), Real{0});
-    parallel_for((m + kTileRows - 1) / kTileRows, threads, token, [&](std::size_t /*worker*/, std::size_t block) {
-        const std::size_t row = block * kTileRows;
-        add_rows<Real>(output_gradients, m, inputs, d, samples, row, d, out.data());
-        scale_row_block(out.data() + row * d, std::min(kTileRows, m - row) * d, scale);
-    });
+    std::ranges::fill(out, Real{0});
+    parallel_for((m + kTileRows - 1) / kTileRows, threads, token,
+                 [&](std::size_t /*worker*/, std::size_t block) {
+                     const std::size_t row = block * kTileRows;
+                     add_rows<Real>(output_gradients, m, inputs, d, samples, row, d, out.data());
+                     scale_row_block(out.data() + row * d, std::min(kTileRows, m - row) * d, scale);
+                 });
 }
 
 template void gram(std::span<const float>, std::size_t, std::size_t, double, std::span<float>, std::size_t,
                    StopToken&);
 template void gram(std::span<const double>, std::size_t, std::size_t, double, std::span<double>, std::size_t,
                    StopToken&);
-template void layer_fields(std::span<const float>, std::span<const float>, std::size_t, std::size_t, std::size_t,
-                           double, std::span<float>, std::size_t, StopToken&);
+template void layer_fields(std::span<const float>, std::span<const float>, std::size_t, std::size_t,
+                           std::size_t, double, std::span<float>, std::size_t, StopToken&);
 template void layer_fields(std::span<const double>, std::span<const double>, std::size_t, std::size_t,
                            std::size_t, double, std::span<double>, std::size_t, StopToken&);
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 namespace qpsbgd {
 namespace {
@@ -104,7 +105,9 @@ SparseMatrix::SparseMatrix(const SparseView<Real>& view, double scale) : row_sta
     for (std::size_t i = 0; i < view.n; ++i) {
         const auto begin = entries.begin() + static_cast<std::ptrdiff_t>(start[i]);
         const auto end = entries.begin() + static_cast<std::ptrdiff_t>(start[i + 1]);
-        std::stable_sort(begin, end, [](const Entry& a, const Entry& b) { return a.column < b.column; });
+        // Repeated entries are added in a fixed order, so that the sum does not depend on the sort.
+        std::ranges::sort(begin, end, {},
+                          [](const Entry& entry) { return std::pair(entry.column, entry.value); });
         for (auto entry = begin; entry != end;) {
             const auto column = entry->column;
             double sum = 0.0;

@@ -34,7 +34,8 @@ public:
         double scale = options_.kappa;
         if (options_.rule != ScaleRule::fixed) {
             const double kappa = options_.rule == ScaleRule::relative ? options_.kappa : 1.0;
-            scale = curvature > 0.0 ? kappa * norm / curvature : 0.0;  // no curvature: the sign is best at any step
+            scale = curvature > 0.0 ? kappa * norm / curvature
+                                    : 0.0;  // no curvature: the sign is best at any step
         }
         if (norm > 0.0) {
             descend(p, scale, token);
@@ -71,7 +72,7 @@ private:
     }
 
     void multiply(const Vector& spins, Vector& out) const {
-        std::fill(out.begin(), out.end(), Real{0});
+        std::ranges::fill(out, Real{0});
         for (std::size_t i = 0; i < d_; ++i) {
             add_row(i, spins[i], out);
         }

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <iterator>
+#include <numbers>
 #include <vector>
 
 namespace qpsbgd {
@@ -11,7 +13,6 @@ namespace {
 // -ln(x) for x in (0, 1): x = 2^e m with m in [1, 2), ln m = 2 atanh((m - 1) / (m + 1)) by its series. Only
 // additions, multiplications and divisions in a fixed order, so every machine gets the same bits.
 double negative_log(double x) {
-    constexpr double kLn2 = 0.693147180559945309417;
     int exponent = 0;
     while (x < 1.0) {
         x *= 2.0;
@@ -25,7 +26,7 @@ double negative_log(double x) {
         sum += term / k;
         term *= square;
     }
-    return -(2.0 * sum + exponent * kLn2);
+    return -(2.0 * sum + exponent * std::numbers::ln2);
 }
 
 std::array<float, 4096> make_quantiles() {
@@ -41,14 +42,15 @@ std::array<float, 4096> make_quantiles() {
 BetaRange default_beta_range(std::span<const float> typical_fields, double unit) {
     std::vector<float> sorted;
     sorted.reserve(typical_fields.size());
-    std::copy_if(typical_fields.begin(), typical_fields.end(), std::back_inserter(sorted),
-                 [](float value) { return value > 0.0F; });
+    std::ranges::copy_if(typical_fields, std::back_inserter(sorted),
+                         [](float value) { return value > 0.0F; });
     if (sorted.empty()) {
         return {1.0, 1.0};  // no couplings and no fields: every state is a minimum
     }
-    std::sort(sorted.begin(), sorted.end());
+    std::ranges::sort(sorted);
     const auto quantile = [&](double q) {
-        return static_cast<double>(sorted[static_cast<std::size_t>(q * static_cast<double>(sorted.size() - 1))]);
+        return static_cast<double>(
+            sorted[static_cast<std::size_t>(q * static_cast<double>(sorted.size() - 1))]);
     };
     // A flip changes the energy by twice the local field.
     constexpr double kHotFraction = 0.5;

@@ -36,7 +36,7 @@ void perturb_best(const Matrix& matrix, ReadState& state, Random& random) {
         state.spins[spin] = -state.spins[spin];
     }
     state.refresh(matrix);
-    std::fill(state.tabu_until.begin(), state.tabu_until.end(), 0);
+    std::ranges::fill(state.tabu_until, 0);
 }
 
 }  // namespace
@@ -47,7 +47,7 @@ void tabu(const Matrix& matrix, ReadState& state, std::size_t sweeps, Random& ra
     const Tenure tenure(n);
     const std::size_t patience = 20 * n;  // flips without a new best before the search moves elsewhere
     const std::size_t poll = std::max<std::size_t>(1, (std::size_t{1} << 18) / (n + matrix.flip_cost()));
-    std::fill(state.tabu_until.begin(), state.tabu_until.end(), 0);
+    std::ranges::fill(state.tabu_until, 0);
     state.keep_if_best();
 
     std::int32_t now = 0;
@@ -57,13 +57,13 @@ void tabu(const Matrix& matrix, ReadState& state, std::size_t sweeps, Random& ra
                                   : sweeps * n;
     for (std::size_t done = 0; done < flips; ++done) {
         if (now == std::numeric_limits<std::int32_t>::max() - 64) {  // forget the past rather than overflow
-            std::fill(state.tabu_until.begin(), state.tabu_until.end(), 0);
+            std::ranges::fill(state.tabu_until, 0);
             now = 0;
         }
         ++now;
         const auto aspiration = static_cast<float>(0.5 * (state.energy - state.best_energy));
-        const Move move = kernels().best_move(n, state.spins.data(), state.local.data(), state.tabu_until.data(), now,
-                                              aspiration);
+        const Move move = kernels().best_move(n, state.spins.data(), state.local.data(),
+                                              state.tabu_until.data(), now, aspiration);
         if (move.found) {
             state.energy -= 2.0 * static_cast<double>(state.spins[move.spin] * state.local[move.spin]);
             matrix.flip(move.spin, state.spins.data(), state.local.data());

@@ -58,7 +58,7 @@ struct Example {
 
     double minimum(std::size_t problem) const {
         double best = std::numeric_limits<double>::infinity();
-        std::vector<std::int8_t> spins(n);
+        std::vector<std::int8_t> spins(kExactLimit);
         for (std::uint64_t state = 0; state < (std::uint64_t{1} << n); ++state) {
             for (std::size_t i = 0; i < n; ++i) {
                 spins[i] = ((state >> i) & 1) != 0 ? std::int8_t{1} : std::int8_t{-1};
@@ -94,7 +94,8 @@ TEST_P(EveryMethod, energies_are_those_of_the_samples_and_reads_are_sorted) {
     for (std::size_t problem = 0; problem < example.problems; ++problem) {
         for (std::size_t read = 0; read < options.reads; ++read) {
             const std::size_t index = problem * options.reads + read;
-            EXPECT_NEAR(answer.energies[index], example.energy(problem, &answer.samples[index * example.n]), 1e-9);
+            EXPECT_NEAR(answer.energies[index], example.energy(problem, &answer.samples[index * example.n]),
+                        1e-9);
             if (read > 0) {
                 EXPECT_LE(answer.energies[index - 1], answer.energies[index]);
             }
@@ -108,8 +109,9 @@ TEST_P(EveryMethod, no_single_flip_improves_the_answer) {
     options.method = GetParam() == Method::exact ? Method::automatic : GetParam();
     const Answer answer = solve_example(example, options);
     for (std::size_t problem = 0; problem < example.problems; ++problem) {
-        std::vector<std::int8_t> spins(answer.samples.begin() + static_cast<std::ptrdiff_t>(problem * example.n),
-                                       answer.samples.begin() + static_cast<std::ptrdiff_t>((problem + 1) * example.n));
+        std::vector<std::int8_t> spins(
+            answer.samples.begin() + static_cast<std::ptrdiff_t>(problem * example.n),
+            answer.samples.begin() + static_cast<std::ptrdiff_t>((problem + 1) * example.n));
         for (std::size_t i = 0; i < example.n; ++i) {
             spins[i] = static_cast<std::int8_t>(-spins[i]);
             EXPECT_GE(example.energy(problem, spins.data()), answer.energies[problem] - 1e-9);
@@ -124,7 +126,7 @@ TEST_P(EveryMethod, threads_do_not_change_the_answer) {
     options.method = GetParam();
     options.reads = 3;
     const Answer one = solve_example(example, options);
-    for (const std::size_t threads : {2, 3}) {
+    for (const std::size_t threads : {std::size_t{2}, std::size_t{3}}) {
         options.threads = threads;
         const Answer many = solve_example(example, options);
         EXPECT_EQ(one.samples, many.samples);

@@ -23,7 +23,9 @@ struct Interrupted : std::runtime_error {
 class StopToken {
 public:
     StopToken(std::optional<Clock::time_point> deadline, std::function<bool()> interrupt_check)
-        : deadline_(deadline), interrupt_check_(std::move(interrupt_check)), caller_(std::this_thread::get_id()) {}
+        : deadline_(deadline),
+          interrupt_check_(std::move(interrupt_check)),
+          caller_(std::this_thread::get_id()) {}
 
     // Has the calling program asked to give up? Workers leave at once; the answer is discarded.
     bool interrupted() {
@@ -64,7 +66,8 @@ private:
 // One piece of work's view of the token: its own share of the time, and a note whether it ran out.
 class Budget {
 public:
-    Budget(StopToken& token, std::optional<Clock::time_point> deadline) : token_(token), deadline_(deadline) {}
+    Budget(StopToken& token, std::optional<Clock::time_point> deadline)
+        : token_(token), deadline_(deadline) {}
 
     // True when this piece of work should return what it has. Throws Interrupted when nobody wants it any more.
     bool exhausted() {

@@ -3,9 +3,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <limits>
 #include <optional>
 #include <span>
-#include <string>
+#include <string_view>
 #include <vector>
 
 #include "qpsbgd/aligned.hpp"
@@ -93,7 +95,7 @@ struct SolveOptions {
 };
 
 struct SolveReport {
-    std::string method;
+    std::string_view method;
     std::optional<BetaRange> beta_range;  // of the first problem
     std::uint64_t sweeps = 0;             // over all problems and reads
     bool proven = false;                  // every answer is a global minimum

@@ -32,7 +32,7 @@ void parallel_for(std::size_t count, std::size_t threads, StopToken& token, cons
             }
         } catch (...) {
             token.abandon();
-            const std::lock_guard lock(mutex);  // two workers may fail at once
+            const std::scoped_lock lock(mutex);  // two workers may fail at once
             if (!failure) {
                 failure = std::current_exception();
             }
@@ -47,7 +47,7 @@ void parallel_for(std::size_t count, std::size_t threads, StopToken& token, cons
         for (std::size_t worker = 1; worker < workers; ++worker) {
             helpers.emplace_back([&, worker] {
                 drain(worker);
-                const std::lock_guard lock(mutex);  // pairs with the wait below
+                const std::scoped_lock lock(mutex);  // pairs with the wait below
                 --running;
                 finished.notify_one();
             });

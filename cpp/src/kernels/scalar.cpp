@@ -29,8 +29,8 @@ void flip(const float* row, std::size_t n, std::size_t spin, float* spins, float
     }
 }
 
-double metropolis(const float* couplings, std::size_t stride, std::size_t n, std::size_t begin, std::size_t end,
-                  const float* thresholds, float* spins, float* local) {
+double metropolis(const float* couplings, std::size_t stride, std::size_t n, std::size_t begin,
+                  std::size_t end, const float* thresholds, float* spins, float* local) {
     double gain = 0.0;
     for (std::size_t i = begin; i < end; ++i) {
         const float step = spins[i] * local[i];
