@@ -3,10 +3,7 @@
 // A piece of work is one read of one problem when the couplings are shared, and one problem with all its reads
 // when every problem brings its own couplings, so that these are prepared once.
 #include <algorithm>
-#include <cmath>
 #include <limits>
-#include <memory>
-#include <mutex>
 #include <numeric>
 #include <stdexcept>
 #include <string>
@@ -96,7 +93,7 @@ private:
         parallel_for(batch_.problems, options_.threads, token_, [&](std::size_t worker, std::size_t problem) {
             const DenseMatrix matrix(view, problem, batch_.coupling_scale, token_);
             for (std::size_t read = 0; read < options_.reads; ++read) {
-                solve_read(matrix, matrix.squared_row_norms(), workers_[worker], problem, read);
+                solve_read(matrix, workers_[worker], problem, read);
             }
         });
         report.beta_range = first_beta_range_;
@@ -115,12 +112,10 @@ private:
         }
         const auto start = Clock::now();
         const auto matrix = make_matrix();
-        const auto norms = matrix.squared_row_norms();
         report.preparation_ns = nanoseconds_since(start);
         parallel_for(batch_.problems * options_.reads, options_.threads, token_,
                      [&](std::size_t worker, std::size_t piece) {
-                         solve_read(matrix, norms, workers_[worker], piece / options_.reads,
-                                    piece % options_.reads);
+                         solve_read(matrix, workers_[worker], piece / options_.reads, piece % options_.reads);
                      });
         report.beta_range = first_beta_range_;
     }
@@ -142,14 +137,13 @@ private:
     }
 
     template <class Matrix>
-    void solve_read(const Matrix& matrix, const std::vector<double>& norms, Worker& worker,
-                    std::size_t problem, std::size_t read) {
+    void solve_read(const Matrix& matrix, Worker& worker, std::size_t problem, std::size_t read) {
         Random random(options_.seed, options_.first_problem + problem, read);
         Budget budget(token_, share_of_time(1));
         started_.fetch_add(1);
         ReadState& state = worker.state;
         prepare(matrix, state, problem, read, random);
-        search(matrix, norms, state, problem, random, budget);
+        search(matrix, state, problem, read, random, budget);
         worker.sweeps += state.sweeps_done;
 
         const auto spins = sample(problem, read);
@@ -179,8 +173,8 @@ private:
     }
 
     template <class Matrix>
-    void search(const Matrix& matrix, const std::vector<double>& norms, ReadState& state, std::size_t problem,
-                Random& random, Budget& budget) {
+    void search(const Matrix& matrix, ReadState& state, std::size_t problem, std::size_t read, Random& random,
+                Budget& budget) {
         if (method_ == Method::descent) {
             descend(matrix, state, options_.sweeps.value_or(std::numeric_limits<std::size_t>::max()), budget);
             return;
@@ -192,7 +186,7 @@ private:
                  budget);
             return;
         }
-        const BetaRange range = beta_range(matrix, norms, state, problem);
+        const BetaRange range = beta_range(matrix, state, problem, read, budget);
         if (options_.sweeps || !budget.has_deadline()) {
             anneal(matrix, state, range, options_.sweeps.value_or(kDefaultAnnealSweeps), random, budget);
             return;
@@ -205,23 +199,18 @@ private:
         }
     }
 
+    // Without a given range the read first descends to a local minimum, whose fields set the scale.
     template <class Matrix>
-    BetaRange beta_range(const Matrix& matrix, const std::vector<double>& norms, const ReadState& state,
-                         std::size_t problem) {
+    BetaRange beta_range(const Matrix& matrix, ReadState& state, std::size_t problem, std::size_t read,
+                         Budget& budget) {
         BetaRange range{};
         if (options_.beta_range) {
             range = *options_.beta_range;
         } else {
-            std::vector<float> typical(batch_.n);
-            for (std::size_t i = 0; i < batch_.n; ++i) {
-                const auto field = static_cast<double>(state.fields[i]);
-                typical[i] = static_cast<float>(std::sqrt(field * field + norms[i]));
-            }
-            range = default_beta_range(typical, matrix.unit());
+            descend(matrix, state, std::numeric_limits<std::size_t>::max(), budget);
+            range = default_beta_range(state.local, matrix.unit());
         }
-        if (problem == 0) {
-            const std::scoped_lock lock(
-                beta_range_mutex_);  // several reads of the first problem may run at once
+        if (problem == 0 && read == 0) {
             first_beta_range_ = range;
         }
         return range;
@@ -271,7 +260,6 @@ private:
     Method method_;
     std::vector<Worker> workers_;
     std::atomic<std::size_t> started_{0};
-    std::mutex beta_range_mutex_;
     std::optional<BetaRange> first_beta_range_;
 };
 

@@ -49,17 +49,6 @@ DenseMatrix::DenseMatrix(const DenseView<Real>& view, std::size_t problem, doubl
     }
 }
 
-std::vector<double> DenseMatrix::squared_row_norms() const {
-    std::vector<double> norms(n_);
-    for (std::size_t i = 0; i < n_; ++i) {
-        for (std::size_t j = 0; j < n_; ++j) {
-            const double coupling = 0.5 * static_cast<double>(values_[i * stride_ + j]);
-            norms[i] += coupling * coupling;
-        }
-    }
-    return norms;
-}
-
 template DenseMatrix::DenseMatrix(const DenseView<float>&, std::size_t, double, StopToken&);
 template DenseMatrix::DenseMatrix(const DenseView<double>&, std::size_t, double, StopToken&);
 
@@ -159,17 +148,6 @@ double SparseMatrix::greedy(std::size_t begin, std::size_t end, float* spins, fl
         }
     }
     return gain;
-}
-
-std::vector<double> SparseMatrix::squared_row_norms() const {
-    std::vector<double> norms(n());
-    for (std::size_t i = 0; i < n(); ++i) {
-        for (std::size_t k = row_start_[i]; k < row_start_[i + 1]; ++k) {
-            const double coupling = 0.5 * static_cast<double>(value_[k]);
-            norms[i] += coupling * coupling;
-        }
-    }
-    return norms;
 }
 
 }  // namespace qpsbgd

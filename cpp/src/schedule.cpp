@@ -1,11 +1,8 @@
 #include "qpsbgd/schedule.hpp"
 
-#include <algorithm>
 #include <array>
 #include <cmath>
-#include <iterator>
 #include <numbers>
-#include <vector>
 
 namespace qpsbgd {
 namespace {
@@ -39,25 +36,19 @@ std::array<float, 4096> make_quantiles() {
 
 }  // namespace
 
-BetaRange default_beta_range(std::span<const float> typical_fields, double unit) {
-    std::vector<float> sorted;
-    sorted.reserve(typical_fields.size());
-    std::ranges::copy_if(typical_fields, std::back_inserter(sorted),
-                         [](float value) { return value > 0.0F; });
-    if (sorted.empty()) {
+BetaRange default_beta_range(std::span<const float> fields_of_minimum, double unit) {
+    double sum = 0.0;
+    for (const float field : fields_of_minimum) {
+        sum += std::fabs(static_cast<double>(field));
+    }
+    if (sum == 0.0) {
         return {1.0, 1.0};  // no couplings and no fields: every state is a minimum
     }
-    std::ranges::sort(sorted);
-    const auto quantile = [&](double q) {
-        return static_cast<double>(
-            sorted[static_cast<std::size_t>(q * static_cast<double>(sorted.size() - 1))]);
-    };
     // A flip changes the energy by twice the local field.
-    constexpr double kHotFraction = 0.5;
-    constexpr double kColdFraction = 0.04;
-    const double hot = 2.0 * kHotFraction * quantile(0.75) * unit;
-    const double cold = 2.0 * kColdFraction * quantile(0.25) * unit;
-    return {1.0 / hot, 1.0 / std::min(cold, hot)};
+    const double typical = 2.0 * unit * sum / static_cast<double>(fields_of_minimum.size());
+    constexpr double kHot = 0.3;
+    constexpr double kCold = 0.05;
+    return {1.0 / (kHot * typical), 1.0 / (kCold * typical)};
 }
 
 double geometric_beta(BetaRange range, std::size_t step, std::size_t steps) {

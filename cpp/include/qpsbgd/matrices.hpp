@@ -42,9 +42,6 @@ public:
         return kernels().greedy(values_.data(), stride_, n_, begin, end, spins, local);
     }
 
-    // sum_j S_ij^2 of every spin, (n,).
-    std::vector<double> squared_row_norms() const;
-
 private:
     std::size_t n_;
     std::size_t stride_;
@@ -73,7 +70,6 @@ public:
     double metropolis(std::size_t begin, std::size_t end, const float* thresholds, float* spins,
                       float* local) const;
     double greedy(std::size_t begin, std::size_t end, float* spins, float* local) const;
-    std::vector<double> squared_row_norms() const;
 
 private:
     std::vector<std::size_t> row_start_;

@@ -12,11 +12,12 @@ struct BetaRange {
     double cold = 0.0;  // last and largest
 };
 
-// Root-mean-square local fields of a random state tell the energy scale of a spin: spin i sees
-// r_i = sqrt(h_i^2 + sum_j S_ij^2). Hot means that a typical spin still flips freely, cold that a flip of a
-// small fraction of the typical field is rare. The smallest single coupling plays no part, because one weak
-// bias says nothing about the gaps that matter and would stretch the schedule at every other spin's cost.
-BetaRange default_beta_range(std::span<const float> typical_fields, double unit);
+// The local fields of a local minimum tell the barriers that annealing has to cross: hot is a temperature at which a
+// typical spin of that minimum still flips now and then, cold one at which only the weakest still do. (The fields of
+// a random state overestimate them where the couplings have low rank, and the smallest single coupling, which peers
+// use, says nothing about the gaps that matter and stretches the schedule at every other spin's cost.)
+// `fields` are in `unit`s of energy. Measured on the instances of the data folder and on layer problems.
+BetaRange default_beta_range(std::span<const float> fields_of_minimum, double unit);
 
 // Step `step` of `steps` on a geometric ladder from hot to cold.
 double geometric_beta(BetaRange range, std::size_t step, std::size_t steps);
