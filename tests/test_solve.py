@@ -457,8 +457,9 @@ def test_an_executor_must_return_what_it_was_given_to_do():
 
 
 def test_solver_starts_must_match_its_reads():
-    problem = ising_problem(np.zeros((1, 2)), np.zeros((2, 2)), initial_states=[[1, 1]])
-    with pytest.raises(ValueError, match="initial_states has 1 reads but num_reads is 3"):
+    starts = np.ones((1, 2, 2))
+    problem = ising_problem(np.zeros((1, 2)), np.zeros((2, 2)), initial_states=starts, num_reads=2)
+    with pytest.raises(ValueError, match="initial_states has 2 reads but num_reads is 3"):
         NativeSolver(num_reads=3).solve(problem, seed=0)
 
 

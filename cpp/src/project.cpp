@@ -43,7 +43,7 @@ public:
                 scale = line_search(p, scale);
                 descend(p, scale, token);
             }
-            if (objective_change(p, scale) >= 0.0) {
+            if (!(objective_change(p, scale) < 0.0)) {  // also when an overflow made it no number
                 state_ = sign_;
             }
         }

@@ -5,10 +5,13 @@ Three levels, each usable alone: `solve_ising` and `solve_qubo` solve batches of
 ordinary torch loop.
 """
 
+from qpsbgd import baselines, nn, solvers
 from qpsbgd._core import build_info as _build_info
+from qpsbgd.optim import QPSBGD
 from qpsbgd.problem import Solutions
+from qpsbgd.projection import project
 from qpsbgd.solvers.native import solve_ising, solve_qubo
 
-__all__ = ["Solutions", "solve_ising", "solve_qubo"]
+__all__ = ["QPSBGD", "Solutions", "baselines", "nn", "project", "solve_ising", "solve_qubo", "solvers"]
 
 __version__: str = _build_info()["version"]

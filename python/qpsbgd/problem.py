@@ -17,7 +17,7 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     import dimod
 
-__all__ = ["CSRCouplings", "IsingProblem", "Solutions", "ising_problem", "qubo_problem"]
+__all__ = ["CSRCouplings", "IsingProblem", "Solutions", "check_finite", "ising_problem", "qubo_problem"]
 
 _EXACT_IN_FLOAT32 = 2**24
 """Integers of at most this size are exactly representable in float32."""
@@ -128,7 +128,7 @@ class IsingProblem:
 
         Examples
         --------
-        >>> ising_problem([1.0, 0.0], [[0.0, -1.0], [0.0, 0.0]]).to_bqm().energy([-1, -1])
+        >>> float(ising_problem([1.0, 0.0], [[0.0, -1.0], [0.0, 0.0]]).to_bqm().energy([-1, -1]))
         -2.0
         """
         import dimod
@@ -271,7 +271,8 @@ def _real_array(name: str, value: Any) -> npt.NDArray[Any]:
     raise TypeError(f"{name} must hold real numbers (float or integer), but its dtype is {array.dtype}")
 
 
-def _check_finite(name: str, array: npt.NDArray[Any]) -> None:
+def check_finite(name: str, array: npt.NDArray[Any]) -> None:
+    """Raise a ValueError that names the first entry of `array` that is not finite."""
     # A sum is NaN or infinite if any entry is; only then is the entry looked for.
     with np.errstate(over="ignore", invalid="ignore"):
         suspicious = not np.isfinite(array.sum(dtype=np.float64))
@@ -290,7 +291,7 @@ def _fields(name: str, value: Any) -> npt.NDArray[np.float64]:
         raise ValueError(f"{name} must have shape (n,) or (b, n), but has shape {array.shape}")
     if array.size == 0:
         raise ValueError(f"{name} has shape {array.shape}; at least one problem and one spin are needed")
-    _check_finite(name, array)
+    check_finite(name, array)
     return np.ascontiguousarray(np.atleast_2d(array), dtype=np.float64)
 
 
@@ -302,7 +303,7 @@ def _couplings(name: str, value: Any) -> Couplings:
         raise ValueError(f"{name} must have shape (n, n) or (b, n, n), but has shape {array.shape}")
     if array.size == 0:
         raise ValueError(f"{name} has shape {array.shape}; at least one problem and one spin are needed")
-    _check_finite(name, array)
+    check_finite(name, array)
     return np.ascontiguousarray(array)
 
 
@@ -314,7 +315,7 @@ def _sparse_couplings(name: str, value: Any) -> CSRCouplings:
     if n == 0:
         raise ValueError(f"{name} has shape {matrix.shape}; at least one spin is needed")
     data = np.ascontiguousarray(_real_array(name, matrix.data))
-    _check_finite(name, data)
+    check_finite(name, data)
     return CSRCouplings(
         n,
         np.ascontiguousarray(matrix.indptr, dtype=np.int64),

@@ -112,6 +112,8 @@ class NativeSolver:
     def solve(self, problem: IsingProblem, *, seed: int | None) -> Solutions:
         """Solve every problem of the batch, starting from its `initial_states` if it has any.
 
+        One initial state per problem serves all reads.
+
         Raises
         ------
         ValueError
@@ -123,7 +125,9 @@ class NativeSolver:
 
     def _solve(self, problem: IsingProblem, seed: int, first_problem: int) -> Solutions:
         starts = problem.initial_states
-        if starts is not None and starts.shape[1] != self.num_reads:
+        if starts is not None and starts.shape[1] == 1:
+            starts = np.repeat(starts, self.num_reads, axis=1)
+        elif starts is not None and starts.shape[1] != self.num_reads:
             raise ValueError(f"initial_states has {starts.shape[1]} reads but num_reads is {self.num_reads}")
         common = (
             problem.offset,

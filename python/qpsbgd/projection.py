@@ -1,0 +1,488 @@
+"""From a layer's gradient and inputs to the binary step G: Gram matrix, scale, QUBO, solver.
+
+Notation, for one layer with inputs X (n, d), a = 1/sqrt(d) and per-sample gradients V (n, m) with
+respect to Z = a X B':
+
+    g = (a/n) V'X       (m, d)   weight gradient, exactly autograd's ``W.grad``
+    A = (a²/n) X'X      (d, d)   Gram matrix, shared by all m rows
+    p = g + memory      (m, d)
+
+Row j solves ``min over G_j of s_j G'AG - 2 p_j'G`` over G_j in {-1,+1}^d (or sign(p_j) times {0,1}^d with
+``domain="mask"``), which is, times s_j and up to a constant, the squared distance of s_j a X G_j to v_j.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, TypeAlias, TypeVar, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from qpsbgd import _core
+from qpsbgd.problem import IsingProblem, check_finite
+from qpsbgd.solvers.protocol import QuboSolver
+from qpsbgd.validation import DOMAINS, check_choice, check_nonnegative, check_scale, check_seed
+
+__all__ = [
+    "average",
+    "error_feedback",
+    "gram_matrix",
+    "objective",
+    "project",
+    "project_gradient",
+    "resolve_solver",
+    "row_problems",
+]
+
+Floats: TypeAlias = npt.NDArray[np.floating[Any]]
+Doubles: TypeAlias = npt.NDArray[np.float64]
+Spins: TypeAlias = npt.NDArray[np.int8]
+Solver: TypeAlias = QuboSolver | Literal["native"]
+ArrayT = TypeVar("ArrayT", npt.NDArray[Any], Tensor)
+
+SOLVERS = ("auto", "native", "neal")
+
+_AUTO_ROUNDS = 2
+_LARGEST_FIELD = 1e6
+"""Fields are cut at this multiple of what already decides a spin, so that they never overflow."""
+
+
+def project(
+    V: ArrayT,
+    X: ArrayT,
+    *,
+    memory: ArrayT | None = None,
+    scale: str | float = "relative",
+    kappa: float = 1.0,
+    domain: str = "spin",
+    solver: Any = "native",
+    seed: int | None = None,
+) -> ArrayT:
+    """Project one layer's gradient onto ±1, by one QUBO for every output neuron.
+
+    Parameters
+    ----------
+    V : torch.Tensor or numpy array (n, m) of floating-point numbers
+        Per-sample gradients of the loss with respect to the layer's output Z = a X B', a = 1/sqrt(d): n
+        times what autograd gives for a mean-reduced loss.
+    X : same kind as V, (n, d)
+        Layer inputs.
+    memory : same kind as V, (m, d), optional
+        Added to the gradient ``g = (a/n) V'X``, such as the residual of `error_feedback`.
+    scale : {"relative", "auto", "raw"} or float
+        The size s_j that a step is taken to have: ``kappa ‖p‖₁ / (σ'Aσ)`` with σ = sign(p); fitted in turn
+        with G; the paper's literal form; or the number given, for every row.
+    kappa : float
+        Factor of the relative scale, at least 0; 0 gives exactly sign(p).
+    domain : {"spin", "mask"}
+        G in {-1, +1}, or G in {0, sign(p)}.
+    solver : {"native", "auto", "neal"}, dimod.Sampler or QuboSolver
+        The built-in greedy descent from sign(p), or what solves the Ising problems instead.
+    seed : int, optional
+        0 <= seed < 2**64, for solvers that draw random numbers. Fresh if not given.
+
+    Returns
+    -------
+    torch.Tensor or numpy array (m, d)
+        -1, 0 or +1 in the dtype and on the device of V. It is 0 where nothing is known: where the input
+        column and p are both zero, in rows whose p is all zero, and by choice in the mask domain. The
+        objective of each row is never above that of sign(p).
+
+    Raises
+    ------
+    TypeError
+        If an array is of the wrong kind or does not hold real numbers.
+    ValueError
+        If shapes do not fit together, a value is not finite or an option is unknown.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> V, X = rng.normal(size=(8, 2)), rng.normal(size=(8, 5))
+    >>> project(V, X).shape
+    (2, 5)
+    >>> bool(np.all(project(V, X, kappa=0.0) == np.sign(V.T @ X)))
+    True
+    """
+    if scale == "step":
+        raise ValueError(
+            "scale 'step' is the learning rate of an optimizer, which project does not have: "
+            "pass that number as scale"
+        )
+    check_scale(scale)
+    if not isinstance(scale, str) and scale == 0:
+        raise ValueError("scale must be a positive number, but is 0")
+    check_nonnegative("kappa", kappa)
+    check_choice("domain", domain, DOMAINS)
+    chosen = resolve_solver(solver)
+    v, x, extra = _host_arrays(V, X, memory)
+    n, d = x.shape
+    gram: Floats
+    fields: Floats
+    gram, fields = _core.gram_and_fields(x, v, 1.0 / (n * d), d**-0.5 / n, torch.get_num_threads())
+    if extra is not None:
+        fields = fields + extra
+    spins = project_gradient(
+        fields,
+        gram,
+        scale=scale if isinstance(scale, str) else float(scale),
+        kappa=float(kappa),
+        domain=domain,
+        solver=chosen,
+        seed=_fresh_seed() if seed is None else check_seed(seed),
+        num_samples=n,
+    )
+    if isinstance(V, Tensor):
+        return torch.from_numpy(spins).to(device=V.device, dtype=V.dtype)
+    return spins.astype(V.dtype)
+
+
+def project_gradient(
+    P: Floats,
+    gram: Floats,
+    *,
+    scale: str | float = "relative",
+    kappa: float = 1.0,
+    domain: str = "spin",
+    solver: Solver = "native",
+    seed: int = 0,
+    num_samples: int | None = None,
+) -> Spins:
+    """Project fields and a Gram matrix that are already there; what an optimizer calls.
+
+    Parameters
+    ----------
+    P : float32 or float64 array (m, d)
+        Gradient plus memory.
+    gram : array (d, d) of the dtype of P
+        ``A = (a²/n) X'X``.
+    scale : {"relative", "auto", "raw"} or float
+        As in `project`; a float may be 0, which gives sign(p).
+    kappa, domain : float, str
+        As in `project`.
+    solver : "native" or QuboSolver
+        As `resolve_solver` returns it.
+    seed : int
+        Seed of the solver.
+    num_samples : int, optional
+        The n of the Gram matrix, needed by ``scale="raw"``.
+
+    Returns
+    -------
+    int8 array (m, d)
+        The binary step G.
+
+    Raises
+    ------
+    ValueError
+        If P or gram is not finite, or `num_samples` is missing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> project_gradient(np.array([[0.3, -0.1]]), np.eye(2))
+    array([[ 1, -1]], dtype=int8)
+    """
+    check_finite("gradient", P)
+    check_finite("gram", gram)
+    if scale == "raw":
+        if num_samples is None:
+            raise ValueError("num_samples is needed with scale 'raw'")
+        P, gram = _raw_form(P, gram, num_samples)
+        scale = 1.0
+    factor = kappa if isinstance(scale, str) else scale
+    if isinstance(solver, str):
+        mode = scale if isinstance(scale, str) else "fixed"
+        threads = torch.get_num_threads()
+        return _core.project_rows(gram, P, scale=mode, kappa=factor, domain=domain, num_threads=threads)
+    signs = np.where(P >= 0, 1, -1).astype(np.int8)
+    spins = signs
+    if factor > 0 or scale == "auto":
+        spins = _project_with(solver, P, gram, signs, scale, kappa, domain, seed)
+    # Nothing is known of a weight without input and gradient, nor of a row without any gradient.
+    unknown = (P == 0) & ((np.diagonal(gram) == 0) | ~np.any(P, axis=1, keepdims=True))
+    return np.where(unknown, 0, spins).astype(np.int8)
+
+
+def gram_matrix(inputs: Sequence[Floats]) -> Floats:
+    """Return ``A = (a²/n) X'X`` of all `inputs` (n_i, d) together, n = sum of n_i, a = 1/sqrt(d).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> gram_matrix([np.ones((2, 4))])[0, :2]
+    array([0.25, 0.25])
+    """
+    n, d = sum(len(x) for x in inputs), inputs[0].shape[1]
+    threads = torch.get_num_threads()
+    total: Floats = _core.gram(np.ascontiguousarray(inputs[0]), 1.0 / (n * d), threads)
+    for x in inputs[1:]:
+        total += _core.gram(np.ascontiguousarray(x), 1.0 / (n * d), threads)
+    return total
+
+
+def objective(G: npt.NDArray[Any], P: Floats, gram: Floats, scales: Floats) -> Doubles:
+    """Return ``s_j G_j'AG_j - 2 p_j'G_j`` of every row (m,), in float64.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> objective(np.array([[1, -1]]), np.array([[0.5, 0.5]]), np.eye(2), np.array([3.0]))
+    array([6.])
+    """
+    g = G.astype(np.float64)
+    curvature = np.einsum("md,md->m", g @ gram.astype(np.float64), g)
+    linear = np.einsum("md,md->m", P.astype(np.float64), g)
+    return cast(Doubles, scales * curvature - 2.0 * linear)
+
+
+def row_problems(
+    P: Floats, gram: Floats, scales: Floats, *, domain: str = "spin", starts: Spins | None = None
+) -> IsingProblem:
+    """Write the rows as one batch of Ising problems that share the Gram matrix as couplings.
+
+    The energy of row j is its objective over its scale, ``G'AG - 2 p_j'G / s_j``; in the mask domain
+    the spins G' stand for G = (σ + G') / 2 with σ = sign(p_j).
+
+    Parameters
+    ----------
+    P : array (m, d)
+        Gradient plus memory.
+    gram : array (d, d)
+        Couplings A.
+    scales : array (m,)
+        Positive scales s_j.
+    domain : {"spin", "mask"}
+        What G may be.
+    starts : int8 array (m, d), optional
+        Spins to start from; sign(p) if not given.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> problem = row_problems(np.array([[0.5, 0.5]]), np.eye(2), np.array([2.0]))
+    >>> problem.energies([[[1, 1]]])
+    array([[1.]])
+    """
+    p = P.astype(np.float64) / np.asarray(scales, dtype=np.float64)[:, None]
+    # A field above the sum of its couplings decides its spin; beyond that only its sign matters.
+    limit = _LARGEST_FIELD * max(float(np.abs(gram).sum(axis=1, dtype=np.float64).max()), 1e-300)
+    p = np.clip(p, -limit, limit)
+    signs = np.where(P >= 0, 1.0, -1.0)
+    first = (signs if starts is None else starts).astype(np.int8)[:, None, :]
+    couplings = np.ascontiguousarray(gram)
+    if domain == "spin":
+        return IsingProblem(-2.0 * p, couplings, np.zeros(len(p)), initial_states=first)
+    pull = signs @ gram.astype(np.float64)
+    offset = 0.25 * np.einsum("md,md->m", pull, signs) - np.einsum("md,md->m", p, signs)
+    return IsingProblem(0.5 * pull - p, couplings, offset, 0.25, initial_states=first)
+
+
+def error_feedback(p: Tensor, G: Tensor) -> Tensor:
+    """Return what a step leaves for the next one, ``p - max(0, mean_k p_k G_k) G``, row by row.
+
+    Parameters
+    ----------
+    p, G : Tensor (m, d)
+        Gradient plus memory, and its projection.
+
+    Examples
+    --------
+    >>> import torch
+    >>> error_feedback(torch.tensor([[3.0, -1.0]]), torch.tensor([[1.0, -1.0]]))
+    tensor([[1., 1.]])
+    """
+    step = (p * G).mean(dim=1, keepdim=True).clamp_(min=0)
+    return p - step * G
+
+
+def average(state: Tensor, value: Tensor, step: int, decay: float = 0.9) -> tuple[Tensor, Tensor]:
+    """Update a running mean that starts at zero; return its next state, and that corrected for the start.
+
+    Parameters
+    ----------
+    state, value : Tensor of one shape
+        The next state is ``decay state + (1 - decay) value``.
+    step : int
+        Number of this update, from 1.
+    decay : float
+        Weight of the past.
+
+    Examples
+    --------
+    >>> import torch
+    >>> average(torch.zeros(1), torch.tensor([2.0]), step=1, decay=0.5)
+    (tensor([1.]), tensor([2.]))
+    """
+    state = state.lerp(value, 1.0 - decay)
+    return state, state / (1.0 - decay**step)
+
+
+def resolve_solver(solver: Any) -> Solver:
+    """Return what a `solver=` argument means: "native", or an object with ``solve(problem, *, seed)``.
+
+    "auto" is "native"; "neal" is simulated annealing from dwave-samplers; a `dimod.Sampler` gets one
+    model a row.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown.
+    TypeError
+        If an object is neither a `QuboSolver` nor a `dimod.Sampler`.
+    ImportError
+        If "neal" is chosen and dwave-samplers is not installed.
+
+    Examples
+    --------
+    >>> resolve_solver("auto")
+    'native'
+    """
+    if solver in ("auto", "native"):
+        return "native"
+    if solver == "neal":
+        try:
+            from dwave.samplers import SimulatedAnnealingSampler
+        except ImportError as error:
+            raise ImportError("solver 'neal' needs dwave-samplers: pip install qpsbgd[ocean]") from error
+        solver = SimulatedAnnealingSampler()
+    if isinstance(solver, str):
+        raise ValueError(
+            f"Invalid solver: {solver!r} (expected one of {SOLVERS}, a dimod.Sampler, or a QuboSolver; "
+            "quantum hardware is not part of this version)"
+        )
+    if isinstance(solver, QuboSolver):
+        return solver
+    import dimod
+
+    if isinstance(solver, dimod.Sampler):
+        from qpsbgd.solvers.dimod_solver import DimodSolver
+
+        return DimodSolver(solver)
+    raise TypeError(
+        f"solver must be one of {SOLVERS}, a dimod.Sampler or have solve(problem, *, seed), "
+        f"but is {type(solver).__name__}"
+    )
+
+
+def to_host(tensor: Tensor, dtype: torch.dtype) -> Floats:
+    """Make a tensor a contiguous numpy array of `dtype`, without a copy where it is one already."""
+    return cast(Floats, tensor.detach().to("cpu", dtype).contiguous().numpy())
+
+
+def _fresh_seed() -> int:
+    return int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
+
+
+def _raw_form(P: Floats, gram: Floats, num_samples: int) -> tuple[Floats, Floats]:
+    """Fields and couplings of the paper's ``min ‖v - G'U‖²`` with U_k = x_k / ‖x_k‖².
+
+    With D = diag(1/‖x_k‖²) they are D X'V/n = D p / a and D X'X D/n, and ‖x_k‖² = n A_kk / a². Zero input
+    columns have U_k = 0.
+    """
+    d = gram.shape[0]
+    squares = num_samples * d * np.diagonal(gram).astype(np.float64)
+    inverse = np.divide(1.0, squares, out=np.zeros(d), where=squares > 0)
+    fields = P * (inverse * d**0.5)
+    couplings = gram * (inverse[:, None] * inverse * d)
+    return fields.astype(P.dtype), couplings.astype(P.dtype)
+
+
+def _project_with(
+    solver: QuboSolver,
+    P: Floats,
+    gram: Floats,
+    signs: Spins,
+    scale: str | float,
+    kappa: float,
+    domain: str,
+    seed: int,
+) -> Spins:
+    """All rows through one `QuboSolver`, keeping for each row the better of sign(p) and the answer."""
+    # Rows are compared at |p| of about 1: the binary step does not depend on a common factor of p and s.
+    size = np.abs(P).max(axis=1).astype(np.float64)
+    p = P / np.where(size > 0, size, 1.0)[:, None]
+    curvature = np.einsum("md,md->m", signs @ gram.astype(np.float64), signs)
+    ones = np.divide(np.abs(p).sum(axis=1), curvature, out=np.zeros(len(p)), where=curvature > 0)
+    if not isinstance(scale, str):
+        scales = scale / np.where(size > 0, size, 1.0)
+    else:
+        scales = ones if scale == "auto" else kappa * ones
+    rows = np.flatnonzero((size > 0) & (scales > 0))
+    spins = signs.copy()
+    if not len(rows):
+        return spins
+    active, p, s = signs[rows], p[rows], scales[rows]
+    for _ in range(_AUTO_ROUNDS if scale == "auto" else 1):
+        active = _better_rows(solver, p, gram, s, active, domain, seed)
+        if scale == "auto":
+            G = _as_step(active, p, domain).astype(np.float64)
+            curvature = np.einsum("md,md->m", G @ gram.astype(np.float64), G)
+            fitted = np.divide(np.einsum("md,md->m", p, G), curvature, out=s.copy(), where=curvature > 0)
+            s = np.where(fitted > 0, fitted, s)
+    spins[rows] = _as_step(active, p, domain)
+    return spins
+
+
+def _better_rows(
+    solver: QuboSolver, p: Doubles, gram: Floats, scales: Doubles, starts: Spins, domain: str, seed: int
+) -> Spins:
+    """Spins of every row: the solver's best, or the start where that is not better in float64."""
+    problem = row_problems(p, gram, scales, domain=domain, starts=starts)
+    found = np.asarray(solver.solve(problem, seed=seed).best_samples)
+    if found.shape != starts.shape:
+        raise ValueError(
+            f"solver {type(solver).__name__} returned samples of shape {found.shape}, expected {starts.shape}"
+        )
+    found = found.astype(np.int8)
+    before = objective(_as_step(starts, p, domain), p, gram, scales)
+    after = objective(_as_step(found, p, domain), p, gram, scales)
+    return np.where((after < before)[:, None], found, starts)
+
+
+def _as_step(spins: Spins, p: Floats, domain: str) -> Spins:
+    """Turn spins into the step G that they stand for."""
+    if domain == "spin":
+        return spins
+    signs = np.where(p >= 0, 1, -1).astype(np.int8)
+    return ((signs + spins) // 2).astype(np.int8)
+
+
+def _host_arrays(V: Any, X: Any, memory: Any) -> tuple[Floats, Floats, Floats | None]:
+    """Check kinds, dtypes and shapes of the arguments of `project`; contiguous arrays of one dtype."""
+    kind = Tensor if isinstance(V, Tensor) else np.ndarray
+    named = {"V": V, "X": X} if memory is None else {"V": V, "X": X, "memory": memory}
+    for name, value in named.items():
+        if not isinstance(value, kind):
+            raise TypeError(
+                f"{name} must be a torch.Tensor or a numpy array, of the same kind as V, "
+                f"but is {type(value).__name__}"
+            )
+        if value.ndim != 2 or 0 in value.shape:
+            raise ValueError(f"{name} must be a non-empty matrix, but has shape {tuple(value.shape)}")
+    n, m = V.shape
+    if X.shape[0] != n:
+        raise ValueError(f"X has shape {tuple(X.shape)} but V has shape {(n, m)}; their rows are the samples")
+    if memory is not None and tuple(memory.shape) != (m, X.shape[1]):
+        raise ValueError(f"memory has shape {tuple(memory.shape)}, expected {(m, X.shape[1])}")
+    floating = V.is_floating_point() if isinstance(V, Tensor) else np.issubdtype(V.dtype, np.floating)
+    if not floating:
+        raise TypeError(f"V must hold floating-point numbers, but its dtype is {V.dtype}")
+    double = any(value.dtype in (np.float64, torch.float64) for value in named.values())
+    arrays = []
+    for name, value in named.items():
+        if isinstance(value, Tensor):
+            if value.is_complex():
+                raise TypeError(f"{name} must hold real numbers, but its dtype is {value.dtype}")
+            array = to_host(value, torch.float64 if double else torch.float32)
+        else:
+            if value.dtype.kind not in "fiub":
+                raise TypeError(f"{name} must hold real numbers, but its dtype is {value.dtype}")
+            array = np.ascontiguousarray(value, dtype=np.float64 if double else np.float32)
+        check_finite(name, array)
+        arrays.append(array)
+    return arrays[0], arrays[1], arrays[2] if memory is not None else None

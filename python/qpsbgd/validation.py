@@ -1,0 +1,55 @@
+"""Checks of options that several parts of the package share; each message names its argument."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+__all__ = ["check_choice", "check_learning_rate", "check_nonnegative", "check_scale", "check_seed"]
+
+SCALES = ("relative", "auto", "step", "raw")
+DOMAINS = ("spin", "mask")
+
+
+def check_nonnegative(name: str, value: Any) -> None:
+    """Refuse what is no finite number of at least 0."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{name} must be a number, but is {type(value).__name__}")
+    if not (0 <= value < float("inf")):
+        raise ValueError(f"Invalid {name}: {value} (expected a finite number of at least 0)")
+
+
+def check_learning_rate(name: str, value: Any) -> None:
+    """Refuse what is no learning rate; torch allows tensors of one element too."""
+    if isinstance(value, Tensor):
+        if value.numel() != 1:
+            raise ValueError(f"Tensor {name} must be 1-element")
+        value = value.item()
+    check_nonnegative(name, value)
+
+
+def check_choice(name: str, value: Any, choices: Sequence[str | None]) -> None:
+    """Refuse what is none of `choices`."""
+    if not (value is None or isinstance(value, str)) or value not in choices:
+        raise ValueError(f"Invalid {name}: {value!r} (expected one of {tuple(choices)})")
+
+
+def check_scale(scale: Any) -> None:
+    """Refuse what is no scale: a known name, or a finite number of at least 0."""
+    if isinstance(scale, str):
+        if scale not in SCALES:
+            raise ValueError(f"Invalid scale: {scale!r} (expected one of {SCALES} or a positive number)")
+        return
+    check_nonnegative("scale", scale)
+
+
+def check_seed(seed: Any) -> int:
+    """`seed` as an int, refused unless 0 <= seed < 2**64."""
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
+        raise TypeError(f"seed must be an integer, but is {type(seed).__name__}")
+    if not 0 <= seed < 2**64:
+        raise ValueError(f"Invalid seed: {seed} (expected 0 <= seed < 2**64)")
+    return int(seed)

@@ -1,0 +1,159 @@
+"""The command line, called as users call it: output, files, exit status."""
+
+import json
+import os
+import re
+import signal
+import sys
+import threading
+import time
+
+import pytest
+import torch
+
+from qpsbgd.cli import main
+
+PNG = b"\x89PNG"
+
+
+@pytest.fixture
+def qubo_file(tmp_path):
+    path = tmp_path / "small.sparse"
+    path.write_text("3 3\n1 1 -3\n1 2 5\n3 3 -2\n")
+    return path
+
+
+@pytest.fixture
+def cut_file(tmp_path):
+    path = tmp_path / "triangle.txt"
+    path.write_text("3 3\n1 2 1\n2 3 1\n1 3 1\n")
+    return path
+
+
+def test_demo_prints_table_and_accuracy_and_draws_curves(tmp_path, capsys):
+    assert main(["demo", "--seeds", "1", "--steps", "3", "--out", str(tmp_path / "demo")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for optimizer in ("qpsbgd", "binaryconnect-adam", "signsgd"):
+        assert any(line.startswith(f"| {optimizer} ") for line in lines)
+        assert json.loads((tmp_path / "demo" / f"{optimizer}.json").read_text())["optimizer"] == optimizer
+    assert re.fullmatch(r"test accuracy: 0\.\d{4}", lines[-1])
+    assert (tmp_path / "demo" / "curves.png").read_bytes().startswith(PNG)
+
+
+def test_train_writes_results_plot_and_weights(tmp_path, capsys):
+    folder = tmp_path / "out"
+    arguments = ["train", "digits", "--optimizer", "binaryconnect-sgd", "--seeds", "2", "--steps", "3"]
+    assert main([*arguments, "--out", str(folder)]) == 0
+    results = json.loads((folder / "results.json").read_text())
+    assert (results["task"], results["optimizer"]) == ("digits", "binaryconnect-sgd")
+    assert [one["seed"] for one in results["runs"]] == [0, 1]
+    assert results["runs"][0]["curve"][-1]["step"] == 3
+    assert (folder / "curves.png").read_bytes().startswith(PNG)
+    for seed in (0, 1):
+        weights = torch.load(folder / f"weights-seed{seed}.pt", weights_only=True)
+        assert weights["0.weight"].shape == (256, 64)
+    mean = sum(one["metrics"]["test_accuracy"] for one in results["runs"]) / 2
+    assert capsys.readouterr().out.splitlines()[-1] == f"test accuracy: {mean:.4f}"
+
+
+def test_train_names_the_corrupt_data_file(tmp_path, capsys):
+    (tmp_path / "mnist").mkdir()
+    (tmp_path / "mnist" / "train-images-idx3-ubyte.gz").write_bytes(b"damaged")
+    assert main(["train", "mnist", "--data-dir", str(tmp_path), "--out", str(tmp_path / "out")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "train-images-idx3-ubyte.gz is corrupt" in line
+
+
+@pytest.mark.parametrize("method", ["auto", "exact", "descent", "anneal", "tabu"])
+def test_solve_prints_energy_and_time(qubo_file, capsys, method):
+    assert main(["solve", str(qubo_file), "--method", method, "--num-sweeps", "20", "--num-reads", "8"]) == 0
+    output = capsys.readouterr().out
+    assert re.search(r"^energy +-5$", output, re.MULTILINE)
+    assert re.search(r"^seconds +\d+\.\d+$", output, re.MULTILINE)
+    assert "gap" not in output
+
+
+def test_solve_prints_the_gap_to_the_best_known_value(cut_file, capsys):
+    table = {"instances": {"triangle.txt": {"best_known": 4, "status": "invented"}}}
+    (cut_file.parent / "best_known.json").write_text(json.dumps(table))
+    assert main(["solve", str(cut_file), "--time-limit", "0.1"]) == 0
+    output = capsys.readouterr().out
+    assert re.search(r"^cut +2$", output, re.MULTILINE)
+    assert re.search(r"^gap +50\.0000 %$", output, re.MULTILINE)
+
+
+def test_solve_as_json_gives_the_sample(cut_file, capsys):
+    assert main(["solve", str(cut_file), "--json", "--threads", "1", "--num-sweeps", "10"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["cut"] == 2
+    assert sorted(set(facts["sample"])) == [-1, 1]
+
+
+def write_complete_bipartite_graph(path, side: int) -> None:
+    edges = [f"{i + 1} {side + j + 1} 1" for i in range(side) for j in range(side)]
+    path.write_text("\n".join([f"{2 * side} {len(edges)}", *edges]) + "\n")
+
+
+def test_solve_stops_at_its_time_limit(tmp_path, capsys):
+    write_complete_bipartite_graph(tmp_path / "k20.txt", 20)
+    assert main(["solve", str(tmp_path / "k20.txt"), "--time-limit", "0.2", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["cut"] == 400
+    assert facts["seconds"] < 2
+
+
+def test_info_shows_core_and_optional_parts(capsys):
+    assert main(["info"]) == 0
+    output = capsys.readouterr().out
+    for name in ("qpsbgd", "compiler", "hardware threads", "instruction set", "scikit-learn", "dwave-system"):
+        assert re.search(rf"^{name} +\S", output, re.MULTILINE), name
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["solve", "--help"], ["train", "--help"]])
+def test_help_succeeds(arguments, capsys):
+    assert main(arguments) == 0
+    assert "qpsbgd" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["fly"],
+        ["train"],
+        ["train", "cifar"],
+        ["train", "digits", "--optimizer", "adam"],
+        ["train", "digits", "--seeds", "0"],
+        ["train", "digits", "--steps", "many"],
+        ["solve"],
+        ["solve", "x.txt", "--method", "guess"],
+        ["solve", "x.txt", "--seed", "-1"],
+        ["solve", "x.txt", "--time-limit", "0"],
+        ["solve", "x.txt", "--time-limit", "soon"],
+    ],
+    ids=" ".join,
+)
+def test_bad_use_is_one_line_and_status_2(arguments, capsys):
+    assert main(arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("qpsbgd: error: ")
+
+
+@pytest.mark.parametrize("content", [None, "3 1\n1 9 1\n"], ids=["missing", "malformed"])
+def test_unreadable_instance_is_one_line_and_status_1(tmp_path, capsys, content):
+    if content is not None:
+        (tmp_path / "x.txt").write_text(content)
+    assert main(["solve", str(tmp_path / "x.txt")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "x.txt" in line
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends a POSIX signal")
+def test_interrupt_ends_with_status_130_and_no_traceback(tmp_path, capsys):
+    write_complete_bipartite_graph(tmp_path / "k50.txt", 50)
+    interrupt = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    interrupt.start()
+    started = time.monotonic()
+    assert main(["solve", str(tmp_path / "k50.txt"), "--time-limit", "60"]) == 130
+    assert time.monotonic() - started < 5
+    assert capsys.readouterr() == ("", "qpsbgd: interrupted\n")
