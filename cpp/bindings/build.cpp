@@ -23,6 +23,11 @@ void register_build(py::module_& module) {
 #endif
         info["hardware_threads"] = std::thread::hardware_concurrency();
         info["instruction_set"] = kernels().name;
+        py::list available;
+        for (const KernelTable* table : available_kernels()) {
+            available.append(table->name);
+        }
+        info["available_instruction_sets"] = available;
         return info;
     });
 }

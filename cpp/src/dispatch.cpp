@@ -3,6 +3,8 @@
 // A piece of work is one read of one problem when the couplings are shared, and one problem with all its reads
 // when every problem brings its own couplings, so that these are prepared once.
 #include <algorithm>
+#include <array>
+#include <cmath>
 #include <limits>
 #include <numeric>
 #include <stdexcept>
@@ -10,6 +12,7 @@
 #include <utility>
 
 #include "finish.hpp"
+#include "qpsbgd/dense16.hpp"
 #include "qpsbgd/solvers.hpp"
 #include "qpsbgd/threads.hpp"
 
@@ -28,6 +31,8 @@ std::int64_t nanoseconds_since(Clock::time_point start) {
 struct Worker {
     ReadState state;
     FinishSpace finish;
+    Group16 search16;
+    std::vector<std::size_t> group;  // pieces of work to be searched together
     std::uint64_t sweeps = 0;
     bool all_proven = true;
 };
@@ -82,21 +87,135 @@ private:
 
     template <class Real>
     void run_on(const DenseView<Real>& view, SolveReport& report) {
-        if (view.count == 1) {
-            run_shared([&] { return DenseMatrix(view, 0, batch_.coupling_scale, token_); }, report);
-            return;
-        }
         if (method_ == Method::exact) {
             run_exact();
-            return;
+        } else if (view.count == 1) {
+            const auto start = Clock::now();
+            const DenseMatrices<Real> matrices(*this, view, 0, batch_.problems);
+            report.preparation_ns = nanoseconds_since(start);
+            // Whole groups, unless that leaves threads without work.
+            const std::size_t pieces = batch_.problems * options_.reads;
+            const std::size_t group =
+                std::clamp<std::size_t>((pieces + options_.threads - 1) / options_.threads, 1, kReplicaGroup);
+            parallel_for((pieces + group - 1) / group, options_.threads, token_,
+                         [&](std::size_t worker, std::size_t index) {
+                             solve_pieces(matrices, workers_[worker], index * group,
+                                          std::min((index + 1) * group, pieces));
+                         });
+        } else {
+            const std::size_t group = std::max<std::size_t>(1, kReplicaGroup / options_.reads);
+            parallel_for((batch_.problems + group - 1) / group, options_.threads, token_,
+                         [&](std::size_t worker, std::size_t index) {
+                             const std::size_t first = index * group;
+                             const std::size_t last = std::min(first + group, batch_.problems);
+                             const DenseMatrices<Real> matrices(*this, view, first, last);
+                             solve_pieces(matrices, workers_[worker], first * options_.reads,
+                                          last * options_.reads);
+                         });
         }
-        parallel_for(batch_.problems, options_.threads, token_, [&](std::size_t worker, std::size_t problem) {
-            const DenseMatrix matrix(view, problem, batch_.coupling_scale, token_);
-            for (std::size_t read = 0; read < options_.reads; ++read) {
-                solve_read(matrix, workers_[worker], problem, read);
-            }
-        });
         report.beta_range = first_beta_range_;
+    }
+
+    // The couplings of problems [first, last): in int16 where that serves, in float32 for the other problems.
+    template <class Real>
+    class DenseMatrices {
+    public:
+        DenseMatrices(const BatchSolver& solver, const DenseView<Real>& view, std::size_t first,
+                      std::size_t last)
+            : first_(first), shared_(view.count == 1), int16_serves_(last - first, false) {
+            const std::size_t matrices = shared_ ? 1 : last - first;
+            const bool searches = solver.method_ != Method::descent;
+            for (std::size_t index = 0; index < matrices; ++index) {
+                if (searches) {
+                    int16_.push_back(Dense16Matrix::make(view, first + index, solver.batch_.coupling_scale,
+                                                         solver.token_));
+                } else {
+                    int16_.emplace_back();
+                }
+            }
+            float32_.resize(matrices);
+            for (std::size_t problem = first; problem < last; ++problem) {
+                const std::size_t index = shared_ ? 0 : problem - first;
+                const auto& matrix = int16_[index];
+                int16_serves_[problem - first] =
+                    matrix && matrix->holds(solver.batch_.field(problem)) &&
+                    (!solver.options_.beta_range ||
+                     Group16::holds(*solver.options_.beta_range, matrix->unit()));
+                if (!int16_serves_[problem - first] && !float32_[index]) {
+                    float32_[index].emplace(view, first + index, solver.batch_.coupling_scale, solver.token_);
+                }
+            }
+        }
+
+        bool int16_serves(std::size_t problem) const { return int16_serves_[problem - first_]; }
+        const Dense16Matrix& int16(std::size_t problem) const {
+            return *int16_[shared_ ? 0 : problem - first_];
+        }
+        const DenseMatrix& float32(std::size_t problem) const {
+            return *float32_[shared_ ? 0 : problem - first_];
+        }
+
+    private:
+        std::size_t first_;
+        bool shared_;
+        std::vector<std::optional<Dense16Matrix>> int16_;
+        std::vector<std::optional<DenseMatrix>> float32_;
+        std::vector<bool> int16_serves_;
+    };
+
+    // Pieces [first, last) of work, where piece = problem * reads + read.
+    template <class Real>
+    void solve_pieces(const DenseMatrices<Real>& matrices, Worker& worker, std::size_t first,
+                      std::size_t last) {
+        worker.group.clear();
+        for (std::size_t piece = first; piece < last; ++piece) {
+            const std::size_t problem = piece / options_.reads;
+            const std::size_t read = piece % options_.reads;
+            if (!matrices.int16_serves(problem)) {
+                solve_read(matrices.float32(problem), worker, problem, read);
+                continue;
+            }
+            worker.group.push_back(piece);
+            if (worker.group.size() == kReplicaGroup || piece + 1 == last) {
+                solve_group(matrices, worker);
+            }
+        }
+        if (!worker.group.empty()) {
+            solve_group(matrices, worker);
+        }
+    }
+
+    template <class Real>
+    void solve_group(const DenseMatrices<Real>& matrices, Worker& worker) {
+        std::array<Read16, kReplicaGroup> reads;
+        const std::size_t count = worker.group.size();
+        for (std::size_t index = 0; index < count; ++index) {
+            const std::size_t problem = worker.group[index] / options_.reads;
+            const std::size_t read = worker.group[index] % options_.reads;
+            reads[index].matrix = &matrices.int16(problem);
+            reads[index].fields = batch_.field(problem);
+            reads[index].start = initial_state(problem, read);
+            reads[index].best = sample(problem, read);
+            reads[index].random = Random(options_.seed, options_.first_problem + problem, read);
+        }
+        Budget budget(token_, share_of_time(count));
+        started_.fetch_add(count);
+        const std::span group(reads.data(), count);
+        if (method_ == Method::tabu) {
+            worker.search16.tabu(group, options_.sweeps, budget);
+        } else {
+            worker.search16.anneal(group, options_.beta_range, options_.sweeps, budget);
+            if (worker.group[0] == 0) {
+                first_beta_range_ = reads[0].beta_range;
+            }
+        }
+        for (std::size_t index = 0; index < count; ++index) {
+            const std::size_t piece = worker.group[index];
+            worker.sweeps += reads[index].sweeps_done;
+            energies_[piece] =
+                finish(batch_, piece / options_.reads, true, reads[index].best, worker.finish, token_);
+        }
+        worker.group.clear();
     }
 
     template <class Real>
@@ -160,11 +279,10 @@ private:
         const auto fields = batch_.field(problem);
         std::ranges::transform(fields, state.fields.begin(),
                                [&](double field) { return field_in_units(field, matrix.unit()); });
-        if (batch_.initial_states.empty()) {
+        const auto start = initial_state(problem, read);
+        if (start.empty()) {
             state.randomise(random);
         } else {
-            const auto start =
-                batch_.initial_states.subspan((problem * options_.reads + read) * batch_.n, batch_.n);
             std::ranges::copy(start, state.spins.begin());
         }
         state.refresh(matrix);
@@ -208,7 +326,11 @@ private:
             range = *options_.beta_range;
         } else {
             descend(matrix, state, std::numeric_limits<std::size_t>::max(), budget);
-            range = default_beta_range(state.local, matrix.unit());
+            double sum = 0.0;
+            for (const float local : state.local) {
+                sum += std::fabs(static_cast<double>(local));
+            }
+            range = default_beta_range(sum / static_cast<double>(batch_.n) * matrix.unit());
         }
         if (problem == 0 && read == 0) {
             first_beta_range_ = range;
@@ -216,17 +338,25 @@ private:
         return range;
     }
 
-    // The time left, shared evenly between the pieces of work that have not begun.
+    // The time left, shared evenly between the pieces of work that have not begun; what `pieces` of them get that one
+    // thread works on at once.
     std::optional<Clock::time_point> share_of_time(std::size_t pieces) const {
         if (!token_.deadline()) {
             return std::nullopt;
         }
         const auto now = Clock::now();
         const auto left = std::max(*token_.deadline() - now, Clock::duration::zero());
-        const std::size_t waiting = batch_.problems * options_.reads - started_.load() + pieces - 1;
-        const std::size_t threads = std::min(options_.threads, std::max<std::size_t>(1, waiting));
-        const double share = static_cast<double>(threads) / static_cast<double>(std::max(waiting, threads));
-        return now + std::chrono::duration_cast<Clock::duration>(left * share);
+        const auto waiting = static_cast<double>(batch_.problems * options_.reads - started_.load());
+        const double share = static_cast<double>(options_.threads * pieces) / std::max(waiting, 1.0);
+        return now + std::chrono::duration_cast<Clock::duration>(left * std::min(share, 1.0));
+    }
+
+    // The spins to start from, or nothing.
+    std::span<const std::int8_t> initial_state(std::size_t problem, std::size_t read) const {
+        if (batch_.initial_states.empty()) {
+            return {};
+        }
+        return batch_.initial_states.subspan((problem * options_.reads + read) * batch_.n, batch_.n);
     }
 
     std::span<std::int8_t> sample(std::size_t problem, std::size_t read) const {
@@ -302,8 +432,6 @@ void ReadState::randomise(Random& random) {
         spins[i] = (bits & 1) != 0 ? 1.0F : -1.0F;
     }
 }
-
-const KernelTable& kernels() { return scalar_kernels(); }
 
 SolveReport solve(const IsingBatch& batch, const SolveOptions& options, std::span<std::int8_t> samples,
                   std::span<double> energies) {

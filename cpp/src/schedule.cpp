@@ -36,18 +36,13 @@ std::array<float, 4096> make_quantiles() {
 
 }  // namespace
 
-BetaRange default_beta_range(std::span<const float> fields_of_minimum, double unit) {
-    double sum = 0.0;
-    for (const float field : fields_of_minimum) {
-        sum += std::fabs(static_cast<double>(field));
-    }
-    if (sum == 0.0) {
+BetaRange default_beta_range(double mean_field) {
+    if (!(mean_field > 0.0)) {
         return {1.0, 1.0};  // no couplings and no fields: every state is a minimum
     }
-    // A flip changes the energy by twice the local field.
-    const double typical = 2.0 * unit * sum / static_cast<double>(fields_of_minimum.size());
     constexpr double kHot = 0.3;
     constexpr double kCold = 0.05;
+    const double typical = 2.0 * mean_field;  // a flip changes the energy by twice the local field
     return {1.0 / (kHot * typical), 1.0 / (kCold * typical)};
 }
 

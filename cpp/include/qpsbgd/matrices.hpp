@@ -29,17 +29,17 @@ public:
     std::size_t flip_cost() const { return stride_; }
 
     void local_fields(const float* fields, const float* spins, float* local) const {
-        kernels().local_fields(values_.data(), stride_, n_, fields, spins, local);
+        kernels().dense.local_fields(values_.data(), stride_, n_, fields, spins, local);
     }
     void flip(std::size_t spin, float* spins, float* local) const {
-        kernels().flip(values_.data() + spin * stride_, n_, spin, spins, local);
+        kernels().dense.flip(values_.data() + spin * stride_, n_, spin, spins, local);
     }
     double metropolis(std::size_t begin, std::size_t end, const float* thresholds, float* spins,
                       float* local) const {
-        return kernels().metropolis(values_.data(), stride_, n_, begin, end, thresholds, spins, local);
+        return kernels().dense.metropolis(values_.data(), stride_, n_, begin, end, thresholds, spins, local);
     }
     double greedy(std::size_t begin, std::size_t end, float* spins, float* local) const {
-        return kernels().greedy(values_.data(), stride_, n_, begin, end, spins, local);
+        return kernels().dense.greedy(values_.data(), stride_, n_, begin, end, spins, local);
     }
 
 private:

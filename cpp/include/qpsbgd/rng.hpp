@@ -8,6 +8,8 @@
 #include <bit>
 #include <cstdint>
 
+#include "qpsbgd/kernels/dense16.hpp"
+
 namespace qpsbgd {
 
 class SplitMix64 {
@@ -53,6 +55,12 @@ public:
     // Uniform in [0, bound), bound < 2^32, by Lemire's multiplication (bias below 2^-32).
     std::uint32_t below(std::uint32_t bound) {
         return static_cast<std::uint32_t>(((next() >> 32) * bound) >> 32);
+    }
+
+    // For kernels, which go on with the stream by themselves.
+    RandomState state() const { return {{state_[0], state_[1], state_[2], state_[3]}}; }
+    void set_state(const RandomState& state) {
+        state_ = {state.word[0], state.word[1], state.word[2], state.word[3]};
     }
 
 private:

@@ -16,8 +16,8 @@ struct BetaRange {
 // typical spin of that minimum still flips now and then, cold one at which only the weakest still do. (The fields of
 // a random state overestimate them where the couplings have low rank, and the smallest single coupling, which peers
 // use, says nothing about the gaps that matter and stretches the schedule at every other spin's cost.)
-// `fields` are in `unit`s of energy. Measured on the instances of the data folder and on layer problems.
-BetaRange default_beta_range(std::span<const float> fields_of_minimum, double unit);
+// `mean_field` is the mean of |L_i|. Measured on the instances of the data folder and on layer problems.
+BetaRange default_beta_range(double mean_field);
 
 // Step `step` of `steps` on a geometric ladder from hot to cold.
 double geometric_beta(BetaRange range, std::size_t step, std::size_t steps);

@@ -1,80 +1,25 @@
-// Portable kernels: the specification that every other instruction set is tested against.
+// Kernels for any machine: the specification that the other instruction sets are tested against.
+//
+// Only kernels belong here: whatever this file instantiates from a header is compiled for this instruction set, and
+// the linker may take it for the whole program.
 #include "qpsbgd/kernels.hpp"
+#include "tables.hpp"
 
 namespace qpsbgd {
 namespace {
 
-void local_fields(const float* couplings, std::size_t stride, std::size_t n, const float* fields,
-                  const float* spins, float* local) {
-    for (std::size_t j = 0; j < n; ++j) {
-        local[j] = 0.0F;
-    }
-    for (std::size_t i = 0; i < n; ++i) {
-        const float* row = couplings + i * stride;
-        const float spin = spins[i];
-        for (std::size_t j = 0; j < n; ++j) {
-            local[j] += spin * row[j];
-        }
-    }
-    for (std::size_t j = 0; j < n; ++j) {
-        local[j] = fields[j] + 0.5F * local[j];
-    }
-}
+#include "dense.inl"
+#include "random.inl"
 
-void flip(const float* row, std::size_t n, std::size_t spin, float* spins, float* local) {
-    const float before = spins[spin];
-    spins[spin] = -before;
-    for (std::size_t j = 0; j < n; ++j) {
-        local[j] -= before * row[j];
-    }
-}
+#include "dense16.inl"
 
-double metropolis(const float* couplings, std::size_t stride, std::size_t n, std::size_t begin,
-                  std::size_t end, const float* thresholds, float* spins, float* local) {
-    double gain = 0.0;
-    for (std::size_t i = begin; i < end; ++i) {
-        const float step = spins[i] * local[i];
-        if (step + thresholds[i] >= 0.0F) {
-            gain += static_cast<double>(step);
-            flip(couplings + i * stride, n, i, spins, local);
-        }
-    }
-    return gain;
-}
-
-double greedy(const float* couplings, std::size_t stride, std::size_t n, std::size_t begin, std::size_t end,
-              float* spins, float* local) {
-    double gain = 0.0;
-    for (std::size_t i = begin; i < end; ++i) {
-        const float step = spins[i] * local[i];
-        if (step > 0.0F) {
-            gain += static_cast<double>(step);
-            flip(couplings + i * stride, n, i, spins, local);
-        }
-    }
-    return gain;
-}
-
-Move best_move(std::size_t n, const float* spins, const float* local, const std::int32_t* tabu_until,
-               std::int32_t now, float aspiration) {
-    Move best{0, false};
-    float best_step = 0.0F;
-    for (std::size_t i = 0; i < n; ++i) {
-        const float step = spins[i] * local[i];
-        const bool allowed = tabu_until[i] <= now || step > aspiration;
-        if (allowed && (!best.found || step > best_step)) {
-            best = {i, true};
-            best_step = step;
-        }
-    }
-    return best;
-}
+constexpr Dense16Kernels kDense16{local_fields16, flip16, anneal16, tabu16};
 
 }  // namespace
 
 const KernelTable& scalar_kernels() {
-    static constexpr KernelTable table{"scalar", local_fields, flip, metropolis, greedy, best_move};
-    return table;
+    static constexpr KernelTable kTable{"scalar", kDense, kDense16};
+    return kTable;
 }
 
 }  // namespace qpsbgd

@@ -1,0 +1,98 @@
+// Dense couplings in int16 and the searches over them. What a read's answer is does not depend on the group of reads
+// that it is worked on with.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "qpsbgd/aligned.hpp"
+#include "qpsbgd/cancellation.hpp"
+#include "qpsbgd/kernels/dense16.hpp"
+#include "qpsbgd/problem.hpp"
+#include "qpsbgd/rng.hpp"
+#include "qpsbgd/schedule.hpp"
+
+namespace qpsbgd {
+
+class Dense16Matrix {
+public:
+    // Nothing when int16 does not hold the couplings well enough. The rule: rows whose root-mean-square differs by more
+    // than a factor of 32 need more digits than int16 has, unless all couplings are exact multiples of the unit.
+    // The unit is the finest power of two in which every sum of couplings fits, where it divides every coupling; else
+    // such that local fields of five times the largest row's root-mean-square fit. 2 n^2 bytes.
+    template <class Real>
+    static std::optional<Dense16Matrix> make(const DenseView<Real>& view, std::size_t problem, double scale,
+                                             StopToken& token);
+
+    // Do these fields leave room for the couplings? |h_i| of 28000 units is the most.
+    bool holds(std::span<const double> fields) const;
+
+    std::size_t n() const { return n_; }
+    std::size_t stride() const { return stride_; }
+    double unit() const { return unit_; }
+    const std::int16_t* couplings() const { return values_.data(); }
+
+private:
+    Dense16Matrix(std::size_t n, double unit);
+
+    std::size_t n_;
+    std::size_t stride_;
+    double unit_;
+    AlignedVector<std::int16_t> values_;
+};
+
+// One read of a group.
+struct Read16 {
+    const Dense16Matrix* matrix = nullptr;
+    std::span<const double> fields;
+    std::span<const std::int8_t> start;  // spins, or empty for random ones
+    std::span<std::int8_t> best;         // the answer
+    Random random{0, 0, 0};
+    BetaRange beta_range;  // of an annealing run, as used
+    std::uint64_t sweeps_done = 0;
+};
+
+// Searches up to four reads; its memory is reused from group to group.
+class Group16 {
+public:
+    // Without `sweeps`: a default, or with a deadline ever longer runs from new states until the time is up.
+    void anneal(std::span<Read16> reads, std::optional<BetaRange> range, std::optional<std::size_t> sweeps,
+                Budget& budget);
+    void tabu(std::span<Read16> reads, std::optional<std::size_t> sweeps, Budget& budget);
+
+    // Does the threshold of the hottest sweep fit the kernels' table?
+    static bool holds(BetaRange range, double unit);
+
+private:
+    // The memory of one replica.
+    struct Space {
+        AlignedVector<std::int16_t> local;
+        AlignedVector<std::int16_t> scratch;
+        std::vector<std::uint32_t> negative;
+        std::vector<std::uint32_t> best;
+        std::vector<std::uint16_t> temperatures;
+    };
+
+    void begin(std::span<Read16> reads);
+    void end(std::span<Read16> reads);
+    void run_schedule(std::span<Read16> reads, std::size_t sweeps, Budget& budget);
+    bool run_sweeps(std::size_t last, Budget& budget);
+    void descend(Budget& budget);
+    void move_to(std::size_t index, std::span<const std::uint32_t> target);
+    void perturb_best(std::size_t index, Random& random);
+    void set_tenure(Replica16& replica, std::uint32_t factor) const;
+    double mean_field(std::size_t index) const;
+
+    std::size_t n_ = 0;
+    std::size_t stride_ = 0;
+    std::size_t count_ = 0;
+    std::array<Space, kReplicaGroup> space_;
+    std::array<Replica16, kReplicaGroup> replicas_{};
+    std::vector<std::uint32_t> target_;
+};
+
+}  // namespace qpsbgd

@@ -1,0 +1,380 @@
+// Annealing and tabu search over dense int16 couplings, four reads at a time.
+//
+// Annealing: Kirkpatrick, Gelatt and Vecchi (1983), sequential Metropolis on a geometric ladder. Tabu: Glover (1989),
+// one-flip with random tenure and aspiration, restarted from a perturbed best state when it finds nothing new.
+// Cost of a sweep: n / 32 decisions of five vector operations, and one row of couplings for each flip; of a tabu
+// iteration: one row of couplings and one pass over the local fields, fused.
+// The caller gives matrices that hold the fields (Dense16Matrix::holds). Promises: the best state seen is the answer,
+// and nothing depends on the group's other reads.
+#include "qpsbgd/dense16.hpp"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cmath>
+#include <limits>
+
+#include "qpsbgd/kernels.hpp"
+#include "qpsbgd/matrices.hpp"
+
+namespace qpsbgd {
+namespace {
+
+constexpr double kLargestField = 28000.0;   // units
+constexpr double kCouplingRange = 16000.0;  // units that the couplings' part of a local field may take up
+constexpr double kDeviations = 4.0;         // root-mean-squares of a row that fit into kCouplingRange
+constexpr double kUnevenRows = 32.0;
+constexpr std::size_t kDefaultAnnealSweeps = 1000;
+constexpr std::size_t kDefaultTabuSweeps = 200;
+constexpr std::size_t kFirstRoundSweeps =
+    100;  // of a time-limited annealing without `sweeps`; doubled every round
+
+// The quantiles of the exponential distribution in a fixed random order, in units of kLargestExponential / 65535; the
+// first block is repeated behind the end, so that a block may be read from any place.
+const std::uint16_t* exponentials() {
+    static const auto table = [] {
+        std::array<std::uint16_t, kExponentials + kBlock> values{};
+        const auto quantiles = exponential_quantiles();
+        for (std::size_t k = 0; k < kExponentials; ++k) {
+            values[k] =
+                static_cast<std::uint16_t>(static_cast<double>(quantiles[k]) * 65535.0 / kLargestExponential);
+        }
+        Random random(0, 0, 0);
+        for (std::size_t k = kExponentials - 1; k > 0; --k) {
+            std::swap(values[k], values[random.below(static_cast<std::uint32_t>(k + 1))]);
+        }
+        std::copy_n(values.begin(), kBlock, values.begin() + kExponentials);
+        return values;
+    }();
+    return table.data();
+}
+
+// Steps or flips of one kernel call: some hundred microseconds, so that deadlines and interrupts are noticed.
+std::size_t steps_of_a_call(std::size_t stride) {
+    return std::clamp<std::size_t>((std::size_t{1} << 20) / stride, 64, 16384);
+}
+
+// Bits of n random spins, padding clear.
+void random_bits(Random& random, std::size_t n, std::span<std::uint32_t> bits) {
+    for (std::size_t word = 0; word < bits.size(); ++word) {
+        bits[word] = static_cast<std::uint32_t>(random.next() >> 32);
+    }
+    if (n % kBlock != 0) {
+        bits.back() &= (std::uint32_t{1} << (n % kBlock)) - 1;
+    }
+}
+
+// S_ij / scale = J_ij + J_ji, halved first so that two huge entries do not overflow.
+template <class Real>
+double coupling(const Real* matrix, std::size_t n, std::size_t i, std::size_t j) {
+    return 2.0 *
+           (0.5 * static_cast<double>(matrix[i * n + j]) + 0.5 * static_cast<double>(matrix[j * n + i]));
+}
+
+// Visits tiles (i, j) so that a tile and its mirror image stay in L1.
+template <class Visit>
+void for_each_pair(std::size_t n, StopToken& token, const Visit& visit) {
+    constexpr std::size_t kTile = 64;
+    for (std::size_t row = 0; row < n; row += kTile) {
+        token.throw_if_interrupted();
+        for (std::size_t column = 0; column < n; column += kTile) {
+            for (std::size_t i = row; i < std::min(row + kTile, n); ++i) {
+                for (std::size_t j = column; j < std::min(column + kTile, n); ++j) {
+                    visit(i, j);
+                }
+            }
+        }
+    }
+}
+
+}  // namespace
+
+Dense16Matrix::Dense16Matrix(std::size_t n, double unit)
+    : n_(n),
+      stride_((n + kBlock - 1) / kBlock * kBlock),
+      unit_(unit),
+      values_((n + 1) * stride_, std::int16_t{0}) {}
+
+template <class Real>
+std::optional<Dense16Matrix> Dense16Matrix::make(const DenseView<Real>& view, std::size_t problem,
+                                                 double scale, StopToken& token) {
+    const Real* matrix = view.matrix(problem);
+    const std::size_t n = view.n;
+    if (n > 65000) {
+        return std::nullopt;  // the kernels count spins in 16 bits
+    }
+    std::vector<double> sums(n, 0.0);
+    std::vector<double> squares(n, 0.0);
+    double largest = 0.0;
+    for_each_pair(n, token, [&](std::size_t i, std::size_t j) {
+        const double value = i == j ? 0.0 : coupling(matrix, n, i, j);
+        sums[i] += std::fabs(value);
+        squares[i] += value * value;
+        largest = std::max(largest, std::fabs(value));
+    });
+    if (!(largest > 0.0) || !std::isfinite(largest) || largest > 1e150 || largest < 1e-150) {
+        return std::nullopt;
+    }
+    const double largest_sum = *std::max_element(sums.begin(), sums.end());
+    const double fine = power_of_two_unit(largest_sum / kCouplingRange);
+    bool exact = true;
+    for (std::size_t i = 0; i < n && exact; ++i) {
+        for (std::size_t j = 0; j < i; ++j) {
+            const double units = coupling(matrix, n, i, j) / fine;
+            exact = exact && units == std::nearbyint(units);
+        }
+    }
+    double unit = fine;
+    if (!exact) {
+        const auto [least, most] = std::minmax_element(squares.begin(), squares.end());
+        if (*least * kUnevenRows * kUnevenRows < *most) {
+            return std::nullopt;
+        }
+        unit = std::min(largest_sum, kDeviations * std::sqrt(*most)) / kCouplingRange;
+        unit = std::max(unit, largest / kCouplingRange);
+    }
+    Dense16Matrix result(n, unit * scale);
+    const double factor = 1.0 / unit;
+    for_each_pair(n, token, [&](std::size_t i, std::size_t j) {
+        if (i != j) {
+            const double units = std::nearbyint(factor * coupling(matrix, n, i, j));
+            result.values_[i * result.stride_ + j] = static_cast<std::int16_t>(2.0 * units);
+        }
+    });
+    return result;
+}
+
+template std::optional<Dense16Matrix> Dense16Matrix::make(const DenseView<float>&, std::size_t, double,
+                                                          StopToken&);
+template std::optional<Dense16Matrix> Dense16Matrix::make(const DenseView<double>&, std::size_t, double,
+                                                          StopToken&);
+
+bool Dense16Matrix::holds(std::span<const double> fields) const {
+    return std::ranges::all_of(fields,
+                               [&](double field) { return std::fabs(field) <= kLargestField * unit_; });
+}
+
+bool Group16::holds(BetaRange range, double unit) {
+    return 0.5 / (range.hot * unit) * kLargestExponential < 65535.0;
+}
+
+void Group16::begin(std::span<Read16> reads) {
+    count_ = reads.size();
+    n_ = reads[0].matrix->n();
+    stride_ = reads[0].matrix->stride();
+    const std::size_t words = stride_ / kBlock;
+    target_.resize(words);
+    for (std::size_t index = 0; index < count_; ++index) {
+        Read16& read = reads[index];
+        Space& space = space_[index];
+        space.local.assign(stride_ + kBlock, 0);  // the first element behind the end is read, never used
+        space.scratch.assign(stride_, 0);
+        space.negative.assign(words, 0);
+        const double per_unit = 1.0 / read.matrix->unit();
+        for (std::size_t i = 0; i < n_; ++i) {
+            space.local[i] = static_cast<std::int16_t>(std::nearbyint(read.fields[i] * per_unit));
+        }
+        if (read.start.empty()) {
+            random_bits(read.random, n_, space.negative);
+        } else {
+            for (std::size_t i = 0; i < n_; ++i) {
+                space.negative[i / kBlock] |= static_cast<std::uint32_t>(read.start[i] < 0) << (i % kBlock);
+            }
+        }
+        space.best = space.negative;
+        replicas_[index] = Replica16{.couplings = read.matrix->couplings(),
+                                     .local = space.local.data(),
+                                     .scratch = space.scratch.data(),
+                                     .negative = space.negative.data(),
+                                     .best_negative = space.best.data(),
+                                     .temperature = nullptr,
+                                     .random = read.random.state(),
+                                     .gain = 0,
+                                     .best_gain = 0,
+                                     .sweep = 0,
+                                     .block = 0,
+                                     .pending = 0,
+                                     .drawn = false,
+                                     .least_tenure = 0,
+                                     .tenure_spread = 1,
+                                     .since_best = 0};
+        kernels().dense16.local_fields(replicas_[index], n_, stride_);
+    }
+}
+
+void Group16::end(std::span<Read16> reads) {
+    for (std::size_t index = 0; index < count_; ++index) {
+        for (std::size_t i = 0; i < n_; ++i) {
+            const bool negative = (space_[index].best[i / kBlock] >> (i % kBlock) & 1U) != 0;
+            reads[index].best[i] = negative ? std::int8_t{-1} : std::int8_t{1};
+        }
+    }
+}
+
+// All replicas up to sweep `last` of their temperatures. False when the budget ran out.
+bool Group16::run_sweeps(std::size_t last, Budget& budget) {
+    const std::size_t steps = steps_of_a_call(stride_);
+    while (!kernels().dense16.anneal(replicas_.data(), count_, n_, stride_, exponentials(), last, steps)) {
+        if (budget.exhausted()) {
+            return false;
+        }
+    }
+    return !budget.exhausted();
+}
+
+// Greedy sweeps until none flips. A replica at its minimum takes no part in the others' further sweeps.
+void Group16::descend(Budget& budget) {
+    static constexpr std::uint16_t kZero = 0;
+    std::array<std::int64_t, kReplicaGroup> before{};
+    before.fill(-1);
+    for (bool changed = true; changed;) {
+        changed = false;
+        for (std::size_t index = 0; index < count_; ++index) {
+            Replica16& replica = replicas_[index];
+            const bool at_minimum = replica.gain == before[index];
+            before[index] = replica.gain;
+            changed = changed || !at_minimum;
+            replica.temperature = &kZero;
+            replica.sweep = at_minimum ? 1 : 0;
+            replica.block = 0;
+            replica.drawn = false;
+        }
+        if (changed && !run_sweeps(1, budget)) {
+            return;
+        }
+    }
+}
+
+double Group16::mean_field(std::size_t index) const {
+    double sum = 0.0;
+    for (std::size_t i = 0; i < n_; ++i) {
+        sum += std::fabs(static_cast<double>(space_[index].local[i]));
+    }
+    return sum / static_cast<double>(n_);
+}
+
+// Flips every spin in which the state differs from the target.
+void Group16::move_to(std::size_t index, std::span<const std::uint32_t> target) {
+    Replica16& replica = replicas_[index];
+    for (std::size_t word = 0; word < target.size(); ++word) {
+        for (std::uint32_t rest = replica.negative[word] ^ target[word]; rest != 0; rest &= rest - 1) {
+            const std::size_t spin = word * kBlock + static_cast<std::size_t>(std::countr_zero(rest));
+            const bool negative = (replica.negative[word] >> (spin % kBlock) & 1U) != 0;
+            replica.gain += negative ? -replica.local[spin] : replica.local[spin];
+            kernels().dense16.flip(replica, spin, stride_);
+        }
+    }
+}
+
+void Group16::run_schedule(std::span<Read16> reads, std::size_t sweeps, Budget& budget) {
+    constexpr std::size_t kWindow = 1024;  // sweeps whose temperatures are held at once
+    bool time_left = true;
+    for (std::size_t first = 0; first < sweeps && time_left; first += kWindow) {
+        const std::size_t count = std::min(kWindow, sweeps - first);
+        for (std::size_t index = 0; index < count_; ++index) {
+            auto& temperatures = space_[index].temperatures;
+            temperatures.resize(count);
+            for (std::size_t k = 0; k < count; ++k) {
+                // The energy rises by -2 s L, so the temperature on s L is half of that on the energy.
+                const double beta = geometric_beta(reads[index].beta_range, first + k, sweeps);
+                const double temperature = 0.5 / (beta * reads[index].matrix->unit()) * kLargestExponential;
+                temperatures[k] = static_cast<std::uint16_t>(std::fmin(temperature, 65535.0));
+            }
+            Replica16& replica = replicas_[index];
+            replica.temperature = temperatures.data();
+            replica.sweep = 0;
+            replica.block = 0;
+            replica.drawn = false;
+        }
+        time_left = run_sweeps(count, budget);
+        for (std::size_t index = 0; index < count_; ++index) {
+            reads[index].sweeps_done += replicas_[index].sweep;
+        }
+    }
+    // The answer is a local minimum even when the time is up: this takes far less than a sweep.
+    Budget polish(budget.token(), std::nullopt);
+    descend(polish);
+}
+
+void Group16::anneal(std::span<Read16> reads, std::optional<BetaRange> range,
+                     std::optional<std::size_t> sweeps, Budget& budget) {
+    begin(reads);
+    if (!range) {
+        descend(budget);
+    }
+    for (std::size_t index = 0; index < count_; ++index) {
+        const double unit = reads[index].matrix->unit();
+        reads[index].beta_range = range ? *range : default_beta_range(mean_field(index) * unit);
+    }
+    if (sweeps || !budget.has_deadline()) {
+        run_schedule(reads, sweeps.value_or(kDefaultAnnealSweeps), budget);
+    } else {
+        for (std::size_t length = kFirstRoundSweeps; !budget.exhausted(); length *= 2) {
+            run_schedule(reads, length, budget);
+            for (std::size_t index = 0; index < count_; ++index) {
+                Random random(0, 0, 0);
+                random.set_state(replicas_[index].random);
+                random_bits(random, n_, target_);
+                replicas_[index].random = random.state();
+                move_to(index, target_);
+            }
+        }
+    }
+    end(reads);
+}
+
+// Short rests suit most problems; a multiple now and then helps where couplings differ by orders of magnitude.
+void Group16::set_tenure(Replica16& replica, std::uint32_t factor) const {
+    const auto size = static_cast<std::uint32_t>(n_);
+    replica.least_tenure = std::min(factor * (1 + size / 100), size / 4);
+    replica.tenure_spread = std::clamp<std::uint32_t>(2 + size / 50, 1, 10);
+}
+
+void Group16::perturb_best(std::size_t index, Random& random) {
+    const auto size = static_cast<std::uint32_t>(n_);
+    std::ranges::copy(space_[index].best, target_.begin());
+    const std::uint32_t flips = std::max<std::uint32_t>(3, size / 20);
+    for (std::uint32_t k = 0; k < flips; ++k) {
+        const std::uint32_t spin = random.below(size);
+        target_[spin / kBlock] ^= std::uint32_t{1} << (spin % kBlock);
+    }
+    move_to(index, target_);
+    std::ranges::fill(space_[index].scratch, std::int16_t{0});
+}
+
+void Group16::tabu(std::span<Read16> reads, std::optional<std::size_t> sweeps, Budget& budget) {
+    begin(reads);
+    constexpr auto kForEver = std::numeric_limits<std::size_t>::max();
+    const std::size_t asked = sweeps.value_or(budget.has_deadline() ? kForEver : kDefaultTabuSweeps);
+    const std::size_t flips = asked > kForEver / n_ ? kForEver : asked * n_;
+    const std::size_t patience = 5 * n_;  // flips without a new best before the search moves elsewhere
+    for (std::size_t index = 0; index < count_; ++index) {
+        set_tenure(replicas_[index], 1);
+    }
+    std::size_t done = 0;
+    while (done < flips && !budget.exhausted()) {
+        std::size_t call = std::min(flips - done, steps_of_a_call(stride_));
+        for (std::size_t index = 0; index < count_; ++index) {
+            call = std::min(call, patience - replicas_[index].since_best);
+        }
+        kernels().dense16.tabu(replicas_.data(), count_, n_, stride_, call);
+        done += call;
+        for (std::size_t index = 0; index < count_; ++index) {
+            Replica16& replica = replicas_[index];
+            if (replica.since_best >= patience) {
+                Random random(0, 0, 0);
+                random.set_state(replica.random);
+                set_tenure(replica, random.below(3) == 0 ? 4 : 1);
+                perturb_best(index, random);
+                replica.random = random.state();
+                replica.since_best = 0;
+            }
+        }
+    }
+    for (auto& read : reads) {
+        read.sweeps_done += done / n_;
+    }
+    end(reads);
+}
+
+}  // namespace qpsbgd

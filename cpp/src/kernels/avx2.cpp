@@ -1,0 +1,27 @@
+// Kernels for x86-64 with AVX2, FMA, BMI.
+//
+// Only kernels belong here: whatever this file instantiates from a header is compiled for this instruction set, and
+// the linker may take it for the whole program.
+#include <immintrin.h>
+
+#include "qpsbgd/kernels.hpp"
+#include "tables.hpp"
+
+namespace qpsbgd {
+namespace {
+
+#include "dense.inl"
+#include "random.inl"
+
+#include "dense16_avx2.inl"
+
+constexpr Dense16Kernels kDense16{local_fields16, flip16, anneal16, tabu16};
+
+}  // namespace
+
+const KernelTable& avx2_kernels() {
+    static constexpr KernelTable kTable{"avx2", kDense, kDense16};
+    return kTable;
+}
+
+}  // namespace qpsbgd

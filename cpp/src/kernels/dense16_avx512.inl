@@ -1,0 +1,293 @@
+// Dense int16 kernels for AVX-512 BW: one register holds the 32 spins of a block.
+
+inline __m512i load16(const std::int16_t* from) { return _mm512_load_si512(from); }
+
+// s L of one block, saturating.
+inline __m512i steps16(__m512i local, std::uint32_t negative) {
+    return _mm512_mask_subs_epi16(local, negative, _mm512_setzero_si512(), local);
+}
+
+// L -= s W for one row; kBlocks = 0 leaves the number of blocks to run time.
+template <std::size_t kBlocks>
+inline void subtract_row16(std::int16_t* local, const std::int16_t* row, __m512i spin, std::size_t blocks) {
+    const std::size_t count = kBlocks == 0 ? blocks : kBlocks;
+    for (std::size_t block = 0; block < count; ++block) {
+        const __m512i product = _mm512_mullo_epi16(load16(row + block * kBlock), spin);
+        _mm512_store_si512(local + block * kBlock, _mm512_subs_epi16(load16(local + block * kBlock), product));
+    }
+}
+
+void flip16(Replica16& replica, std::size_t spin, std::size_t stride) {
+    const std::uint32_t bit = std::uint32_t{1} << (spin % kBlock);
+    const bool negative = (replica.negative[spin / kBlock] & bit) != 0;
+    replica.negative[spin / kBlock] ^= bit;
+    subtract_row16<0>(replica.local, replica.couplings + spin * stride, _mm512_set1_epi16(negative ? -1 : 1),
+                      stride / kBlock);
+}
+
+inline void keep_best16(Replica16& replica, std::size_t blocks) {
+    if (replica.gain > replica.best_gain) {
+        replica.best_gain = replica.gain;
+        replica.since_best = 0;
+        for (std::size_t block = 0; block < blocks; ++block) {
+            replica.best_negative[block] = replica.negative[block];
+        }
+    }
+}
+
+void local_fields16(const Replica16& replica, std::size_t n, std::size_t stride) {
+    for (std::size_t i = 0; i < n; ++i) {
+        const std::int16_t* row = replica.couplings + i * stride;
+        const bool negative = (replica.negative[i / kBlock] >> (i % kBlock) & 1U) != 0;
+        const __m512i spin = _mm512_set1_epi16(negative ? -1 : 1);
+        for (std::size_t j = 0; j < stride; j += kBlock) {
+            const __m512i half = _mm512_srai_epi16(load16(row + j), 1);
+            const __m512i sum = _mm512_adds_epi16(load16(replica.local + j), _mm512_mullo_epi16(half, spin));
+            _mm512_store_si512(replica.local + j, sum);
+        }
+    }
+}
+
+inline void draw_thresholds16(Replica16& replica, std::size_t n, std::size_t blocks, const std::uint16_t* exponentials,
+                              std::uint16_t temperature) {
+    const __m512i scale = _mm512_set1_epi16(static_cast<short>(temperature));
+    const __m512i largest = _mm512_set1_epi16(32767);
+    const __m512i one = _mm512_set1_epi16(1);
+    std::uint64_t bits = 0;
+    for (std::size_t block = 0; block < blocks; ++block) {
+        bits = block % 5 == 0 ? next_random(replica.random) : bits >> 12;
+        const __m512i entry = _mm512_loadu_si512(exponentials + (bits & (kExponentials - 1)));
+        const __m512i scaled = _mm512_min_epu16(_mm512_mulhi_epu16(entry, scale), largest);
+        _mm512_store_si512(replica.scratch + block * kBlock, _mm512_sub_epi16(scaled, one));
+    }
+    if (n % kBlock != 0) {
+        std::int16_t* edge = replica.scratch + (blocks - 1) * kBlock;
+        const __mmask32 real = (std::uint32_t{1} << (n % kBlock)) - 1;
+        _mm512_store_si512(edge, _mm512_mask_mov_epi16(_mm512_set1_epi16(-32768), real, load16(edge)));
+    }
+}
+
+// Candidates among the pending spins of the block, lowest first.
+inline std::uint32_t candidates16(const Replica16& replica) {
+    const __m512i step = steps16(load16(replica.local + replica.block * kBlock), replica.negative[replica.block]);
+    const __m512i margin = _mm512_adds_epi16(step, load16(replica.scratch + replica.block * kBlock));
+    return ~static_cast<std::uint32_t>(_mm512_movepi16_mask(margin)) & replica.pending;
+}
+
+// One step of one replica without a branch on the decision: the lowest candidate flips, or none does (the row of
+// zeros behind the couplings is subtracted) and the replica moves on to the next block.
+template <std::size_t kBlocks>
+inline void step_without_branch16(Replica16& replica, std::size_t n, std::size_t stride) {
+    const std::uint32_t found = candidates16(replica);
+    const std::uint32_t none = static_cast<std::uint32_t>(found != 0) - 1;  // all ones when nothing flips
+    const std::uint32_t bit = found & (~found + 1);
+    const auto spin = static_cast<std::uint32_t>(replica.block * kBlock + _tzcnt_u32(found));
+    const std::size_t row = (spin & ~none) | (static_cast<std::uint32_t>(n) & none);
+    const std::uint32_t before = replica.negative[replica.block];
+    const int sign = 1 - 2 * static_cast<int>((before & bit) != 0);
+    replica.negative[replica.block] = before ^ bit;
+    replica.gain += static_cast<std::int64_t>(sign * replica.local[row]) & ~static_cast<std::int64_t>(static_cast<std::int32_t>(none));
+    subtract_row16<kBlocks>(replica.local, replica.couplings + row * stride, _mm512_set1_epi16(static_cast<short>(sign)),
+                            stride / kBlock);
+    replica.pending = ~(bit | (bit - 1)) | none;
+    replica.block += none & 1;
+}
+
+// The same with a branch: cheaper when rows are long.
+inline void step_with_branch16(Replica16& replica, std::size_t stride) {
+    const std::uint32_t found = candidates16(replica);
+    if (found == 0) {
+        replica.pending = ~std::uint32_t{0};
+        ++replica.block;
+        return;
+    }
+    const std::uint32_t bit = found & (~found + 1);
+    const std::size_t spin = replica.block * kBlock + _tzcnt_u32(found);
+    const std::uint32_t before = replica.negative[replica.block];
+    const int sign = (before & bit) != 0 ? -1 : 1;
+    replica.negative[replica.block] = before ^ bit;
+    replica.gain += sign * replica.local[spin];
+    subtract_row16<0>(replica.local, replica.couplings + spin * stride, _mm512_set1_epi16(static_cast<short>(sign)),
+                      stride / kBlock);
+    replica.pending = ~(bit | (bit - 1));
+}
+
+template <std::size_t kCount, std::size_t kBlocks>
+bool anneal_group16(Replica16* replicas, std::size_t n, std::size_t stride, const std::uint16_t* exponentials,
+                    std::size_t last, std::size_t steps) {
+    const std::size_t blocks = stride / kBlock;
+    std::size_t running = 0;
+    for (std::size_t r = 0; r < kCount; ++r) {
+        if (replicas[r].sweep < last) {
+            ++running;
+            if (!replicas[r].drawn) {
+                draw_thresholds16(replicas[r], n, blocks, exponentials, replicas[r].temperature[replicas[r].sweep]);
+                replicas[r].pending = ~std::uint32_t{0};
+                replicas[r].drawn = true;
+            }
+        }
+    }
+    for (std::size_t step = 0; step < steps && running != 0; ++step) {
+#pragma GCC unroll 4
+        for (std::size_t r = 0; r < kCount; ++r) {
+            Replica16& replica = replicas[r];
+            if (replica.sweep >= last) {
+                continue;
+            }
+            if constexpr (kBlocks == 0) {
+                step_with_branch16(replica, stride);
+            } else {
+                step_without_branch16<kBlocks>(replica, n, stride);
+            }
+            if (__builtin_expect(static_cast<long>(replica.block == blocks), 0) != 0) {
+                keep_best16(replica, blocks);
+                replica.block = 0;
+                if (++replica.sweep == last) {
+                    replica.drawn = false;
+                    --running;
+                } else {
+                    draw_thresholds16(replica, n, blocks, exponentials, replica.temperature[replica.sweep]);
+                }
+            }
+        }
+    }
+    return running == 0;
+}
+
+template <std::size_t kCount>
+bool anneal_count16(Replica16* replicas, std::size_t n, std::size_t stride, const std::uint16_t* exponentials,
+                    std::size_t last, std::size_t steps) {
+    switch (stride / kBlock) {
+        case 1: return anneal_group16<kCount, 1>(replicas, n, stride, exponentials, last, steps);
+        case 2: return anneal_group16<kCount, 2>(replicas, n, stride, exponentials, last, steps);
+        case 3: return anneal_group16<kCount, 3>(replicas, n, stride, exponentials, last, steps);
+        case 4: return anneal_group16<kCount, 4>(replicas, n, stride, exponentials, last, steps);
+        case 5: return anneal_group16<kCount, 5>(replicas, n, stride, exponentials, last, steps);
+        case 6: return anneal_group16<kCount, 6>(replicas, n, stride, exponentials, last, steps);
+        default: return anneal_group16<kCount, 0>(replicas, n, stride, exponentials, last, steps);
+    }
+}
+
+bool anneal16(Replica16* replicas, std::size_t count, std::size_t n, std::size_t stride,
+              const std::uint16_t* exponentials, std::size_t last, std::size_t steps) {
+    switch (count) {
+        case 4: return anneal_count16<4>(replicas, n, stride, exponentials, last, steps);
+        case 3: return anneal_count16<3>(replicas, n, stride, exponentials, last, steps);
+        case 2: return anneal_count16<2>(replicas, n, stride, exponentials, last, steps);
+        default: return anneal_count16<1>(replicas, n, stride, exponentials, last, steps);
+    }
+}
+
+// The flip that a replica decided on and has not yet applied to its local fields.
+struct PendingFlip16 {
+    const std::int16_t* row;
+    __m512i spin;
+};
+
+struct Choice16 {
+    std::int32_t step;
+    std::size_t spin;
+};
+
+// Lowest of 32 unsigned words.
+inline std::uint32_t minimum16(__m512i words) {
+    const __m256i half = _mm256_min_epu16(_mm512_castsi512_si256(words), _mm512_extracti64x4_epi64(words, 1));
+    const __m128i quarter = _mm_min_epu16(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
+    return static_cast<std::uint32_t>(_mm_extract_epi16(_mm_minpos_epu16(quarter), 0));
+}
+
+// Applies the pending flip and finds the best allowed step in the same pass over the local fields.
+template <std::size_t kBlocks>
+inline Choice16 flip_and_choose16(Replica16& replica, const PendingFlip16& flip, std::size_t blocks, std::size_t now,
+                                  std::int32_t aspiration) {
+    const std::size_t count = kBlocks == 0 ? blocks : kBlocks;
+    const __m512i lowest = _mm512_set1_epi16(-32768);
+    const __m512i time = _mm512_set1_epi16(static_cast<short>(now));
+    const __m512i wanted = _mm512_set1_epi16(static_cast<short>(aspiration));
+    __m512i best = lowest;
+    __m512i where = _mm512_setzero_si512();
+    for (std::size_t block = 0; block < count; ++block) {
+        const __m512i product = _mm512_mullo_epi16(load16(flip.row + block * kBlock), flip.spin);
+        const __m512i local = _mm512_subs_epi16(load16(replica.local + block * kBlock), product);
+        _mm512_store_si512(replica.local + block * kBlock, local);
+        const __m512i step = steps16(local, replica.negative[block]);
+        const __mmask32 free = _mm512_cmple_epi16_mask(load16(replica.scratch + block * kBlock), time);
+        const __mmask32 allowed = free | _mm512_cmpgt_epi16_mask(step, wanted);
+        const __mmask32 better = _mm512_mask_cmpgt_epi16_mask(allowed, step, best);
+        best = _mm512_mask_mov_epi16(best, better, step);
+        where = _mm512_mask_mov_epi16(where, better, _mm512_set1_epi16(static_cast<short>(block)));
+    }
+    // The largest step is the smallest word after x -> 0x7fff - x; among equals the lowest spin counts.
+    const __m512i top = _mm512_set1_epi16(0x7FFF);
+    const auto step = static_cast<std::int32_t>(0x7FFF) - static_cast<std::int32_t>(minimum16(_mm512_sub_epi16(top, best)));
+    const __mmask32 equal = _mm512_cmpeq_epi16_mask(best, _mm512_set1_epi16(static_cast<short>(step)));
+    alignas(64) static constexpr std::uint16_t kLane[32] = {0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10,
+                                                            11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21,
+                                                            22, 23, 24, 25, 26, 27, 28, 29, 30, 31};
+    const __m512i spin = _mm512_or_si512(_mm512_slli_epi16(where, 5), _mm512_load_si512(kLane));
+    return {step, minimum16(_mm512_mask_mov_epi16(_mm512_set1_epi16(-1), equal, spin))};
+}
+
+template <std::size_t kCount, std::size_t kBlocks>
+void tabu_group16(Replica16* replicas, std::size_t n, std::size_t stride, std::size_t flips) {
+    const std::size_t blocks = stride / kBlock;
+    PendingFlip16 pending[kCount];
+    for (std::size_t r = 0; r < kCount; ++r) {
+        pending[r] = {replicas[r].couplings + n * stride, _mm512_set1_epi16(1)};
+        for (std::size_t j = n; j < stride; ++j) {
+            replicas[r].scratch[j] = 32767;  // padding rests for ever
+        }
+    }
+    for (std::size_t now = 1; now <= flips; ++now) {
+#pragma GCC unroll 4
+        for (std::size_t r = 0; r < kCount; ++r) {
+            Replica16& replica = replicas[r];
+            ++replica.since_best;
+            const std::int64_t missing = replica.best_gain - replica.gain;
+            const Choice16 choice = flip_and_choose16<kBlocks>(
+                replica, pending[r], blocks, now, missing > 32767 ? 32767 : static_cast<std::int32_t>(missing));
+            if (choice.step == -32768) {  // every spin rests
+                pending[r] = {replica.couplings + n * stride, _mm512_set1_epi16(1)};
+                continue;
+            }
+            const std::size_t block = choice.spin / kBlock;
+            const std::uint32_t bit = std::uint32_t{1} << (choice.spin % kBlock);
+            const std::uint32_t before = replica.negative[block];
+            const int sign = 1 - 2 * static_cast<int>((before & bit) != 0);
+            replica.negative[block] = before ^ bit;
+            replica.gain += sign * replica.local[choice.spin];
+            pending[r] = {replica.couplings + choice.spin * stride, _mm512_set1_epi16(static_cast<short>(sign))};
+            const std::uint64_t draw = ((next_random(replica.random) >> 32) * replica.tenure_spread) >> 32;
+            replica.scratch[choice.spin] = static_cast<std::int16_t>(now + replica.least_tenure + 1 + draw);
+            keep_best16(replica, blocks);
+        }
+    }
+    for (std::size_t r = 0; r < kCount; ++r) {
+        subtract_row16<0>(replicas[r].local, pending[r].row, pending[r].spin, blocks);
+        const __m512i passed = _mm512_set1_epi16(static_cast<short>(flips));
+        for (std::size_t j = 0; j < stride; j += kBlock) {
+            const __m512i left = _mm512_sub_epi16(load16(replicas[r].scratch + j), passed);
+            _mm512_store_si512(replicas[r].scratch + j, _mm512_max_epi16(left, _mm512_setzero_si512()));
+        }
+    }
+}
+
+template <std::size_t kCount>
+void tabu_count16(Replica16* replicas, std::size_t n, std::size_t stride, std::size_t flips) {
+    switch (stride / kBlock) {
+        case 1: tabu_group16<kCount, 1>(replicas, n, stride, flips); break;
+        case 2: tabu_group16<kCount, 2>(replicas, n, stride, flips); break;
+        case 3: tabu_group16<kCount, 3>(replicas, n, stride, flips); break;
+        case 4: tabu_group16<kCount, 4>(replicas, n, stride, flips); break;
+        default: tabu_group16<kCount, 0>(replicas, n, stride, flips); break;
+    }
+}
+
+void tabu16(Replica16* replicas, std::size_t count, std::size_t n, std::size_t stride, std::size_t flips) {
+    switch (count) {
+        case 4: tabu_count16<4>(replicas, n, stride, flips); break;
+        case 3: tabu_count16<3>(replicas, n, stride, flips); break;
+        case 2: tabu_count16<2>(replicas, n, stride, flips); break;
+        default: tabu_count16<1>(replicas, n, stride, flips); break;
+    }
+}

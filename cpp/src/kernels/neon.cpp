@@ -1,0 +1,25 @@
+// Kernels for aarch64.
+//
+// Only kernels belong here: whatever this file instantiates from a header is compiled for this instruction set, and
+// the linker may take it for the whole program.
+#include "qpsbgd/kernels.hpp"
+#include "tables.hpp"
+
+namespace qpsbgd {
+namespace {
+
+#include "dense.inl"
+#include "random.inl"
+
+#include "dense16.inl"
+
+constexpr Dense16Kernels kDense16{local_fields16, flip16, anneal16, tabu16};
+
+}  // namespace
+
+const KernelTable& neon_kernels() {
+    static constexpr KernelTable kTable{"neon", kDense, kDense16};
+    return kTable;
+}
+
+}  // namespace qpsbgd
