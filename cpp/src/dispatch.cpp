@@ -125,7 +125,9 @@ private:
             : first_(first), shared_(view.count == 1), int16_serves_(last - first, false) {
             const std::size_t matrices = shared_ ? 1 : last - first;
             const bool searches = solver.method_ != Method::descent;
+            rows_.reserve(matrices);  // their addresses tell which reads share a matrix
             for (std::size_t index = 0; index < matrices; ++index) {
+                rows_.emplace_back(view, first + index, solver.token_);
                 if (searches) {
                     int16_.push_back(Dense16Matrix::make(view, first + index, solver.batch_.coupling_scale,
                                                          solver.token_));
@@ -151,6 +153,7 @@ private:
         const Dense16Matrix& int16(std::size_t problem) const {
             return *int16_[shared_ ? 0 : problem - first_];
         }
+        const SymmetricRows& rows(std::size_t problem) const { return rows_[shared_ ? 0 : problem - first_]; }
         const DenseMatrix& float32(std::size_t problem) const {
             return *float32_[shared_ ? 0 : problem - first_];
         }
@@ -160,6 +163,7 @@ private:
         bool shared_;
         std::vector<std::optional<Dense16Matrix>> int16_;
         std::vector<std::optional<DenseMatrix>> float32_;
+        std::vector<SymmetricRows> rows_;
         std::vector<bool> int16_serves_;
     };
 
@@ -173,6 +177,8 @@ private:
             const std::size_t read = piece % options_.reads;
             if (!matrices.int16_serves(problem)) {
                 solve_read(matrices.float32(problem), worker, problem, read);
+                const Finished finished{problem, sample(problem, read), &energies_[piece]};
+                finish_dense(batch_, matrices.rows(problem), std::span(&finished, 1), worker.finish, token_);
                 continue;
             }
             worker.group.push_back(piece);
@@ -183,6 +189,28 @@ private:
         if (!worker.group.empty()) {
             solve_group(matrices, worker);
         }
+    }
+
+    // Exact energies of the worker's group, whose reads may have different matrices.
+    template <class Real>
+    void finish_group(const DenseMatrices<Real>& matrices, Worker& worker) {
+        const auto finished = [&](std::size_t piece) {
+            return Finished{piece / options_.reads, sample(piece / options_.reads, piece % options_.reads),
+                            &energies_[piece]};
+        };
+        std::array<Finished, kProductReads> together;
+        for (std::size_t first = 0; first < worker.group.size();) {
+            const SymmetricRows& rows = matrices.rows(worker.group[first] / options_.reads);
+            std::size_t count = 0;
+            while (first + count < worker.group.size() && count < kProductReads &&
+                   &matrices.rows(worker.group[first + count] / options_.reads) == &rows) {
+                together[count] = finished(worker.group[first + count]);
+                ++count;
+            }
+            finish_dense(batch_, rows, std::span(together.data(), count), worker.finish, token_);
+            first += count;
+        }
+        worker.group.clear();
     }
 
     template <class Real>
@@ -209,13 +237,10 @@ private:
                 first_beta_range_ = reads[0].beta_range;
             }
         }
-        for (std::size_t index = 0; index < count; ++index) {
-            const std::size_t piece = worker.group[index];
-            worker.sweeps += reads[index].sweeps_done;
-            energies_[piece] =
-                finish(batch_, piece / options_.reads, true, reads[index].best, worker.finish, token_);
+        for (const Read16& read : group) {
+            worker.sweeps += read.sweeps_done;
         }
-        worker.group.clear();
+        finish_group(matrices, worker);
     }
 
     template <class Real>
@@ -234,7 +259,11 @@ private:
         report.preparation_ns = nanoseconds_since(start);
         parallel_for(batch_.problems * options_.reads, options_.threads, token_,
                      [&](std::size_t worker, std::size_t piece) {
-                         solve_read(matrix, workers_[worker], piece / options_.reads, piece % options_.reads);
+                         const std::size_t problem = piece / options_.reads;
+                         const std::size_t read = piece % options_.reads;
+                         solve_read(matrix, workers_[worker], problem, read);
+                         finish_sparse(batch_, {problem, sample(problem, read), &energies_[piece]},
+                                       workers_[worker].finish, token_);
                      });
         report.beta_range = first_beta_range_;
     }
@@ -245,14 +274,28 @@ private:
             Budget budget(token_, share_of_time(1));
             auto result = exact(symmetric_couplings(batch_, problem), batch_.field(problem), budget);
             workers_[worker].all_proven = workers_[worker].all_proven && result.proven;
-            const double energy =
-                finish(batch_, problem, !result.proven, result.spins, workers_[worker].finish, token_);
+            double energy = 0.0;
+            finish_one(problem, result.spins, &energy, workers_[worker].finish);
             for (std::size_t read = 0; read < options_.reads; ++read) {
                 std::ranges::copy(result.spins, sample(problem, read).begin());
                 energies_[problem * options_.reads + read] = energy;
             }
             started_.fetch_add(options_.reads);
         });
+    }
+
+    void finish_one(std::size_t problem, std::span<std::int8_t> spins, double* energy, FinishSpace& space) {
+        const Finished finished{problem, spins, energy};
+        std::visit(
+            [&](const auto& view) {
+                if constexpr (requires { view.row_start; }) {
+                    finish_sparse(batch_, finished, space, token_);
+                } else {
+                    const SymmetricRows rows(view, problem, token_);
+                    finish_dense(batch_, rows, std::span(&finished, 1), space, token_);
+                }
+            },
+            batch_.couplings);
     }
 
     template <class Matrix>
@@ -268,8 +311,6 @@ private:
         const auto spins = sample(problem, read);
         std::ranges::transform(state.best_spins, spins.begin(),
                                [](float spin) { return static_cast<std::int8_t>(spin); });
-        energies_[problem * options_.reads + read] =
-            finish(batch_, problem, true, spins, worker.finish, token_);
     }
 
     template <class Matrix>

@@ -4,187 +4,247 @@
 #include <cmath>
 #include <limits>
 
+#include "qpsbgd/kernels.hpp"
+
 namespace qpsbgd {
 namespace {
 
-// The operations that differ between dense and sparse couplings.
-template <class Real>
-class Dense {
-public:
-    Dense(const DenseView<Real>& view, std::size_t problem) : matrix_(view.matrix(problem)), n_(view.n) {}
+constexpr std::size_t kLargestCopy = 4096;  // spins up to which an asymmetric matrix is copied, 128 MiB
 
-    // local += J s + J's without the diagonal; returns the trace of J.
-    double add_local_fields(std::span<const double> spins, std::span<double> local, StopToken& token) const {
-        double trace = 0.0;
-        for (std::size_t i = 0; i < n_; ++i) {
-            if (i % 64 == 63) {
-                token.throw_if_interrupted();
-            }
-            const Real* row = matrix_ + i * n_;
-            const double spin = spins[i];
-            const auto diagonal = static_cast<double>(row[i]);
-            double sum = 0.0;
-            for (std::size_t j = 0; j < n_; ++j) {
-                const auto coupling = static_cast<double>(row[j]);
-                sum += coupling * spins[j];
-                local[j] += coupling * spin;
-            }
-            local[i] += sum - 2.0 * diagonal * spin;
-            trace += diagonal;
-        }
-        return trace;
+// Rows of one call of work that touches n elements a row: short enough to notice an interrupt soon.
+std::size_t rows_of_a_call(std::size_t n) { return std::max<std::size_t>(1, (std::size_t{1} << 20) / n); }
+
+// Flips spins while that lowers the energy by more than `tolerance`; false when nothing flipped. `flip(i, change)` adds
+// change * row i of S to the local fields, whose entry i keeps its value.
+template <class Flip>
+bool descend_exactly(std::span<std::int8_t> spins, std::span<double> local, std::size_t most_flips,
+                     StopToken& token, const Flip& flip) {
+    double largest = 0.0;
+    for (const double field : local) {
+        largest = std::max(largest, std::fabs(field));
     }
-
-    // local += change * (row i + column i) of J, diagonal left out.
-    void add_row(std::size_t i, double change, std::span<double> local) const {
-        const double own = local[i];
-        for (std::size_t j = 0; j < n_; ++j) {
-            local[j] += change *
-                        (static_cast<double>(matrix_[i * n_ + j]) + static_cast<double>(matrix_[j * n_ + i]));
-        }
-        local[i] = own;
-    }
-
-    // Flips that the last descent may take; a bound only on time.
-    std::size_t affordable_flips() const { return n_ * n_; }
-
-private:
-    const Real* matrix_;
-    std::size_t n_;
-};
-
-template <class Real>
-class Sparse {
-public:
-    Sparse(const SparseView<Real>& view, std::size_t /*problem*/) : view_(view) {}
-
-    double add_local_fields(std::span<const double> spins, std::span<double> local, StopToken& token) const {
-        token.throw_if_interrupted();
-        double trace = 0.0;
-        for_each([&](std::size_t i, std::size_t j, double coupling) {
-            if (i == j) {
-                trace += coupling;
-            } else {
-                local[i] += coupling * spins[j];
-                local[j] += coupling * spins[i];
-            }
-        });
-        return trace;
-    }
-
-    // A column of compressed rows is not at hand, so all entries are scanned. The solvers' own descent leaves only
-    // those few spins for this one that float32 could not decide, hence the bound on the flips.
-    std::size_t affordable_flips() const { return (std::size_t{1} << 27) / (1 + view_.value.size()); }
-
-    void add_row(std::size_t spin, double change, std::span<double> local) const {
-        for_each([&](std::size_t i, std::size_t j, double coupling) {
-            if (i != j && i == spin) {
-                local[j] += change * coupling;
-            } else if (i != j && j == spin) {
-                local[i] += change * coupling;
-            }
-        });
-    }
-
-private:
-    template <class Visit>
-    void for_each(const Visit& visit) const {
-        for (std::size_t i = 0; i < view_.n; ++i) {
-            for (auto k = static_cast<std::size_t>(view_.row_start[i]);
-                 k < static_cast<std::size_t>(view_.row_start[i + 1]); ++k) {
-                visit(i, static_cast<std::size_t>(view_.column[k]), static_cast<double>(view_.value[k]));
-            }
-        }
-    }
-
-    const SparseView<Real>& view_;
-};
-
-template <class Real>
-Dense<Real> operations(const DenseView<Real>& view, std::size_t problem) {
-    return Dense<Real>(view, problem);
-}
-template <class Real>
-Sparse<Real> operations(const SparseView<Real>& view, std::size_t problem) {
-    return Sparse<Real>(view, problem);
-}
-
-template <class Operations>
-void descend_exactly(const Operations& couplings, double scale, double tolerance, std::span<double> spins,
-                     std::span<double> local, StopToken& token) {
-    std::size_t left = couplings.affordable_flips();
-    bool flipped = true;
-    while (flipped) {
+    const double tolerance = 16.0 * std::numeric_limits<double>::epsilon() * largest;
+    std::size_t flips = 0;
+    for (bool flipped = true; flipped;) {
         flipped = false;
         for (std::size_t i = 0; i < spins.size(); ++i) {
-            if (spins[i] * local[i] > tolerance) {
-                if (left-- == 0) {
-                    return;
+            if (static_cast<double>(spins[i]) * local[i] > tolerance) {
+                if (flips == most_flips) {
+                    return true;
                 }
-                spins[i] = -spins[i];
-                couplings.add_row(i, 2.0 * scale * spins[i], local);
+                ++flips;
                 flipped = true;
+                spins[i] = static_cast<std::int8_t>(-spins[i]);
+                const double own = local[i];
+                flip(i, 2.0 * static_cast<double>(spins[i]));
+                local[i] = own;
                 token.throw_if_interrupted();
             }
+        }
+    }
+    return flips != 0;
+}
+
+// E = sum_i s_i (h_i + L_i) / 2 + constant, for local fields L = h + S s.
+double energy_of(std::span<const std::int8_t> spins, std::span<const double> fields,
+                 std::span<const double> local) {
+    double energy = 0.0;
+    for (std::size_t i = 0; i < spins.size(); ++i) {
+        energy += 0.5 * static_cast<double>(spins[i]) * (fields[i] + local[i]);
+    }
+    return energy;
+}
+
+// Visits every entry (i, j, J_ij) of a sparse matrix.
+template <class Real, class Visit>
+void for_each_entry(const SparseView<Real>& view, const Visit& visit) {
+    for (std::size_t i = 0; i < view.n; ++i) {
+        for (auto k = static_cast<std::size_t>(view.row_start[i]);
+             k < static_cast<std::size_t>(view.row_start[i + 1]); ++k) {
+            visit(i, static_cast<std::size_t>(view.column[k]), static_cast<double>(view.value[k]));
         }
     }
 }
 
 }  // namespace
 
-double finish(const IsingBatch& batch, std::size_t problem, bool descend, std::span<std::int8_t> spins,
-              FinishSpace& space, StopToken& token) {
-    const std::size_t n = batch.n;
-    const auto fields = batch.field(problem);
-    const double scale = batch.coupling_scale;
-    return std::visit(
-        [&](const auto& view) {
-            const auto couplings = operations(view, problem);
-            const auto energy_of_spins = [&] {
-                space.local.assign(n, 0.0);
-                const double trace = couplings.add_local_fields(space.spins, space.local, token);
-                double energy = 0.0;
-                for (std::size_t i = 0; i < n; ++i) {
-                    space.local[i] *= scale;
-                    energy += space.spins[i] * (fields[i] + 0.5 * space.local[i]);
-                    space.local[i] += fields[i];
-                }
-                return energy + scale * trace + batch.offset[problem];
-            };
-
-            space.spins.assign(spins.begin(), spins.end());
-            double energy = energy_of_spins();
-            if (descend) {
-                double largest = 0.0;
-                for (const double local : space.local) {
-                    largest = std::max(largest, std::fabs(local));
-                }
-                const double tolerance = 16.0 * std::numeric_limits<double>::epsilon() * largest;
-                const auto helps = [&](std::size_t i) { return space.spins[i] * space.local[i] > tolerance; };
-                bool any = false;
-                for (std::size_t i = 0; i < n && !any; ++i) {
-                    any = helps(i);
-                }
-                if (any) {
-                    descend_exactly(couplings, scale, tolerance, space.spins, space.local, token);
-                    energy = energy_of_spins();
-                    std::ranges::transform(space.spins, spins.begin(),
-                                           [](double spin) { return static_cast<std::int8_t>(spin); });
+template <class Real>
+SymmetricRows::SymmetricRows(const DenseView<Real>& view, std::size_t problem, StopToken& token)
+    : n_(view.n), symmetric_(true), matrix_(view.matrix(problem)) {
+    const Real* matrix = view.matrix(problem);
+    const auto mean = [&](std::size_t i, std::size_t j) {
+        return 0.5 * static_cast<double>(matrix[i * n_ + j]) + 0.5 * static_cast<double>(matrix[j * n_ + i]);
+    };
+    constexpr std::size_t kTile = 64;
+    for (std::size_t row = 0; row < n_ && symmetric_; row += kTile) {
+        token.throw_if_interrupted();
+        for (std::size_t column = 0; column <= row && symmetric_; column += kTile) {
+            for (std::size_t i = row; i < std::min(row + kTile, n_); ++i) {
+                for (std::size_t j = column; j < std::min(column + kTile, i); ++j) {
+                    symmetric_ = symmetric_ && matrix[i * n_ + j] == matrix[j * n_ + i];
                 }
             }
-            return energy;
+        }
+    }
+    if (!symmetric_ && n_ <= kLargestCopy) {
+        copy_.resize(n_ * n_);
+        for (std::size_t i = 0; i < n_; ++i) {
+            token.throw_if_interrupted();
+            for (std::size_t j = 0; j < n_; ++j) {
+                copy_[i * n_ + j] = mean(i, j);
+            }
+        }
+        symmetric_ = true;
+        matrix_ = static_cast<const double*>(copy_.data());
+    }
+}
+
+template SymmetricRows::SymmetricRows(const DenseView<float>&, std::size_t, StopToken&);
+template SymmetricRows::SymmetricRows(const DenseView<double>&, std::size_t, StopToken&);
+
+void SymmetricRows::products(const double* spins, std::size_t stride, double* out, StopToken& token) const {
+    const std::size_t rows = rows_of_a_call(n_);
+    if (symmetric_) {
+        const auto& kernel = kernels().finish;
+        for (std::size_t begin = 0; begin < n_; begin += rows) {
+            token.throw_if_interrupted();
+            const std::size_t end = std::min(begin + rows, n_);
+            if (const auto* floats = std::get_if<const float*>(&matrix_)) {
+                kernel.products_float(*floats, n_, begin, end, spins, stride, out);
+            } else {
+                kernel.products_double(std::get<const double*>(matrix_), n_, begin, end, spins, stride, out);
+            }
+        }
+        return;
+    }
+    std::visit(
+        [&](const auto* matrix) {
+            std::fill_n(out, kProductReads * stride, 0.0);
+            for (std::size_t i = 0; i < n_; ++i) {
+                if (i % rows == 0) {
+                    token.throw_if_interrupted();
+                }
+                for (std::size_t r = 0; r < kProductReads; ++r) {
+                    const double* of_read = spins + r * stride;
+                    double* sums = out + r * stride;
+                    double sum = 0.0;
+                    for (std::size_t j = 0; j < n_; ++j) {
+                        const auto half = 0.5 * static_cast<double>(matrix[i * n_ + j]);
+                        sum += half * of_read[j];
+                        sums[j] += half * of_read[i];
+                    }
+                    sums[i] += sum;
+                }
+            }
+        },
+        matrix_);
+}
+
+void SymmetricRows::add_row(std::size_t i, double factor, std::span<double> out) const {
+    std::visit(
+        [&](const auto* matrix) {
+            for (std::size_t j = 0; j < n_; ++j) {
+                const auto entry = static_cast<double>(matrix[i * n_ + j]);
+                const auto mirrored = symmetric_ ? entry : static_cast<double>(matrix[j * n_ + i]);
+                out[j] += factor * (0.5 * entry + 0.5 * mirrored);
+            }
+        },
+        matrix_);
+}
+
+double SymmetricRows::diagonal(std::size_t i) const {
+    return std::visit([&](const auto* matrix) { return static_cast<double>(matrix[i * n_ + i]); }, matrix_);
+}
+
+void finish_dense(const IsingBatch& batch, const SymmetricRows& rows, std::span<const Finished> reads,
+                  FinishSpace& space, StopToken& token) {
+    const std::size_t n = rows.n();
+    const std::size_t stride = padded<double>(n);
+    const double scale = batch.coupling_scale;
+    space.spins.assign(kProductReads * stride, 0.0);
+    space.local.resize(kProductReads * stride);
+    for (std::size_t r = 0; r < reads.size(); ++r) {
+        std::ranges::copy(reads[r].spins, space.spins.begin() + static_cast<std::ptrdiff_t>(r * stride));
+    }
+    rows.products(space.spins.data(), stride, space.local.data(), token);
+
+    double trace = 0.0;
+    for (std::size_t i = 0; i < n; ++i) {
+        trace += rows.diagonal(i);
+    }
+    for (std::size_t r = 0; r < reads.size(); ++r) {
+        const Finished& read = reads[r];
+        const auto fields = batch.field(read.problem);
+        const std::span local(space.local.data() + r * stride, n);
+        // S s = 2 scale (M s - diag(M) s)
+        for (std::size_t i = 0; i < n; ++i) {
+            local[i] = fields[i] + 2.0 * scale * (local[i] - rows.diagonal(i) * space.spins[r * stride + i]);
+        }
+        descend_exactly(read.spins, local, n * n, token,
+                        [&](std::size_t i, double change) { rows.add_row(i, 2.0 * scale * change, local); });
+        *read.energy = energy_of(read.spins, fields, local) + scale * trace + batch.offset[read.problem];
+    }
+}
+
+void finish_sparse(const IsingBatch& batch, const Finished& read, FinishSpace& space, StopToken& token) {
+    const std::size_t n = batch.n;
+    const auto fields = batch.field(read.problem);
+    const double scale = batch.coupling_scale;
+    std::visit(
+        [&](const auto& view) {
+            if constexpr (requires { view.row_start; }) {
+                token.throw_if_interrupted();
+                space.local.assign(fields.begin(), fields.end());
+                double trace = 0.0;
+                for_each_entry(view, [&](std::size_t i, std::size_t j, double value) {
+                    if (i == j) {
+                        trace += value;
+                    } else {
+                        space.local[i] += scale * value * static_cast<double>(read.spins[j]);
+                        space.local[j] += scale * value * static_cast<double>(read.spins[i]);
+                    }
+                });
+                // A column of compressed rows is not at hand, so a flip scans all entries. The solvers' own descent
+                // leaves only those few spins for this one that float32 could not decide, hence the bound.
+                const std::size_t most_flips = (std::size_t{1} << 27) / (1 + view.value.size());
+                descend_exactly(read.spins, std::span(space.local.data(), n), most_flips, token,
+                                [&](std::size_t spin, double change) {
+                                    for_each_entry(view, [&](std::size_t i, std::size_t j, double value) {
+                                        if (i != j && i == spin) {
+                                            space.local[j] += scale * change * value;
+                                        } else if (i != j && j == spin) {
+                                            space.local[i] += scale * change * value;
+                                        }
+                                    });
+                                });
+                *read.energy = energy_of(read.spins, fields, std::span(space.local.data(), n)) +
+                               scale * trace + batch.offset[read.problem];
+            }
         },
         batch.couplings);
 }
 
 std::vector<double> symmetric_couplings(const IsingBatch& batch, std::size_t problem) {
     const std::size_t n = batch.n;
+    const double scale = batch.coupling_scale;
     std::vector<double> couplings(n * n, 0.0);
+    const auto add = [&](std::size_t i, std::size_t j, double value) {
+        if (i != j) {
+            couplings[i * n + j] += scale * value;
+            couplings[j * n + i] += scale * value;
+        }
+    };
     std::visit(
         [&](const auto& view) {
-            const auto rows = operations(view, problem);
-            for (std::size_t i = 0; i < n; ++i) {
-                rows.add_row(i, batch.coupling_scale, std::span(couplings).subspan(i * n, n));
+            if constexpr (requires { view.row_start; }) {
+                for_each_entry(view, add);
+            } else {
+                const auto* matrix = view.matrix(problem);
+                for (std::size_t i = 0; i < n; ++i) {
+                    for (std::size_t j = 0; j < n; ++j) {
+                        add(i, j, static_cast<double>(matrix[i * n + j]));
+                    }
+                }
             }
         },
         batch.couplings);

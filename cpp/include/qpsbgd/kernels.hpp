@@ -6,6 +6,7 @@
 
 #include "qpsbgd/kernels/dense.hpp"
 #include "qpsbgd/kernels/dense16.hpp"
+#include "qpsbgd/kernels/finish.hpp"
 
 namespace qpsbgd {
 
@@ -13,6 +14,7 @@ struct KernelTable {
     const char* name;
     DenseKernels dense;
     Dense16Kernels dense16;
+    FinishKernels finish;
 };
 
 // The kernels for this machine: the widest instruction set it has, or the one that the environment variable

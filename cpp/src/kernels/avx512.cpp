@@ -11,6 +11,7 @@ namespace qpsbgd {
 namespace {
 
 #include "dense.inl"
+#include "finish.inl"
 #include "random.inl"
 
 #include "dense16_avx512.inl"
@@ -20,7 +21,7 @@ constexpr Dense16Kernels kDense16{local_fields16, flip16, anneal16, tabu16};
 }  // namespace
 
 const KernelTable& avx512_kernels() {
-    static constexpr KernelTable kTable{"avx512", kDense, kDense16};
+    static constexpr KernelTable kTable{"avx512", kDense, kDense16, kFinish};
     return kTable;
 }
 

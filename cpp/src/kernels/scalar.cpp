@@ -9,6 +9,7 @@ namespace qpsbgd {
 namespace {
 
 #include "dense.inl"
+#include "finish.inl"
 #include "random.inl"
 
 #include "dense16.inl"
@@ -18,7 +19,7 @@ constexpr Dense16Kernels kDense16{local_fields16, flip16, anneal16, tabu16};
 }  // namespace
 
 const KernelTable& scalar_kernels() {
-    static constexpr KernelTable kTable{"scalar", kDense, kDense16};
+    static constexpr KernelTable kTable{"scalar", kDense, kDense16, kFinish};
     return kTable;
 }
 
