@@ -12,7 +12,7 @@ NATIVE := build/ctest
 PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 JOBS := $(shell $(PYTHON) -c 'import os; print(os.cpu_count() or 1)')
 
-CPP_FILES := $(shell find cpp -name '*.cpp' -o -name '*.hpp')
+CPP_FILES := $(shell find cpp -name '*.cpp' -o -name '*.hpp' -o -name '*.inl')
 CPP_UNITS := $(filter %.cpp,$(CPP_FILES))
 # Folders count as sources, so that a deleted file is noticed too.
 PACKAGE_SOURCES := CMakeLists.txt pyproject.toml README.md LICENSE \
@@ -37,7 +37,8 @@ lint: $(STAMPS)/package $(STAMPS)/lint native
 
 bench: $(STAMPS)/package $(STAMPS)/bench
 	@mkdir -p build
-	$(BIN)/pytest benchmarks --benchmark-json=build/benchmarks.json
+	$(BIN)/pytest benchmarks --short --quiet --benchmark-columns=median,rounds --benchmark-json=build/benchmarks.json
+	$(BIN)/python benchmarks/report.py build/benchmarks.json
 
 wheel: $(STAMPS)/build
 	$(BIN)/python -m pip wheel --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .

@@ -75,7 +75,8 @@ def test_all_optimizers_start_from_the_same_network_and_batch(tiny_data):
 def test_training_learns(tiny_result):
     assert tiny_result.mean_and_deviation("test_accuracy")[0] > 0.8
     for one in tiny_result.runs:
-        assert one.curve[-1].loss < one.curve[0].loss
+        losses = [point.loss for point in one.curve]
+        assert sum(losses[-5:]) < sum(losses[:5])
 
 
 @pytest.mark.parametrize("steps", [1, 7, 30, 59, 60, 100])
@@ -83,7 +84,7 @@ def test_curve_ends_at_the_last_step_with_few_points(tiny_data, steps):
     curve = run(TINY, "signsgd", tiny_data, seeds=1, steps=steps).runs[0].curve
     assert curve[-1].step == steps
     assert [point.step for point in curve] == sorted({point.step for point in curve})
-    assert min(steps, 20) <= len(curve) <= 60
+    assert len(curve) == min(steps, 30)
 
 
 def test_only_qpsbgd_counts_qubos(tiny_data, tiny_result):
@@ -125,7 +126,7 @@ def test_kept_weights_give_the_reported_accuracy(tiny_data, tiny_result):
     kept.seek(0)
     model = build_network(TINY.network, torch.Generator().manual_seed(99))
     model.load_state_dict(torch.load(kept, weights_only=True))
-    mean, deviation = tiny_data.x_train.mean(), tiny_data.x_train.std()
+    mean, deviation = tiny_data.x_train.mean(axis=0), tiny_data.x_train.std()
     scores = model.eval()(torch.from_numpy((tiny_data.x_test - mean) / deviation))
     accuracy = (scores.argmax(dim=1).numpy() == tiny_data.y_test).mean()
     assert accuracy == tiny_result.runs[0].metrics["test_accuracy"]
@@ -147,10 +148,10 @@ def test_impossible_runs_are_refused(tiny_data, changed, message):
         run(**arguments)
 
 
-def test_diverged_training_is_an_error(tiny_data):
-    wild = dataclasses.replace(TINY, optimizers={"signsgd": {"lr": 0.01, "other_lr": 1e30}})
-    with pytest.raises(FloatingPointError, match="the loss of signsgd is"):
-        run(wild, "signsgd", tiny_data, seeds=1)
+def test_training_without_a_finite_loss_is_an_error(tiny_data):
+    broken = dataclasses.replace(tiny_data, x_train=np.full_like(tiny_data.x_train, np.nan))
+    with pytest.raises(FloatingPointError, match="the training loss is nan"):
+        run(dataclasses.replace(TINY, network=Network((6, 8, 2), "relu")), "signsgd", broken, seeds=1)
 
 
 def test_table_shows_mean_and_deviation(tiny_result):

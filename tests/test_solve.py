@@ -317,7 +317,7 @@ if kind == "dense":
     J = rng.normal(size=(n, n)).astype(np.float32)
 else:
     J = scipy.sparse.coo_matrix((rng.normal(size=3 * n), rng.integers(0, n, (2, 3 * n))), shape=(n, n))
-h = rng.normal(size=(100 if method == "exact" else 1, n))
+h = rng.normal(size=(20000 if method == "exact" else 1, n))
 sent = []
 def interrupt():
     time.sleep(0.3)

@@ -56,8 +56,8 @@ std::size_t steps_of_a_call(std::size_t stride) {
 
 // Bits of n random spins, padding clear.
 void random_bits(Random& random, std::size_t n, std::span<std::uint32_t> bits) {
-    for (std::size_t word = 0; word < bits.size(); ++word) {
-        bits[word] = static_cast<std::uint32_t>(random.next() >> 32);
+    for (std::uint32_t& word : bits) {
+        word = static_cast<std::uint32_t>(random.next() >> 32);
     }
     if (n % kBlock != 0) {
         bits.back() &= (std::uint32_t{1} << (n % kBlock)) - 1;
@@ -115,7 +115,7 @@ std::optional<Dense16Matrix> Dense16Matrix::make(const DenseView<Real>& view, st
     if (!(largest > 0.0) || !std::isfinite(largest) || largest > 1e150 || largest < 1e-150) {
         return std::nullopt;
     }
-    const double largest_sum = *std::max_element(sums.begin(), sums.end());
+    const double largest_sum = *std::ranges::max_element(sums);
     const double fine = power_of_two_unit(largest_sum / kCouplingRange);
     bool exact = true;
     for (std::size_t i = 0; i < n && exact; ++i) {
@@ -126,7 +126,7 @@ std::optional<Dense16Matrix> Dense16Matrix::make(const DenseView<Real>& view, st
     }
     double unit = fine;
     if (!exact) {
-        const auto [least, most] = std::minmax_element(squares.begin(), squares.end());
+        const auto [least, most] = std::ranges::minmax_element(squares);
         if (*least * kUnevenRows * kUnevenRows < *most) {
             return std::nullopt;
         }

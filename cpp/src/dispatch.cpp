@@ -6,6 +6,7 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <memory>
 #include <numeric>
 #include <stdexcept>
 #include <string>
@@ -13,6 +14,7 @@
 
 #include "finish.hpp"
 #include "qpsbgd/dense16.hpp"
+#include "qpsbgd/exact.hpp"
 #include "qpsbgd/solvers.hpp"
 #include "qpsbgd/threads.hpp"
 
@@ -96,7 +98,7 @@ private:
             // Whole groups, unless that leaves threads without work.
             const std::size_t pieces = batch_.problems * options_.reads;
             const std::size_t group =
-                std::clamp<std::size_t>((pieces + options_.threads - 1) / options_.threads, 1, kReplicaGroup);
+                std::clamp<std::size_t>((pieces + options_.threads - 1) / options_.threads, 1, kProductReads);
             parallel_for((pieces + group - 1) / group, options_.threads, token_,
                          [&](std::size_t worker, std::size_t index) {
                              solve_pieces(matrices, workers_[worker], index * group,
@@ -128,11 +130,11 @@ private:
             rows_.reserve(matrices);  // their addresses tell which reads share a matrix
             for (std::size_t index = 0; index < matrices; ++index) {
                 rows_.emplace_back(view, first + index, solver.token_);
+                int16_.emplace_back();
                 if (searches) {
-                    int16_.push_back(Dense16Matrix::make(view, first + index, solver.batch_.coupling_scale,
-                                                         solver.token_));
-                } else {
-                    int16_.emplace_back();
+                    auto made =
+                        Dense16Matrix::make(view, first + index, solver.batch_.coupling_scale, solver.token_);
+                    int16_.back() = made ? std::make_unique<Dense16Matrix>(std::move(*made)) : nullptr;
                 }
             }
             float32_.resize(matrices);
@@ -144,7 +146,8 @@ private:
                     (!solver.options_.beta_range ||
                      Group16::holds(*solver.options_.beta_range, matrix->unit()));
                 if (!int16_serves_[problem - first] && !float32_[index]) {
-                    float32_[index].emplace(view, first + index, solver.batch_.coupling_scale, solver.token_);
+                    float32_[index] = std::make_unique<DenseMatrix>(
+                        view, first + index, solver.batch_.coupling_scale, solver.token_);
                 }
             }
         }
@@ -161,8 +164,8 @@ private:
     private:
         std::size_t first_;
         bool shared_;
-        std::vector<std::optional<Dense16Matrix>> int16_;
-        std::vector<std::optional<DenseMatrix>> float32_;
+        std::vector<std::unique_ptr<Dense16Matrix>> int16_;
+        std::vector<std::unique_ptr<DenseMatrix>> float32_;
         std::vector<SymmetricRows> rows_;
         std::vector<bool> int16_serves_;
     };
@@ -182,13 +185,11 @@ private:
                 continue;
             }
             worker.group.push_back(piece);
-            if (worker.group.size() == kReplicaGroup || piece + 1 == last) {
+            if (worker.group.size() == kProductReads) {
                 solve_group(matrices, worker);
             }
         }
-        if (!worker.group.empty()) {
-            solve_group(matrices, worker);
-        }
+        solve_group(matrices, worker);
     }
 
     // Exact energies of the worker's group, whose reads may have different matrices.
@@ -213,34 +214,43 @@ private:
         worker.group.clear();
     }
 
+    // The worker's pieces: searched in groups of the kernels' size, finished all together.
     template <class Real>
     void solve_group(const DenseMatrices<Real>& matrices, Worker& worker) {
+        for (std::size_t first = 0; first < worker.group.size(); first += kReplicaGroup) {
+            const std::size_t count = std::min(kReplicaGroup, worker.group.size() - first);
+            search_group(matrices, worker, std::span(worker.group).subspan(first, count));
+        }
+        finish_group(matrices, worker);
+    }
+
+    template <class Real>
+    void search_group(const DenseMatrices<Real>& matrices, Worker& worker,
+                      std::span<const std::size_t> pieces) {
         std::array<Read16, kReplicaGroup> reads;
-        const std::size_t count = worker.group.size();
-        for (std::size_t index = 0; index < count; ++index) {
-            const std::size_t problem = worker.group[index] / options_.reads;
-            const std::size_t read = worker.group[index] % options_.reads;
+        for (std::size_t index = 0; index < pieces.size(); ++index) {
+            const std::size_t problem = pieces[index] / options_.reads;
+            const std::size_t read = pieces[index] % options_.reads;
             reads[index].matrix = &matrices.int16(problem);
             reads[index].fields = batch_.field(problem);
             reads[index].start = initial_state(problem, read);
             reads[index].best = sample(problem, read);
             reads[index].random = Random(options_.seed, options_.first_problem + problem, read);
         }
-        Budget budget(token_, share_of_time(count));
-        started_.fetch_add(count);
-        const std::span group(reads.data(), count);
+        Budget budget(token_, share_of_time(pieces.size()));
+        started_.fetch_add(pieces.size());
+        const std::span group(reads.data(), pieces.size());
         if (method_ == Method::tabu) {
             worker.search16.tabu(group, options_.sweeps, budget);
         } else {
             worker.search16.anneal(group, options_.beta_range, options_.sweeps, budget);
-            if (worker.group[0] == 0) {
+            if (pieces[0] == 0) {
                 first_beta_range_ = reads[0].beta_range;
             }
         }
         for (const Read16& read : group) {
             worker.sweeps += read.sweeps_done;
         }
-        finish_group(matrices, worker);
     }
 
     template <class Real>
@@ -270,15 +280,17 @@ private:
 
     // One answer for all reads of a problem.
     void run_exact() {
+        std::vector<ExactSearch> searches(workers_.size());
         parallel_for(batch_.problems, options_.threads, token_, [&](std::size_t worker, std::size_t problem) {
             Budget budget(token_, share_of_time(1));
-            auto result = exact(symmetric_couplings(batch_, problem), batch_.field(problem), budget);
-            workers_[worker].all_proven = workers_[worker].all_proven && result.proven;
-            double energy = 0.0;
-            finish_one(problem, result.spins, &energy, workers_[worker].finish);
-            for (std::size_t read = 0; read < options_.reads; ++read) {
-                std::ranges::copy(result.spins, sample(problem, read).begin());
-                energies_[problem * options_.reads + read] = energy;
+            const auto spins = sample(problem, 0);
+            const bool proven = searches[worker].run(batch_, problem, spins, budget);
+            workers_[worker].all_proven = workers_[worker].all_proven && proven;
+            const auto energies = energies_.subspan(problem * options_.reads, options_.reads);
+            finish_one(problem, spins, energies.data(), workers_[worker].finish);
+            for (std::size_t read = 1; read < options_.reads; ++read) {
+                std::ranges::copy(spins, sample(problem, read).begin());
+                energies[read] = energies[0];
             }
             started_.fetch_add(options_.reads);
         });

@@ -44,9 +44,9 @@ struct FinishSpace {
 
 // A read whose energy is wanted; its spins are improved where a flip still lowers the energy.
 struct Finished {
-    std::size_t problem;
+    std::size_t problem = 0;
     std::span<std::int8_t> spins;
-    double* energy;
+    double* energy = nullptr;
 };
 
 // Energies of up to kProductReads reads by the definition, after flipping every spin whose flip lowers the energy by

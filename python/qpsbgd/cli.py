@@ -188,10 +188,13 @@ def _add_solve(commands: Any) -> None:
 
 
 def _demo(arguments: argparse.Namespace) -> None:
+    import torch
+
     from qpsbgd.datasets import load
     from qpsbgd.experiments.training import run
     from qpsbgd.report import draw_curves, table
 
+    torch.set_num_threads(1)  # matrices of this size gain nothing from more, and lose when cores are shared
     experiment = EXPERIMENTS["digits"]
     data = load(experiment.dataset)
     results = [

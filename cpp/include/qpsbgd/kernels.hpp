@@ -6,6 +6,7 @@
 
 #include "qpsbgd/kernels/dense.hpp"
 #include "qpsbgd/kernels/dense16.hpp"
+#include "qpsbgd/kernels/exact.hpp"
 #include "qpsbgd/kernels/finish.hpp"
 
 namespace qpsbgd {
@@ -15,6 +16,7 @@ struct KernelTable {
     DenseKernels dense;
     Dense16Kernels dense16;
     FinishKernels finish;
+    ExactKernels exact;
 };
 
 // The kernels for this machine: the widest instruction set it has, or the one that the environment variable

@@ -74,14 +74,6 @@ void anneal(const Matrix& matrix, ReadState& state, BetaRange range, std::size_t
 template <class Matrix>
 void tabu(const Matrix& matrix, ReadState& state, std::size_t sweeps, Random& random, Budget& budget);
 
-struct ExactResult {
-    std::vector<std::int8_t> spins;
-    bool proven;
-};
-
-// All 2^n states of n <= 24 spins with symmetric couplings S (n x n, zero diagonal), by Gray code.
-ExactResult exact(std::span<const double> couplings, std::span<const double> fields, Budget& budget);
-
 struct SolveOptions {
     Method method = Method::automatic;
     std::size_t reads = 1;

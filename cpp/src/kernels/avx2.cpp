@@ -11,6 +11,7 @@ namespace qpsbgd {
 namespace {
 
 #include "dense.inl"
+#include "exact.inl"
 #include "finish.inl"
 #include "random.inl"
 
@@ -21,7 +22,7 @@ constexpr Dense16Kernels kDense16{local_fields16, flip16, anneal16, tabu16};
 }  // namespace
 
 const KernelTable& avx2_kernels() {
-    static constexpr KernelTable kTable{"avx2", kDense, kDense16, kFinish};
+    static constexpr KernelTable kTable{"avx2", kDense, kDense16, kFinish, kExact};
     return kTable;
 }
 

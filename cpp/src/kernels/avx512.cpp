@@ -2,6 +2,10 @@
 //
 // Only kernels belong here: whatever this file instantiates from a header is compiled for this instruction set, and
 // the linker may take it for the whole program.
+#if defined(__GNUC__) && !defined(__clang__)
+// GCC 12 takes the undefined operands inside its own intrinsics for mistakes.
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
 #include <immintrin.h>
 
 #include "qpsbgd/kernels.hpp"
@@ -11,6 +15,7 @@ namespace qpsbgd {
 namespace {
 
 #include "dense.inl"
+#include "exact.inl"
 #include "finish.inl"
 #include "random.inl"
 
@@ -21,7 +26,7 @@ constexpr Dense16Kernels kDense16{local_fields16, flip16, anneal16, tabu16};
 }  // namespace
 
 const KernelTable& avx512_kernels() {
-    static constexpr KernelTable kTable{"avx512", kDense, kDense16, kFinish};
+    static constexpr KernelTable kTable{"avx512", kDense, kDense16, kFinish, kExact};
     return kTable;
 }
 

@@ -40,8 +40,8 @@ void local_fields16(const Replica16& replica, std::size_t n, std::size_t stride)
 
 // The thresholds of a sweep: 32 neighbours of the table of exponentials from a random place, times T, less one so
 // that T = 0 accepts only gains. Padding never flips. One random word for five blocks.
-inline void draw_thresholds16(Replica16& replica, std::size_t n, std::size_t stride, const std::uint16_t* exponentials,
-                              std::uint16_t temperature) {
+inline void draw_thresholds16(Replica16& replica, std::size_t n, std::size_t stride,
+                              const std::uint16_t* exponentials, std::uint16_t temperature) {
     std::uint64_t bits = 0;
     for (std::size_t block = 0; block < stride / kBlock; ++block) {
         bits = block % 5 == 0 ? next_random(replica.random) : bits >> 12;
@@ -102,7 +102,8 @@ void tabu16(Replica16* replicas, std::size_t count, std::size_t n, std::size_t s
             std::size_t spin = n;
             for (std::size_t i = 0; i < n; ++i) {
                 const std::int32_t step = saturated(spin_of(replica.negative, i) * replica.local[i]);
-                const bool allowed = replica.scratch[i] <= static_cast<std::int32_t>(now) || step > aspiration;
+                const bool allowed =
+                    std::int32_t{replica.scratch[i]} <= static_cast<std::int32_t>(now) || step > aspiration;
                 const std::int32_t value = allowed ? step : -32768;
                 if (value > best && value > -32768) {
                     best = value;
@@ -112,7 +113,7 @@ void tabu16(Replica16* replicas, std::size_t count, std::size_t n, std::size_t s
             if (spin == n) {
                 continue;  // every spin rests
             }
-            replica.gain += spin_of(replica.negative, spin) * replica.local[spin];
+            replica.gain += std::int64_t{spin_of(replica.negative, spin)} * replica.local[spin];
             flip16(replica, spin, stride);
             const std::uint64_t draw = ((next_random(replica.random) >> 32) * replica.tenure_spread) >> 32;
             replica.scratch[spin] = static_cast<std::int16_t>(now + replica.least_tenure + 1 + draw);

@@ -1,12 +1,16 @@
 // Dense int16 kernels for AVX2: two registers hold the 32 spins of a block.
 
-inline __m256i load16(const std::int16_t* from) { return _mm256_load_si256(reinterpret_cast<const __m256i*>(from)); }
-inline void store16(std::int16_t* to, __m256i value) { _mm256_store_si256(reinterpret_cast<__m256i*>(to), value); }
+inline __m256i load16(const std::int16_t* from) {
+    return _mm256_load_si256(reinterpret_cast<const __m256i*>(from));
+}
+inline void store16(std::int16_t* to, __m256i value) {
+    _mm256_store_si256(reinterpret_cast<__m256i*>(to), value);
+}
 
 // All ones in the lanes of the lower 16 bits that are set.
 inline __m256i lanes16(std::uint32_t bits) {
-    const __m256i select = _mm256_setr_epi16(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384,
-                                             static_cast<short>(-32768));
+    const __m256i select = _mm256_setr_epi16(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192,
+                                             16384, static_cast<short>(-32768));
     return _mm256_cmpeq_epi16(_mm256_and_si256(_mm256_set1_epi16(static_cast<short>(bits)), select), select);
 }
 
@@ -46,13 +50,14 @@ void local_fields16(const Replica16& replica, std::size_t n, std::size_t stride)
         const __m256i spin = _mm256_set1_epi16(negative ? -1 : 1);
         for (std::size_t j = 0; j < stride; j += 16) {
             const __m256i half = _mm256_srai_epi16(load16(row + j), 1);
-            store16(replica.local + j, _mm256_adds_epi16(load16(replica.local + j), _mm256_sign_epi16(half, spin)));
+            store16(replica.local + j,
+                    _mm256_adds_epi16(load16(replica.local + j), _mm256_sign_epi16(half, spin)));
         }
     }
 }
 
-inline void draw_thresholds16(Replica16& replica, std::size_t n, std::size_t blocks, const std::uint16_t* exponentials,
-                              std::uint16_t temperature) {
+inline void draw_thresholds16(Replica16& replica, std::size_t n, std::size_t blocks,
+                              const std::uint16_t* exponentials, std::uint16_t temperature) {
     const __m256i scale = _mm256_set1_epi16(static_cast<short>(temperature));
     const __m256i largest = _mm256_set1_epi16(32767);
     const __m256i one = _mm256_set1_epi16(1);
@@ -77,7 +82,8 @@ inline std::uint32_t candidates16(const Replica16& replica, std::size_t block) {
     const std::int16_t* local = replica.local + block * kBlock;
     const std::int16_t* threshold = replica.scratch + block * kBlock;
     const __m256i low = _mm256_adds_epi16(steps16(load16(local), lanes16(negative)), load16(threshold));
-    const __m256i high = _mm256_adds_epi16(steps16(load16(local + 16), lanes16(negative >> 16)), load16(threshold + 16));
+    const __m256i high =
+        _mm256_adds_epi16(steps16(load16(local + 16), lanes16(negative >> 16)), load16(threshold + 16));
     // Packing keeps the signs; the two middle quarters come out exchanged.
     const __m256i packed = _mm256_permute4x64_epi64(_mm256_packs_epi16(low, high), 0xD8);
     return ~static_cast<std::uint32_t>(_mm256_movemask_epi8(packed));
@@ -95,7 +101,7 @@ inline void step16(Replica16& replica, std::size_t stride) {
     const std::size_t spin = replica.block * kBlock + _tzcnt_u32(found);
     const int sign = (replica.negative[replica.block] & bit) != 0 ? -1 : 1;
     replica.negative[replica.block] ^= bit;
-    replica.gain += sign * replica.local[spin];
+    replica.gain += std::int64_t{sign} * replica.local[spin];
     subtract_row16(replica.local, replica.couplings + spin * stride, sign, stride);
     replica.pending = ~(bit | (bit - 1));
 }
@@ -150,8 +156,8 @@ struct PendingFlip16 {
 };
 
 // Applies the pending flip and finds the best allowed step in the same pass over the local fields.
-inline Choice16 flip_and_choose16(Replica16& replica, const PendingFlip16& flip, std::size_t stride, std::size_t now,
-                                  std::int32_t aspiration) {
+inline Choice16 flip_and_choose16(Replica16& replica, const PendingFlip16& flip, std::size_t stride,
+                                  std::size_t now, std::int32_t aspiration) {
     const __m256i sign = _mm256_set1_epi16(static_cast<short>(flip.sign));
     const __m256i time = _mm256_set1_epi16(static_cast<short>(now));
     const __m256i wanted = _mm256_set1_epi16(static_cast<short>(aspiration));
@@ -159,7 +165,8 @@ inline Choice16 flip_and_choose16(Replica16& replica, const PendingFlip16& flip,
     __m256i best = lowest;
     __m256i where = _mm256_setzero_si256();
     for (std::size_t j = 0; j < stride; j += 16) {
-        const __m256i local = _mm256_subs_epi16(load16(replica.local + j), _mm256_sign_epi16(load16(flip.row + j), sign));
+        const __m256i local =
+            _mm256_subs_epi16(load16(replica.local + j), _mm256_sign_epi16(load16(flip.row + j), sign));
         store16(replica.local + j, local);
         const __m256i step = steps16(local, lanes16(replica.negative[j / kBlock] >> (j % kBlock)));
         const __m256i resting = _mm256_cmpgt_epi16(load16(replica.scratch + j), time);
@@ -171,10 +178,12 @@ inline Choice16 flip_and_choose16(Replica16& replica, const PendingFlip16& flip,
     }
     // The largest step is the smallest word after x -> 0x7fff - x; among equals the lowest spin counts.
     const __m256i top = _mm256_set1_epi16(0x7FFF);
-    const auto step = static_cast<std::int32_t>(0x7FFF) - static_cast<std::int32_t>(minimum16(_mm256_sub_epi16(top, best)));
+    const auto step =
+        static_cast<std::int32_t>(0x7FFF) - static_cast<std::int32_t>(minimum16(_mm256_sub_epi16(top, best)));
     const __m256i equal = _mm256_cmpeq_epi16(best, _mm256_set1_epi16(static_cast<short>(step)));
     const __m256i lane = _mm256_setr_epi16(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    const __m256i spin = _mm256_or_si256(_mm256_or_si256(where, lane), _mm256_xor_si256(equal, _mm256_set1_epi16(-1)));
+    const __m256i spin =
+        _mm256_or_si256(_mm256_or_si256(where, lane), _mm256_xor_si256(equal, _mm256_set1_epi16(-1)));
     return {step, minimum16(spin)};
 }
 
@@ -191,8 +200,9 @@ void tabu16(Replica16* replicas, std::size_t count, std::size_t n, std::size_t s
             Replica16& replica = replicas[r];
             ++replica.since_best;
             const std::int64_t missing = replica.best_gain - replica.gain;
-            const Choice16 choice = flip_and_choose16(replica, pending[r], stride, now,
-                                                      missing > 32767 ? 32767 : static_cast<std::int32_t>(missing));
+            const Choice16 choice =
+                flip_and_choose16(replica, pending[r], stride, now,
+                                  missing > 32767 ? 32767 : static_cast<std::int32_t>(missing));
             if (choice.step == -32768) {  // every spin rests
                 pending[r] = {replica.couplings + n * stride, 1};
                 continue;
@@ -201,7 +211,7 @@ void tabu16(Replica16* replicas, std::size_t count, std::size_t n, std::size_t s
             const std::uint32_t bit = std::uint32_t{1} << (choice.spin % kBlock);
             const int sign = (replica.negative[block] & bit) != 0 ? -1 : 1;
             replica.negative[block] ^= bit;
-            replica.gain += sign * replica.local[choice.spin];
+            replica.gain += std::int64_t{sign} * replica.local[choice.spin];
             pending[r] = {replica.couplings + choice.spin * stride, sign};
             const std::uint64_t draw = ((next_random(replica.random) >> 32) * replica.tenure_spread) >> 32;
             replica.scratch[choice.spin] = static_cast<std::int16_t>(now + replica.least_tenure + 1 + draw);

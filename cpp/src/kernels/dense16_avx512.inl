@@ -13,7 +13,8 @@ inline void subtract_row16(std::int16_t* local, const std::int16_t* row, __m512i
     const std::size_t count = kBlocks == 0 ? blocks : kBlocks;
     for (std::size_t block = 0; block < count; ++block) {
         const __m512i product = _mm512_mullo_epi16(load16(row + block * kBlock), spin);
-        _mm512_store_si512(local + block * kBlock, _mm512_subs_epi16(load16(local + block * kBlock), product));
+        _mm512_store_si512(local + block * kBlock,
+                           _mm512_subs_epi16(load16(local + block * kBlock), product));
     }
 }
 
@@ -48,8 +49,8 @@ void local_fields16(const Replica16& replica, std::size_t n, std::size_t stride)
     }
 }
 
-inline void draw_thresholds16(Replica16& replica, std::size_t n, std::size_t blocks, const std::uint16_t* exponentials,
-                              std::uint16_t temperature) {
+inline void draw_thresholds16(Replica16& replica, std::size_t n, std::size_t blocks,
+                              const std::uint16_t* exponentials, std::uint16_t temperature) {
     const __m512i scale = _mm512_set1_epi16(static_cast<short>(temperature));
     const __m512i largest = _mm512_set1_epi16(32767);
     const __m512i one = _mm512_set1_epi16(1);
@@ -69,7 +70,8 @@ inline void draw_thresholds16(Replica16& replica, std::size_t n, std::size_t blo
 
 // Candidates among the pending spins of the block, lowest first.
 inline std::uint32_t candidates16(const Replica16& replica) {
-    const __m512i step = steps16(load16(replica.local + replica.block * kBlock), replica.negative[replica.block]);
+    const __m512i step =
+        steps16(load16(replica.local + replica.block * kBlock), replica.negative[replica.block]);
     const __m512i margin = _mm512_adds_epi16(step, load16(replica.scratch + replica.block * kBlock));
     return ~static_cast<std::uint32_t>(_mm512_movepi16_mask(margin)) & replica.pending;
 }
@@ -86,9 +88,10 @@ inline void step_without_branch16(Replica16& replica, std::size_t n, std::size_t
     const std::uint32_t before = replica.negative[replica.block];
     const int sign = 1 - 2 * static_cast<int>((before & bit) != 0);
     replica.negative[replica.block] = before ^ bit;
-    replica.gain += static_cast<std::int64_t>(sign * replica.local[row]) & ~static_cast<std::int64_t>(static_cast<std::int32_t>(none));
-    subtract_row16<kBlocks>(replica.local, replica.couplings + row * stride, _mm512_set1_epi16(static_cast<short>(sign)),
-                            stride / kBlock);
+    replica.gain += static_cast<std::int64_t>(sign * replica.local[row]) &
+                    ~static_cast<std::int64_t>(static_cast<std::int32_t>(none));
+    subtract_row16<kBlocks>(replica.local, replica.couplings + row * stride,
+                            _mm512_set1_epi16(static_cast<short>(sign)), stride / kBlock);
     replica.pending = ~(bit | (bit - 1)) | none;
     replica.block += none & 1;
 }
@@ -106,9 +109,9 @@ inline void step_with_branch16(Replica16& replica, std::size_t stride) {
     const std::uint32_t before = replica.negative[replica.block];
     const int sign = (before & bit) != 0 ? -1 : 1;
     replica.negative[replica.block] = before ^ bit;
-    replica.gain += sign * replica.local[spin];
-    subtract_row16<0>(replica.local, replica.couplings + spin * stride, _mm512_set1_epi16(static_cast<short>(sign)),
-                      stride / kBlock);
+    replica.gain += std::int64_t{sign} * replica.local[spin];
+    subtract_row16<0>(replica.local, replica.couplings + spin * stride,
+                      _mm512_set1_epi16(static_cast<short>(sign)), stride / kBlock);
     replica.pending = ~(bit | (bit - 1));
 }
 
@@ -121,7 +124,8 @@ bool anneal_group16(Replica16* replicas, std::size_t n, std::size_t stride, cons
         if (replicas[r].sweep < last) {
             ++running;
             if (!replicas[r].drawn) {
-                draw_thresholds16(replicas[r], n, blocks, exponentials, replicas[r].temperature[replicas[r].sweep]);
+                draw_thresholds16(replicas[r], n, blocks, exponentials,
+                                  replicas[r].temperature[replicas[r].sweep]);
                 replicas[r].pending = ~std::uint32_t{0};
                 replicas[r].drawn = true;
             }
@@ -198,8 +202,8 @@ inline std::uint32_t minimum16(__m512i words) {
 
 // Applies the pending flip and finds the best allowed step in the same pass over the local fields.
 template <std::size_t kBlocks>
-inline Choice16 flip_and_choose16(Replica16& replica, const PendingFlip16& flip, std::size_t blocks, std::size_t now,
-                                  std::int32_t aspiration) {
+inline Choice16 flip_and_choose16(Replica16& replica, const PendingFlip16& flip, std::size_t blocks,
+                                  std::size_t now, std::int32_t aspiration) {
     const std::size_t count = kBlocks == 0 ? blocks : kBlocks;
     const __m512i lowest = _mm512_set1_epi16(-32768);
     const __m512i time = _mm512_set1_epi16(static_cast<short>(now));
@@ -219,7 +223,8 @@ inline Choice16 flip_and_choose16(Replica16& replica, const PendingFlip16& flip,
     }
     // The largest step is the smallest word after x -> 0x7fff - x; among equals the lowest spin counts.
     const __m512i top = _mm512_set1_epi16(0x7FFF);
-    const auto step = static_cast<std::int32_t>(0x7FFF) - static_cast<std::int32_t>(minimum16(_mm512_sub_epi16(top, best)));
+    const auto step =
+        static_cast<std::int32_t>(0x7FFF) - static_cast<std::int32_t>(minimum16(_mm512_sub_epi16(top, best)));
     const __mmask32 equal = _mm512_cmpeq_epi16_mask(best, _mm512_set1_epi16(static_cast<short>(step)));
     alignas(64) static constexpr std::uint16_t kLane[32] = {0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10,
                                                             11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21,
@@ -244,8 +249,9 @@ void tabu_group16(Replica16* replicas, std::size_t n, std::size_t stride, std::s
             Replica16& replica = replicas[r];
             ++replica.since_best;
             const std::int64_t missing = replica.best_gain - replica.gain;
-            const Choice16 choice = flip_and_choose16<kBlocks>(
-                replica, pending[r], blocks, now, missing > 32767 ? 32767 : static_cast<std::int32_t>(missing));
+            const Choice16 choice =
+                flip_and_choose16<kBlocks>(replica, pending[r], blocks, now,
+                                           missing > 32767 ? 32767 : static_cast<std::int32_t>(missing));
             if (choice.step == -32768) {  // every spin rests
                 pending[r] = {replica.couplings + n * stride, _mm512_set1_epi16(1)};
                 continue;
@@ -255,8 +261,9 @@ void tabu_group16(Replica16* replicas, std::size_t n, std::size_t stride, std::s
             const std::uint32_t before = replica.negative[block];
             const int sign = 1 - 2 * static_cast<int>((before & bit) != 0);
             replica.negative[block] = before ^ bit;
-            replica.gain += sign * replica.local[choice.spin];
-            pending[r] = {replica.couplings + choice.spin * stride, _mm512_set1_epi16(static_cast<short>(sign))};
+            replica.gain += std::int64_t{sign} * replica.local[choice.spin];
+            pending[r] = {replica.couplings + choice.spin * stride,
+                          _mm512_set1_epi16(static_cast<short>(sign))};
             const std::uint64_t draw = ((next_random(replica.random) >> 32) * replica.tenure_spread) >> 32;
             replica.scratch[choice.spin] = static_cast<std::int16_t>(now + replica.least_tenure + 1 + draw);
             keep_best16(replica, blocks);

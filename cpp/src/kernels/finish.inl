@@ -1,7 +1,16 @@
-// Products of a symmetric matrix with four vectors of spins. Vector types of eight doubles: one register, two or four,
+// Products of a symmetric matrix with the spins of several reads. Vector types of eight doubles: one register, two or four,
 // as the instruction set has it, with the same sums in the same lanes.
 
 using Doubles8 = double __attribute__((vector_size(64)));
+
+// An entry times a spin is exact, so a fused multiplication and addition rounds like two operations.
+inline void multiply_and_add(const Doubles8& a, const Doubles8& b, Doubles8& sum) {
+#if defined(__AVX512F__)
+    sum = _mm512_fmadd_pd(a, b, sum);
+#else
+    sum += a * b;
+#endif
+}
 
 using Floats8 = float __attribute__((vector_size(32)));
 
@@ -19,7 +28,7 @@ void products(const Real* matrix, std::size_t n, std::size_t begin, std::size_t 
             for (std::size_t r = 0; r < kProductReads; ++r) {
                 Doubles8 of_read;
                 __builtin_memcpy(&of_read, spins + r * stride + j, sizeof(of_read));
-                sums[r] += values * of_read;
+                multiply_and_add(values, of_read, sums[r]);
             }
         }
         for (std::size_t j = whole; j < n; ++j) {

@@ -2,6 +2,8 @@
 //
 // Only kernels belong here: whatever this file instantiates from a header is compiled for this instruction set, and
 // the linker may take it for the whole program.
+#include <arm_neon.h>
+
 #include "qpsbgd/kernels.hpp"
 #include "tables.hpp"
 
@@ -9,6 +11,7 @@ namespace qpsbgd {
 namespace {
 
 #include "dense.inl"
+#include "exact.inl"
 #include "finish.inl"
 #include "random.inl"
 
@@ -19,7 +22,7 @@ constexpr Dense16Kernels kDense16{local_fields16, flip16, anneal16, tabu16};
 }  // namespace
 
 const KernelTable& neon_kernels() {
-    static constexpr KernelTable kTable{"neon", kDense, kDense16, kFinish};
+    static constexpr KernelTable kTable{"neon", kDense, kDense16, kFinish, kExact};
     return kTable;
 }
 

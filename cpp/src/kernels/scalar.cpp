@@ -9,6 +9,7 @@ namespace qpsbgd {
 namespace {
 
 #include "dense.inl"
+#include "exact.inl"
 #include "finish.inl"
 #include "random.inl"
 
@@ -19,7 +20,7 @@ constexpr Dense16Kernels kDense16{local_fields16, flip16, anneal16, tabu16};
 }  // namespace
 
 const KernelTable& scalar_kernels() {
-    static constexpr KernelTable kTable{"scalar", kDense, kDense16, kFinish};
+    static constexpr KernelTable kTable{"scalar", kDense, kDense16, kFinish, kExact};
     return kTable;
 }
 

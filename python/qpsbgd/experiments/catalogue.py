@@ -1,7 +1,8 @@
 """The experiments: what is trained, on what, with which settings.
 
-Every learning rate was chosen from a grid by the accuracy on held-out training samples, for each optimizer
-alike; the test samples took no part in it.
+Learning rates were chosen by the accuracy on held-out training samples, for each optimizer from a grid of
+factors of about 3. Two exceptions: the pairs share what was chosen on 1/7, and QP-SBGD on ``mnist-wide`` was
+run at one rate only.
 """
 
 from __future__ import annotations
@@ -83,16 +84,16 @@ def _learning_rates(
 
 
 _PAIR_NETWORK = Network((784, 64, 2), "sign")
-_PAIR_OPTIMIZERS = _learning_rates(0.01, 0.01, 1.0, 0.01)
+_PAIR_OPTIMIZERS = _learning_rates(0.01, 0.03, 30.0, 0.003)
 
 _ALL = (
     Experiment(
         "digits",
         "digits",
-        Network((64, 256, 10), "sign"),
+        Network((64, 256, 10), "relu"),
         batch_size=64,
-        steps=1200,
-        optimizers=_learning_rates(0.01, 0.03, 30.0, 0.1),
+        steps=600,
+        optimizers=_learning_rates(0.01, 0.1, 30.0, 0.003),
     ),
     Experiment(
         "mnist",
@@ -100,7 +101,7 @@ _ALL = (
         Network((784, 256, 10), "sign"),
         batch_size=100,
         steps=1200,
-        optimizers=_learning_rates(0.01, 0.01, 1.0, 0.01),
+        optimizers=_learning_rates(0.01, 0.03, 100.0, 0.01),
     ),
     Experiment(
         "mnist-wide",
@@ -108,7 +109,7 @@ _ALL = (
         Network((784, 512, 512, 10), "relu"),
         batch_size=100,
         steps=1200,
-        optimizers=_learning_rates(0.01, 0.01, 1.0, 0.01),
+        optimizers=_learning_rates(0.01, 0.01, 100.0, 0.003),
     ),
     Experiment("mnist-pairs-02", "mnist-pairs-02", _PAIR_NETWORK, 100, 300, _PAIR_OPTIMIZERS),
     Experiment("mnist-pairs-12", "mnist-pairs-12", _PAIR_NETWORK, 100, 300, _PAIR_OPTIMIZERS),
@@ -119,7 +120,7 @@ _ALL = (
         Network((123, 32, 2), "sign"),
         batch_size=100,
         steps=500,
-        optimizers=_learning_rates(0.01, 0.01, 1.0, 0.01),
+        optimizers=_learning_rates(0.01, 0.003, 30.0, 0.003),
     ),
 )
 

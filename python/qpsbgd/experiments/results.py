@@ -50,7 +50,7 @@ class Run:
         ``test_accuracy``; ``train_loss``, over the whole training set at the end; ``seconds`` of the training
         steps without the evaluations; ``qubos_per_second`` in these, 0 for an optimizer that solves none.
     curve : tuple of CurvePoint
-        20 to 40 points, the last one at the end (fewer in a run of fewer steps).
+        30 points, the last one at the end (a run of fewer steps has a point for each).
     weights : mapping
         The network's ``state_dict`` at the end.
     """

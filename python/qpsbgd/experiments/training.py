@@ -123,8 +123,8 @@ def _check(experiment: Experiment, optimizer: str, data: Dataset, seeds: int, st
 
 
 def _normalised(data: Dataset) -> _Samples:
-    """Shift and scale all inputs alike, to mean 0 and variance 1 over the training set."""
-    mean, deviation = data.x_train.mean(), data.x_train.std()
+    """Centre every input, and scale all of them alike by their standard deviation in the training set."""
+    mean, deviation = data.x_train.mean(axis=0), data.x_train.std()
 
     def inputs(x: npt.NDArray[np.float32]) -> torch.Tensor:
         return torch.from_numpy((x - mean) / deviation)
@@ -206,11 +206,10 @@ def _train(experiment: Experiment, name: str, samples: _Samples, seed: int, step
             loss = _step(model, optimizer, samples.x_train[batch], samples.y_train[batch])
             schedule.step()
             seconds += time.perf_counter() - started
-            if not math.isfinite(loss):
-                raise FloatingPointError(f"the loss of {name} is {loss} in step {step} of {experiment.name}")
             losses.append(loss)
             bar.advance()
-            if step == steps or step % max(1, steps // _CURVE_POINTS) == 0:
+            # Evenly spread, the last step among them.
+            if step * _CURVE_POINTS // steps > (step - 1) * _CURVE_POINTS // steps:
                 accuracy, _ = _evaluate(model, samples.x_test, samples.y_test)
                 curve.append(CurvePoint(step, math.fsum(losses) / len(losses), accuracy))
                 losses.clear()
@@ -229,9 +228,12 @@ def _train(experiment: Experiment, name: str, samples: _Samples, seed: int, step
 def _step(model: nn.Module, optimizer: torch.optim.Optimizer, x: torch.Tensor, y: torch.Tensor) -> float:
     optimizer.zero_grad()
     loss = nn.functional.cross_entropy(model(x), y)
+    value = loss.item()
+    if not math.isfinite(value):
+        raise FloatingPointError(f"the training loss is {value}: it diverged or the data are broken")
     loss.backward()
     optimizer.step()
-    return loss.item()
+    return value
 
 
 def _evaluate(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> tuple[float, float]:

@@ -1,0 +1,58 @@
+"""A whole training step, forward, backward and optimizer: QPSBGD beside BinaryConnect."""
+
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+from harness import record
+from qpsbgd import QPSBGD
+from qpsbgd.baselines import BinaryConnect
+from qpsbgd.nn import Scale, to_binary
+
+OPTIMIZERS = {
+    "qpsbgd QPSBGD": lambda parameters: QPSBGD(parameters, lr=0.01),
+    "BinaryConnect, Adam": lambda parameters: BinaryConnect(parameters, lr=0.01, base="adam"),
+    "BinaryConnect, SGD": lambda parameters: BinaryConnect(parameters, lr=0.01, base="sgd"),
+}
+SHAPES = {"784-512-512-10, batch 128": ((784, 512, 512, 10), 128), "64-128-10, batch 64": ((64, 128, 10), 64)}
+
+
+def network(widths: tuple[int, ...]) -> nn.Module:
+    layers: list[nn.Module] = []
+    for inputs, outputs in itertools.pairwise(widths[:-1]):
+        layers += [nn.Linear(inputs, outputs, bias=False), nn.BatchNorm1d(outputs), nn.ReLU()]
+    return to_binary(nn.Sequential(*layers, nn.Linear(widths[-2], widths[-1], bias=False), Scale()))
+
+
+@pytest.mark.benchmark(group="training step")
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("solver", OPTIMIZERS)
+def test_training_step(benchmark, mode, solver, shape):
+    widths, batch = SHAPES[shape]
+    torch.manual_seed(0)
+    net = network(widths)
+    optimizer = OPTIMIZERS[solver](net.parameters())
+    X, y = torch.randn(batch, widths[0]), torch.randint(widths[-1], (batch,))
+    losses: list[float] = []
+
+    def step() -> None:
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(net(X), y)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+
+    benchmark.pedantic(step, rounds=mode.choose(60, 300), warmup_rounds=10)
+    assert losses[-1] < losses[0]  # the same batch every time: the loss has to fall
+    assert all(torch.isfinite(parameter).all() for parameter in net.parameters())
+    record(
+        benchmark,
+        workload=f"training step, {shape}",
+        solver=solver,
+        peer=not solver.startswith("qpsbgd"),
+        unit="step",
+        equal_energy=False,
+        last_loss=losses[-1],
+    )
