@@ -343,9 +343,15 @@ def openjij_annealing(model: Model, seed: int, *, sweeps: int, reads: int, tuned
 
 
 def openjij_quantum(model: Model, seed: int, *, sweeps: int, reads: int) -> Spins:
+    """With temperature and transverse field in the problem's units; the defaults, 5 and 1, quench it."""
     import openjij
 
-    return best_spins(openjij.SQASampler().sample(model.bqm, num_sweeps=sweeps, num_reads=reads, seed=seed))
+    cold = model.tuned_beta[1]
+    return best_spins(
+        openjij.SQASampler().sample(
+            model.bqm, num_sweeps=sweeps, num_reads=reads, beta=cold, gamma=25.0 / cold, seed=seed
+        )
+    )
 
 
 def bifurcation(model: Model, seed: int, *, mode: str, agents: int, steps: int) -> Spins:
@@ -395,7 +401,7 @@ def _openjij(sweeps: int, reads: int, tuned: bool) -> Peer:
 
 def _openjij_quantum(sweeps: int, reads: int) -> Peer:
     solve = partial(openjij_quantum, sweeps=sweeps, reads=reads)
-    return Peer("openjij SQA", "openjij", f"{sweeps}x{reads}", solve, slow=True)
+    return Peer("openjij SQA, tuned", "openjij", f"{sweeps}x{reads}", solve, slow=True)
 
 
 def _bifurcation(mode: str, agents: int, steps: int) -> Peer:
@@ -415,7 +421,7 @@ PEERS = {
         _openjij(100, 10, True),
         _openjij(1000, 1, False),
         _openjij_quantum(1000, 1),
-        *(_bifurcation(mode, 128, 1000) for mode in ("ballistic", "discrete")),
+        *(_bifurcation(mode, 16, 10000) for mode in ("ballistic", "discrete")),
     ],
     "W2": [
         *(_annealing(1000, reads, True) for reads in (1, 10)),
@@ -425,7 +431,7 @@ PEERS = {
         NEAL,
         _openjij(100, 1, True),
         _openjij_quantum(1000, 1),
-        *(_bifurcation(mode, 128, 1000) for mode in ("ballistic", "discrete")),
+        *(_bifurcation(mode, 16, 10000) for mode in ("ballistic", "discrete")),
     ],
 }
 # Only with --full: what peers do when left at their defaults, for minutes.

@@ -27,7 +27,7 @@ from harness import (
 
 
 def run_ladder(benchmark, mode: Mode, layer: Layer, rung: Rung) -> None:
-    answers = repeat_seeded(benchmark, lambda seed: solve_layer(layer, rung, seed), mode.choose(2, 7))
+    answers = repeat_seeded(benchmark, lambda seed: solve_layer(layer, rung, seed), mode.choose(3, 7))
     energies = np.mean([layer.energies(spins) for spins in answers], axis=0)
     assert energies.mean() < layer.sanity_bound
     record(

@@ -72,6 +72,7 @@ py::tuple run(const CouplingsView& couplings, const Arguments& arguments) {
     require(arguments.reads > 0, "num_reads must be positive");
     if (arguments.initial_states) {
         batch.initial_states = view(*arguments.initial_states);
+        batch.initial_reads = arguments.reads;
         require(batch.initial_states.size() == batch.problems * arguments.reads * batch.n,
                 "initial_states must have shape (b, reads, n)");
     }

@@ -41,7 +41,8 @@ struct IsingBatch {
     std::span<const double> offset;  // problems
     CouplingsView couplings;
     double coupling_scale = 1.0;
-    std::span<const std::int8_t> initial_states;  // problems x reads x n, or empty
+    std::span<const std::int8_t> initial_states;  // problems x initial_reads x n, or empty
+    std::size_t initial_reads = 1;
 
     std::span<const double> field(std::size_t problem) const { return fields.subspan(problem * n, n); }
 };

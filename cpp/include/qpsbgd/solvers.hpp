@@ -97,7 +97,7 @@ struct SolveReport {
 
 // Solves the batch into samples (problems x reads x n) and energies (problems x reads), best read first.
 // Throws std::invalid_argument for what the batch cannot be, Interrupted when interrupt_check says so.
-SolveReport solve(const IsingBatch& batch, const SolveOptions& options, std::span<std::int8_t> samples,
+SolveReport solve(const IsingBatch& batch, const SolveOptions& asked, std::span<std::int8_t> samples,
                   std::span<double> energies);
 
 }  // namespace qpsbgd

@@ -1,0 +1,80 @@
+// Registers of 32 bytes, for kernels that are written once for every instruction set.
+
+constexpr std::size_t kRegisterBytes = 32;
+constexpr std::size_t kTileRows = 4;     // of a product: 4 x 3 registers of sums, 3 of the right side, 1 of the left
+constexpr std::size_t kTileVectors = 3;
+
+using Floats = float __attribute__((vector_size(kRegisterBytes)));
+using Doubles = double __attribute__((vector_size(kRegisterBytes)));
+using Words = std::uint32_t __attribute__((vector_size(kRegisterBytes)));
+
+inline Floats broadcast(float value) { return _mm256_set1_ps(value); }
+inline Doubles broadcast(double value) { return _mm256_set1_pd(value); }
+
+// a b + c and c - a b, rounded once.
+inline Floats multiply_add(Floats a, Floats b, Floats c) { return _mm256_fmadd_ps(a, b, c); }
+inline Doubles multiply_add(Doubles a, Doubles b, Doubles c) { return _mm256_fmadd_pd(a, b, c); }
+inline Floats multiply_subtract(Floats a, Floats b, Floats c) { return _mm256_fnmadd_ps(a, b, c); }
+inline Doubles multiply_subtract(Doubles a, Doubles b, Doubles c) { return _mm256_fnmadd_pd(a, b, c); }
+
+// Bit i is set where a_i > b_i.
+inline std::uint32_t above(Floats a, Floats b) {
+    return static_cast<std::uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ)));
+}
+inline std::uint32_t above(Doubles a, Doubles b) {
+    return static_cast<std::uint32_t>(_mm256_movemask_pd(_mm256_cmp_pd(a, b, _CMP_GT_OQ)));
+}
+
+// Columns of a square of registers become its rows.
+inline void transpose(Floats* rows) {
+    __m256 t[8];
+    for (std::size_t i = 0; i < 8; i += 4) {
+        const __m256 a = _mm256_unpacklo_ps(rows[i], rows[i + 1]);
+        const __m256 b = _mm256_unpackhi_ps(rows[i], rows[i + 1]);
+        const __m256 c = _mm256_unpacklo_ps(rows[i + 2], rows[i + 3]);
+        const __m256 d = _mm256_unpackhi_ps(rows[i + 2], rows[i + 3]);
+        t[i] = _mm256_shuffle_ps(a, c, 0x44);
+        t[i + 1] = _mm256_shuffle_ps(a, c, 0xee);
+        t[i + 2] = _mm256_shuffle_ps(b, d, 0x44);
+        t[i + 3] = _mm256_shuffle_ps(b, d, 0xee);
+    }
+    for (std::size_t i = 0; i < 4; ++i) {
+        rows[i] = _mm256_permute2f128_ps(t[i], t[i + 4], 0x20);
+        rows[i + 4] = _mm256_permute2f128_ps(t[i], t[i + 4], 0x31);
+    }
+}
+
+inline void transpose(Doubles* rows) {
+    const __m256d a = _mm256_unpacklo_pd(rows[0], rows[1]);
+    const __m256d b = _mm256_unpackhi_pd(rows[0], rows[1]);
+    const __m256d c = _mm256_unpacklo_pd(rows[2], rows[3]);
+    const __m256d d = _mm256_unpackhi_pd(rows[2], rows[3]);
+    rows[0] = _mm256_permute2f128_pd(a, c, 0x20);
+    rows[1] = _mm256_permute2f128_pd(b, d, 0x20);
+    rows[2] = _mm256_permute2f128_pd(a, c, 0x31);
+    rows[3] = _mm256_permute2f128_pd(b, d, 0x31);
+}
+
+// Counts of set bits of up to kCountedWords words are added up before they are widened: as many as a byte holds.
+using Counts = Words;
+constexpr std::size_t kCountedWords = 31;
+
+inline Counts byte_counts(Words words) {
+    const __m256i low = _mm256_set1_epi8(15);
+    const __m256i table =
+        _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
+    const auto all = reinterpret_cast<__m256i>(words);
+    const __m256i first = _mm256_shuffle_epi8(table, _mm256_and_si256(all, low));
+    const __m256i second = _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(all, 4), low));
+    return reinterpret_cast<Counts>(_mm256_add_epi8(first, second));
+}
+
+inline Counts add_counts(Counts a, Counts b) {
+    return reinterpret_cast<Counts>(
+        _mm256_add_epi8(reinterpret_cast<__m256i>(a), reinterpret_cast<__m256i>(b)));
+}
+
+inline Words widen_counts(Counts counts) {
+    const __m256i pairs = _mm256_maddubs_epi16(reinterpret_cast<__m256i>(counts), _mm256_set1_epi8(1));
+    return reinterpret_cast<Words>(_mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}

@@ -1,0 +1,54 @@
+// Registers of 16 bytes, for kernels that are written once for every instruction set.
+
+constexpr std::size_t kRegisterBytes = 16;
+constexpr std::size_t kTileRows = 4;     // of a product: 4 x 6 registers of sums, 6 of the right side, 1 of the left
+constexpr std::size_t kTileVectors = 6;
+
+using Floats = float __attribute__((vector_size(kRegisterBytes)));
+using Doubles = double __attribute__((vector_size(kRegisterBytes)));
+using Words = std::uint32_t __attribute__((vector_size(kRegisterBytes)));
+
+inline Floats broadcast(float value) { return vdupq_n_f32(value); }
+inline Doubles broadcast(double value) { return vdupq_n_f64(value); }
+
+// a b + c and c - a b, rounded once.
+inline Floats multiply_add(Floats a, Floats b, Floats c) { return vfmaq_f32(c, a, b); }
+inline Doubles multiply_add(Doubles a, Doubles b, Doubles c) { return vfmaq_f64(c, a, b); }
+inline Floats multiply_subtract(Floats a, Floats b, Floats c) { return vfmsq_f32(c, a, b); }
+inline Doubles multiply_subtract(Doubles a, Doubles b, Doubles c) { return vfmsq_f64(c, a, b); }
+
+// Bit i is set where a_i > b_i.
+inline std::uint32_t above(Floats a, Floats b) {
+    const std::uint32_t weights[4] = {1, 2, 4, 8};
+    return vaddvq_u32(vandq_u32(vcgtq_f32(a, b), vld1q_u32(weights)));
+}
+inline std::uint32_t above(Doubles a, Doubles b) {
+    const std::uint64_t weights[2] = {1, 2};
+    return static_cast<std::uint32_t>(vaddvq_u64(vandq_u64(vcgtq_f64(a, b), vld1q_u64(weights))));
+}
+
+// Columns of a square of registers become its rows.
+inline void transpose(Floats* rows) {
+    const float64x2_t a = vreinterpretq_f64_f32(vtrn1q_f32(rows[0], rows[1]));
+    const float64x2_t b = vreinterpretq_f64_f32(vtrn2q_f32(rows[0], rows[1]));
+    const float64x2_t c = vreinterpretq_f64_f32(vtrn1q_f32(rows[2], rows[3]));
+    const float64x2_t d = vreinterpretq_f64_f32(vtrn2q_f32(rows[2], rows[3]));
+    rows[0] = vreinterpretq_f32_f64(vtrn1q_f64(a, c));
+    rows[1] = vreinterpretq_f32_f64(vtrn1q_f64(b, d));
+    rows[2] = vreinterpretq_f32_f64(vtrn2q_f64(a, c));
+    rows[3] = vreinterpretq_f32_f64(vtrn2q_f64(b, d));
+}
+
+inline void transpose(Doubles* rows) {
+    const Doubles first = vtrn1q_f64(rows[0], rows[1]);
+    rows[1] = vtrn2q_f64(rows[0], rows[1]);
+    rows[0] = first;
+}
+
+// Counts of set bits of up to kCountedWords words are added up before they are widened: as many as a byte holds.
+using Counts = uint8x16_t;
+constexpr std::size_t kCountedWords = 31;
+
+inline Counts byte_counts(Words words) { return vcntq_u8(vreinterpretq_u8_u32(words)); }
+inline Counts add_counts(Counts a, Counts b) { return vaddq_u8(a, b); }
+inline Words widen_counts(Counts counts) { return vpaddlq_u16(vpaddlq_u8(counts)); }

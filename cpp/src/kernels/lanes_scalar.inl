@@ -1,0 +1,65 @@
+// Registers of 16 bytes as every compiler offers them, for kernels that are written once for every instruction set.
+
+constexpr std::size_t kRegisterBytes = 16;
+constexpr std::size_t kTileRows = 4;
+constexpr std::size_t kTileVectors = 2;
+
+using Floats = float __attribute__((vector_size(kRegisterBytes)));
+using Doubles = double __attribute__((vector_size(kRegisterBytes)));
+using Words = std::uint32_t __attribute__((vector_size(kRegisterBytes)));
+
+inline Floats broadcast(float value) { return Floats{value, value, value, value}; }
+inline Doubles broadcast(double value) { return Doubles{value, value}; }
+
+// a b + c and c - a b, rounded once. A call of the C library where the processor has no such instruction.
+inline Floats multiply_add(Floats a, Floats b, Floats c) {
+    for (std::size_t i = 0; i < 4; ++i) {
+        c[i] = __builtin_fmaf(a[i], b[i], c[i]);
+    }
+    return c;
+}
+inline Doubles multiply_add(Doubles a, Doubles b, Doubles c) {
+    for (std::size_t i = 0; i < 2; ++i) {
+        c[i] = __builtin_fma(a[i], b[i], c[i]);
+    }
+    return c;
+}
+inline Floats multiply_subtract(Floats a, Floats b, Floats c) { return multiply_add(-a, b, c); }
+inline Doubles multiply_subtract(Doubles a, Doubles b, Doubles c) { return multiply_add(-a, b, c); }
+
+// Bit i is set where a_i > b_i.
+template <class Vector>
+inline std::uint32_t above(const Vector& a, const Vector& b) {
+    std::uint32_t bits = 0;
+    for (std::size_t i = 0; i < kRegisterBytes / sizeof(a[0]); ++i) {
+        bits |= static_cast<std::uint32_t>(a[i] > b[i]) << i;
+    }
+    return bits;
+}
+
+// Columns of a square of registers become its rows.
+template <class Vector>
+inline void transpose(Vector* rows) {
+    for (std::size_t i = 0; i < kRegisterBytes / sizeof(rows[0][0]); ++i) {
+        for (std::size_t j = 0; j < i; ++j) {
+            const auto value = rows[i][j];
+            rows[i][j] = rows[j][i];
+            rows[j][i] = value;
+        }
+    }
+}
+
+// Counts of set bits of up to kCountedWords words are added up before they are widened: as many as a byte holds.
+using Counts = Words;
+constexpr std::size_t kCountedWords = 31;
+
+inline Counts byte_counts(Words words) {
+    words -= words >> 1 & 0x55555555U;
+    words = (words & 0x33333333U) + (words >> 2 & 0x33333333U);
+    return (words + (words >> 4)) & 0x0f0f0f0fU;
+}
+inline Counts add_counts(Counts a, Counts b) { return a + b; }
+inline Words widen_counts(Counts counts) {
+    const Words pairs = (counts & 0x00ff00ffU) + (counts >> 8 & 0x00ff00ffU);
+    return (pairs & 0xffffU) + (pairs >> 16);
+}
