@@ -286,6 +286,7 @@ struct Dense16Problem {
             best[read].assign(stride / qpsbgd::kBlock, 0);
             auto& replica = replicas[read];
             replica.couplings = couplings.data();
+            replica.fields = local[read].data();
             replica.local = local[read].data();
             replica.scratch = scratch[read].data();
             replica.negative = negative[read].data();
@@ -298,7 +299,7 @@ struct Dense16Problem {
     }
 
     // `sweeps` sweeps at one temperature: zero flips nothing, any other everything.
-    void anneal(std::uint16_t temperature, std::size_t sweeps) {
+    void anneal(std::uint32_t temperature, std::size_t sweeps) {
         temperatures.assign(sweeps, temperature);
         for (auto& replica : replicas) {
             replica.temperature = temperatures.data();
@@ -320,7 +321,7 @@ struct Dense16Problem {
     std::array<std::vector<std::uint32_t>, qpsbgd::kReplicaGroup> negative;
     std::array<std::vector<std::uint32_t>, qpsbgd::kReplicaGroup> best;
     std::array<qpsbgd::Replica16, qpsbgd::kReplicaGroup> replicas{};
-    std::vector<std::uint16_t> temperatures;
+    std::vector<std::uint32_t> temperatures;
 };
 
 void add_dense16(std::vector<Entry>& entries, std::size_t size) {
@@ -414,7 +415,7 @@ void add_gram(std::vector<Entry>& entries, std::size_t samples, std::size_t d, b
                        {Unit::float32, products, 4.0 * width * width, 0.0, 0.0},
                        [=] {
                            qpsbgd::StopToken token(std::nullopt, nullptr);
-                           qpsbgd::gram<float>(data->inputs, samples, d, 1.0, data->out, 1, token);
+                           qpsbgd::gram<float>(data->inputs, samples, d, 1.0, {data->out.data(), d}, 1, token);
                        }});
 }
 

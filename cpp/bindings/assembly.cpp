@@ -1,4 +1,8 @@
 // Gram matrices, fields and the training step's projection.
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <optional>
 #include <string>
 
 #include "arrays.hpp"
@@ -7,17 +11,36 @@
 namespace qpsbgd::python {
 namespace {
 
+// A new matrix with rows that the kernels read well: a NumPy array whose rows are apart.
 template <class Real>
-Array<Real> gram_of(const Array<Real>& inputs, double scale, std::size_t threads) {
+struct SpreadMatrix {
+    Rows<Real> rows;
+    py::array_t<Real> array;
+};
+
+template <class Real>
+SpreadMatrix<Real> spread_matrix(std::size_t m, std::size_t d) {
+    const std::size_t stride = spread<Real>(d);
+    AlignedBuffer<Real> memory(m * stride);
+    Real* data = memory.data();
+    const py::capsule owner(data,
+                            [](void* pointer) { AlignedBuffer<Real>::free(static_cast<Real*>(pointer)); });
+    static_cast<void>(memory.release());
+    const auto row_bytes = static_cast<py::ssize_t>(stride * sizeof(Real));
+    return {{data, stride},
+            py::array_t<Real>({m, d}, {row_bytes, static_cast<py::ssize_t>(sizeof(Real))}, data, owner)};
+}
+
+template <class Real>
+py::array_t<Real> gram_of(const Array<Real>& inputs, double scale, std::size_t threads) {
     require(inputs.ndim() == 2 && inputs.size() > 0, "X must have shape (samples, d)");
     const std::size_t d = extent(inputs, 1);
-    Array<Real> out({d, d});
-    auto out_view = mutable_view(out);
+    auto matrix = spread_matrix<Real>(d, d);
     without_gil([&] {
         StopToken token(std::nullopt, signals_pending);
-        gram<Real>(view(inputs), extent(inputs, 0), d, scale, out_view, threads, token);
+        gram<Real>(view(inputs), extent(inputs, 0), d, scale, matrix.rows, threads, token);
     });
-    return out;
+    return matrix.array;
 }
 
 template <class Real>
@@ -30,17 +53,15 @@ py::tuple gram_and_fields_of(const Array<Real>& inputs, const Array<Real>& outpu
     const std::size_t samples = extent(inputs, 0);
     const std::size_t d = extent(inputs, 1);
     const std::size_t m = extent(output_gradients, 1);
-    Array<Real> matrix({d, d});
+    auto matrix = spread_matrix<Real>(d, d);
     Array<Real> fields({m, d});
-    auto matrix_view = mutable_view(matrix);
-    auto fields_view = mutable_view(fields);
+    const Rows<Real> field_rows{fields.mutable_data(), d};
     without_gil([&] {
         StopToken token(std::nullopt, signals_pending);
-        gram<Real>(view(inputs), samples, d, gram_scale, matrix_view, threads, token);
-        layer_fields<Real>(view(output_gradients), view(inputs), samples, m, d, field_scale, fields_view,
-                           threads, token);
+        gram_and_fields<Real>(view(inputs), view(output_gradients), samples, d, m, gram_scale, field_scale,
+                              matrix.rows, field_rows, threads, token);
     });
-    return py::make_tuple(matrix, fields);
+    return py::make_tuple(matrix.array, fields);
 }
 
 ScaleRule scale_rule(const std::string& name) {
@@ -54,24 +75,45 @@ ScaleRule scale_rule(const std::string& name) {
     return ScaleRule::fixed;
 }
 
+// (G, next residual or None, whether all sums over P and A were finite)
 template <class Real>
-Array<std::int8_t> project_rows_of(const Array<Real>& matrix, const Array<Real>& gradient,
-                                   const std::string& scale, double kappa, const std::string& domain,
-                                   std::size_t threads) {
+py::tuple project_rows_of(const py::array_t<Real>& matrix, const Array<Real>& gradient,
+                          const std::optional<Array<Real>>& residual, bool keep_residual,
+                          const std::string& scale, double kappa, const std::string& domain,
+                          std::size_t threads) {
     require(gradient.ndim() == 2 && gradient.size() > 0, "P must have shape (m, d)");
     const std::size_t m = extent(gradient, 0);
     const std::size_t d = extent(gradient, 1);
-    require(matrix.ndim() == 2 && extent(matrix, 0) == d && extent(matrix, 1) == d,
-            "A must have shape (d, d) for P of shape (m, d)");
+    constexpr auto size = static_cast<py::ssize_t>(sizeof(Real));
+    require(
+        matrix.ndim() == 2 && matrix.shape(0) == gradient.shape(1) && matrix.shape(1) == gradient.shape(1),
+        "A must have shape (d, d) for P of shape (m, d)");
+    require((matrix.strides(1) == size || d == 1) && matrix.strides(0) % size == 0 &&
+                (matrix.strides(0) >= matrix.shape(1) * size || d == 1),
+            "A must have contiguous rows");
+    require(!residual || (residual->ndim() == 2 && extent(*residual, 0) == m && extent(*residual, 1) == d),
+            "residual must have the shape of P");
     require(domain == "spin" || domain == "mask", "domain must be 'spin' or 'mask', but is '" + domain + "'");
-    Array<std::int8_t> out({m, d});
+    Array<std::int8_t> steps({m, d});
+    std::optional<Array<Real>> next_residual;
+    LayerRows<Real> rows{.gradient = view(gradient),
+                         .residual = residual ? view(*residual) : std::span<const Real>{},
+                         .m = m,
+                         .d = d,
+                         .steps = mutable_view(steps),
+                         .next_residual = {}};
+    if (keep_residual) {
+        next_residual.emplace(Array<Real>({m, d}));
+        rows.next_residual = mutable_view(*next_residual);
+    }
     const ProjectionOptions options{scale_rule(scale), kappa, domain == "mask", threads};
-    auto out_view = mutable_view(out);
-    without_gil([&] {
+    const Rows<const Real> couplings{matrix.data(),
+                                     std::max(d, static_cast<std::size_t>(matrix.strides(0) / size))};
+    const bool finite = without_gil([&] {
         StopToken token(std::nullopt, signals_pending);
-        project_rows<Real>(view(matrix), view(gradient), m, d, options, out_view, token);
+        return project_rows<Real>(couplings, rows, options, token);
     });
-    return out;
+    return py::make_tuple(steps, next_residual, finite);
 }
 
 template <class Real>
@@ -81,7 +123,8 @@ void register_for(py::module_& module) {
     module.def("gram_and_fields", &gram_and_fields_of<Real>, arg("X").noconvert(), arg("V").noconvert(),
                arg("gram_scale"), arg("field_scale"), arg("num_threads"));
     module.def("project_rows", &project_rows_of<Real>, arg("A").noconvert(), arg("P").noconvert(),
-               py::kw_only(), arg("scale"), arg("kappa"), arg("domain"), arg("num_threads"));
+               py::kw_only(), arg("residual").noconvert() = py::none(), arg("keep_residual") = false,
+               arg("scale"), arg("kappa"), arg("domain"), arg("num_threads"));
 }
 
 }  // namespace

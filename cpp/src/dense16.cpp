@@ -154,10 +154,6 @@ bool Dense16Matrix::holds(std::span<const double> fields) const {
                                [&](double field) { return std::fabs(field) <= kLargestField * unit_; });
 }
 
-bool Group16::holds(BetaRange range, double unit) {
-    return 0.5 / (range.hot * unit) * kLargestExponential < 65535.0;
-}
-
 void Group16::begin(std::span<Read16> reads) {
     count_ = reads.size();
     n_ = reads[0].matrix->n();
@@ -167,13 +163,15 @@ void Group16::begin(std::span<Read16> reads) {
     for (std::size_t index = 0; index < count_; ++index) {
         Read16& read = reads[index];
         Space& space = space_[index];
+        space.fields.assign(stride_, 0);
         space.local.assign(stride_ + kBlock, 0);  // the first element behind the end is read, never used
         space.scratch.assign(stride_, 0);
         space.negative.assign(words, 0);
         const double per_unit = 1.0 / read.matrix->unit();
         for (std::size_t i = 0; i < n_; ++i) {
-            space.local[i] = static_cast<std::int16_t>(std::nearbyint(read.fields[i] * per_unit));
+            space.fields[i] = static_cast<std::int16_t>(std::nearbyint(read.fields[i] * per_unit));
         }
+        std::ranges::copy(space.fields, space.local.begin());
         if (read.start.empty()) {
             random_bits(read.random, n_, space.negative);
         } else {
@@ -183,12 +181,14 @@ void Group16::begin(std::span<Read16> reads) {
         }
         space.best = space.negative;
         replicas_[index] = Replica16{.couplings = read.matrix->couplings(),
+                                     .fields = space.fields.data(),
                                      .local = space.local.data(),
                                      .scratch = space.scratch.data(),
                                      .negative = space.negative.data(),
                                      .best_negative = space.best.data(),
                                      .temperature = nullptr,
                                      .random = read.random.state(),
+                                     .start = 0,
                                      .gain = 0,
                                      .best_gain = 0,
                                      .sweep = 0,
@@ -199,6 +199,11 @@ void Group16::begin(std::span<Read16> reads) {
                                      .tenure_spread = 1,
                                      .since_best = 0};
         kernels().dense16.local_fields(replicas_[index], n_, stride_);
+        for (std::size_t i = 0; i < n_; ++i) {
+            const bool negative = (space.negative[i / kBlock] >> (i % kBlock) & 1U) != 0;
+            const std::int64_t sum = space.fields[i] + space.local[i];
+            replicas_[index].start += negative ? -sum : sum;
+        }
     }
 }
 
@@ -224,10 +229,13 @@ bool Group16::run_sweeps(std::size_t last, Budget& budget) {
 
 // Greedy sweeps until none flips. A replica at its minimum takes no part in the others' further sweeps.
 void Group16::descend(Budget& budget) {
-    static constexpr std::uint16_t kZero = 0;
+    static constexpr std::uint32_t kZero = 0;
     std::array<std::int64_t, kReplicaGroup> before{};
     before.fill(-1);
-    for (bool changed = true; changed;) {
+    // Saturated fields could let the energies go round in circles; real descents end within some ten sweeps.
+    constexpr int kMostSweeps = 1000;
+    bool changed = true;
+    for (int sweep = 0; changed && sweep < kMostSweeps; ++sweep) {
         changed = false;
         for (std::size_t index = 0; index < count_; ++index) {
             Replica16& replica = replicas_[index];
@@ -278,7 +286,8 @@ void Group16::run_schedule(std::span<Read16> reads, std::size_t sweeps, Budget& 
                 // The energy rises by -2 s L, so the temperature on s L is half of that on the energy.
                 const double beta = geometric_beta(reads[index].beta_range, first + k, sweeps);
                 const double temperature = 0.5 / (beta * reads[index].matrix->unit()) * kLargestExponential;
-                temperatures[k] = static_cast<std::uint16_t>(std::fmin(temperature, 65535.0));
+                temperatures[k] = static_cast<std::uint32_t>(
+                    std::fmin(temperature, 1e9));  // by far hot enough for anything
             }
             Replica16& replica = replicas_[index];
             replica.temperature = temperatures.data();

@@ -130,10 +130,7 @@ private:
             for (std::size_t problem = first; problem < last; ++problem) {
                 const std::size_t index = shared_ ? 0 : problem - first;
                 const auto& matrix = int16_[index];
-                int16_serves_[problem - first] =
-                    matrix && matrix->holds(solver.batch_.field(problem)) &&
-                    (!solver.options_.beta_range ||
-                     Group16::holds(*solver.options_.beta_range, matrix->unit()));
+                int16_serves_[problem - first] = matrix && matrix->holds(solver.batch_.field(problem));
                 if (!int16_serves_[problem - first] && !float32_[index]) {
                     float32_[index] = std::make_unique<DenseMatrix>(
                         view, first + index, solver.batch_.coupling_scale, solver.token_);

@@ -1,124 +1,211 @@
 // Gram matrix and fields of a layer, from its inputs X (samples x d) and output gradients V (samples x m).
 //
-// Both are sums over samples of outer products, so both are built from one register tile: kTileRows x kTileColumns
-// sums stay in registers while the samples stream by, each read contiguously. The Gram matrix computes its lower
-// triangle of tiles only and mirrors them. samples * d^2 / 2 and samples * d * m multiplications.
-// A tile's sums run over the samples in order, so the result does not depend on the threads.
+// X and V are packed into panels of neighbouring columns, and the kernels multiply panels: blocks of the Gram matrix on
+// and below the diagonal, which are stored twice, and blocks of V'X. samples * d^2 / 2 and samples * d * m
+// multiplications. Inputs that are all -1 or +1 are packed as bits, and their products counted: exact, and 32 samples in
+// three operations. Every entry is summed over the samples in order, whatever the threads and the instruction set.
 #include <algorithm>
-#include <array>
+#include <atomic>
+#include <optional>
 
+#include "qpsbgd/aligned.hpp"
 #include "qpsbgd/assembly.hpp"
+#include "qpsbgd/kernels.hpp"
 #include "qpsbgd/threads.hpp"
 
 namespace qpsbgd {
 namespace {
 
-constexpr std::size_t kTileRows = 4;
-constexpr std::size_t kTileColumns = 16;
-constexpr std::size_t kSampleBlock = 256;  // samples whose columns of a tile stay in L1
+constexpr double kWorkOfThread = 2e6;  // multiplications that pay for starting one
+
+std::size_t useful_threads(std::size_t threads, double work) {
+    return std::min(threads, 1 + static_cast<std::size_t>(work / kWorkOfThread));
+}
 
 template <class Real>
-struct Columns {
-    const Real* first;  // first column of the tile, sample 0
-    std::size_t stride;
-    std::size_t count;  // columns of the tile, less than its width at the edge
+class Panels {
+public:
+    Panels(std::span<const Real> values, std::size_t samples, std::size_t columns,
+           const AssemblyKernels<Real>& kernels, std::size_t threads, StopToken& token)
+        : width_(kernels.width),
+          samples_(samples),
+          columns_(columns),
+          data_(count() * padded<Real>(samples * width_)) {
+        parallel_for(count(), threads, token, [&](std::size_t /*worker*/, std::size_t index) {
+            kernels.pack(values.data() + index * width_, columns, samples, width(index), panel(index));
+        });
+    }
+
+    std::size_t count() const { return (columns_ + width_ - 1) / width_; }
+    std::size_t width(std::size_t index) const { return std::min(width_, columns_ - index * width_); }
+    Real* panel(std::size_t index) { return data_.data() + index * padded<Real>(samples_ * width_); }
+    const Real* panel(std::size_t index) const {
+        return data_.data() + index * padded<Real>(samples_ * width_);
+    }
+
+private:
+    std::size_t width_;
+    std::size_t samples_;
+    std::size_t columns_;
+    AlignedBuffer<Real> data_;
 };
 
-// out (row-major, out_stride) += sum over samples of left outer right, for one tile.
-template <class Real>
-void add_tile(const Columns<Real>& left, const Columns<Real>& right, std::size_t samples, Real* out,
-              std::size_t out_stride) {
-    std::array<std::array<Real, kTileColumns>, kTileRows> sums{};
-    if (left.count == kTileRows && right.count == kTileColumns) {
-        for (std::size_t k = 0; k < samples; ++k) {
-            for (std::size_t i = 0; i < kTileRows; ++i) {
-                for (std::size_t j = 0; j < kTileColumns; ++j) {
-                    sums[i][j] += left.first[k * left.stride + i] * right.first[k * right.stride + j];
-                }
-            }
+// Panels of bits, if all values are -1 or +1.
+class SignPanels {
+public:
+    template <class Real>
+    static std::optional<SignPanels> pack(std::span<const Real> values, std::size_t samples,
+                                          std::size_t columns, const AssemblyKernels<Real>& kernels,
+                                          std::size_t threads, StopToken& token) {
+        const Real first = values.front();
+        if (first != Real{1} && first != Real{-1}) {
+            return std::nullopt;
         }
+        const std::size_t panels = (columns + kernels.width - 1) / kernels.width;
+        const std::size_t words = (samples + kWordSamples - 1) / kWordSamples;
+        SignPanels result(panels, padded<std::uint32_t>(words * kernels.bit_width));
+        std::atomic<bool> all = true;
+        parallel_for(panels, threads, token, [&](std::size_t /*worker*/, std::size_t index) {
+            const std::size_t width = std::min(kernels.width, columns - index * kernels.width);
+            const bool signs = all.load(std::memory_order_relaxed) &&
+                               kernels.pack_signs(values.data() + index * kernels.width, columns, samples,
+                                                  width, result.panel(index));
+            if (!signs) {
+                all.store(false, std::memory_order_relaxed);
+            }
+        });
+        return all ? std::optional(std::move(result)) : std::nullopt;
+    }
+
+    std::uint32_t* panel(std::size_t index) { return data_.data() + index * stride_; }
+    const std::uint32_t* panel(std::size_t index) const { return data_.data() + index * stride_; }
+
+private:
+    SignPanels(std::size_t panels, std::size_t stride) : stride_(stride), data_(panels * stride) {}
+
+    std::size_t stride_;
+    AlignedBuffer<std::uint32_t> data_;
+};
+
+// One block of products, in the first cache.
+template <class Real>
+struct alignas(kCacheLine) Block {
+    Real values[kMostPanelColumns * kMostPanelColumns];
+};
+
+// Columns of the Gram matrix left of and on the diagonal, for the rows of panel `index`, and their mirror images.
+// Rows are filled up with zeros to whole cache lines, as far as they have room.
+template <class Real, class Multiply>
+void gram_rows(const AssemblyKernels<Real>& kernels, std::size_t index, std::size_t d, Real scale,
+               Rows<Real> out, const Multiply& multiply) {
+    Block<Real> block;
+    const std::size_t width = kernels.width;
+    const std::size_t rows = std::min(width, d - index * width);
+    for (std::size_t other = 0; other < index; ++other) {
+        multiply(index, other, block.values);
+        kernels.store(block.values, rows, width, scale, out[index * width] + other * width, out.stride);
+        kernels.store_transposed(block.values, rows, width, scale, out[other * width] + index * width,
+                                 out.stride);
+    }
+    multiply(index, index, block.values);
+    for (std::size_t i = 0; i < rows; ++i) {
+        for (std::size_t j = i + 1; j < rows; ++j) {
+            block.values[i * width + j] = block.values[j * width + i];
+        }
+        Real* row = out[index * width + i];
+        std::fill(row + d, row + std::min(out.stride, padded<Real>(d)), Real{0});
+    }
+    kernels.store(block.values, rows, rows, scale, out[index * width] + index * width, out.stride);
+}
+
+template <class Real>
+const AssemblyKernels<Real>& assembly_kernels() {
+    if constexpr (sizeof(Real) == sizeof(float)) {
+        return kernels().assembly_float;
     } else {
-        for (std::size_t k = 0; k < samples; ++k) {
-            for (std::size_t i = 0; i < left.count; ++i) {
-                for (std::size_t j = 0; j < right.count; ++j) {
-                    sums[i][j] += left.first[k * left.stride + i] * right.first[k * right.stride + j];
-                }
-            }
-        }
-    }
-    for (std::size_t i = 0; i < left.count; ++i) {
-        for (std::size_t j = 0; j < right.count; ++j) {
-            out[i * out_stride + j] += sums[i][j];
-        }
+        return kernels().assembly_double;
     }
 }
 
-// Rows [row, row + kTileRows) of out += left' right, columns [0, columns).
-template <class Real>
-void add_rows(std::span<const Real> left, std::size_t left_width, std::span<const Real> right,
-              std::size_t right_width, std::size_t samples, std::size_t row, std::size_t columns, Real* out) {
-    const std::size_t rows = std::min(kTileRows, left_width - row);
-    for (std::size_t first = 0; first < samples; first += kSampleBlock) {
-        const std::size_t block = std::min(kSampleBlock, samples - first);
-        for (std::size_t column = 0; column < columns; column += kTileColumns) {
-            add_tile<Real>({left.data() + first * left_width + row, left_width, rows},
-                           {right.data() + first * right_width + column, right_width,
-                            std::min(kTileColumns, right_width - column)},
-                           block, out + row * right_width + column, right_width);
-        }
-    }
+double gram_work(std::size_t samples, std::size_t d) {
+    return 0.5 * static_cast<double>(samples) * static_cast<double>(d) * static_cast<double>(d);
 }
 
 template <class Real>
-void scale_row_block(Real* out, std::size_t count, double scale) {
-    for (std::size_t i = 0; i < count; ++i) {
-        out[i] = static_cast<Real>(scale * static_cast<double>(out[i]));
+bool sign_gram(std::span<const Real> inputs, std::size_t samples, std::size_t d, double scale, Rows<Real> out,
+               std::size_t threads, StopToken& token) {
+    const AssemblyKernels<Real>& table = assembly_kernels<Real>();
+    // Counting is some ten times faster than multiplying.
+    threads = useful_threads(threads, 0.1 * gram_work(samples, d));
+    const std::optional<SignPanels> signs = SignPanels::pack<Real>(inputs, samples, d, table, threads, token);
+    if (!signs) {
+        return false;
     }
+    const std::size_t panels = (d + table.width - 1) / table.width;
+    parallel_for(panels, threads, token, [&](std::size_t /*worker*/, std::size_t task) {
+        const std::size_t index = panels - 1 - task;  // long rows first, so that the threads end together
+        gram_rows<Real>(table, index, d, static_cast<Real>(scale), out,
+                        [&](std::size_t left, std::size_t right, Real* block) {
+                            table.multiply_signs(signs->panel(left), signs->panel(right), samples,
+                                                 std::min(table.width, d - left * table.width), block);
+                        });
+    });
+    return true;
 }
 
 }  // namespace
 
 template <class Real>
-void gram(std::span<const Real> inputs, std::size_t samples, std::size_t d, double scale, std::span<Real> out,
+void gram(std::span<const Real> inputs, std::size_t samples, std::size_t d, double scale, Rows<Real> out,
           std::size_t threads, StopToken& token) {
-    std::ranges::fill(out, Real{0});
-    const std::size_t blocks = (d + kTileRows - 1) / kTileRows;
-    parallel_for(blocks, threads, token, [&](std::size_t /*worker*/, std::size_t index) {
-        const std::size_t row =
-            (blocks - 1 - index) * kTileRows;  // long rows first, so that the threads end together
-        const std::size_t rows = std::min(kTileRows, d - row);
-        add_rows<Real>(inputs, d, inputs, d, samples, row, row + rows, out.data());
-        scale_row_block(out.data() + row * d, rows * d, scale);
-    });
-    parallel_for(blocks, threads, token, [&](std::size_t /*worker*/, std::size_t block) {
-        for (std::size_t i = block * kTileRows; i < std::min(d, (block + 1) * kTileRows); ++i) {
-            for (std::size_t j = i + 1; j < d; ++j) {
-                out[i * d + j] = out[j * d + i];
-            }
+    gram_and_fields<Real>(inputs, {}, samples, d, 0, scale, 0.0, out, {}, threads, token);
+}
+
+template <class Real>
+void gram_and_fields(std::span<const Real> inputs, std::span<const Real> output_gradients,
+                     std::size_t samples, std::size_t d, std::size_t m, double gram_scale, double field_scale,
+                     Rows<Real> out, Rows<Real> fields, std::size_t threads, StopToken& token) {
+    const AssemblyKernels<Real>& table = assembly_kernels<Real>();
+    const bool counted = sign_gram<Real>(inputs, samples, d, gram_scale, out, threads, token);
+    if (counted && m == 0) {
+        return;
+    }
+    const std::size_t width = table.width;
+    const double field_work = static_cast<double>(samples) * static_cast<double>(d) * static_cast<double>(m);
+    threads = useful_threads(threads, field_work + (counted ? 0.0 : gram_work(samples, d)));
+    const Panels<Real> x(inputs, samples, d, table, threads, token);
+    const Panels<Real> v(output_gradients, samples, m, table, threads, token);
+    const std::size_t gram_tasks = counted ? 0 : x.count();
+    parallel_for(gram_tasks + v.count(), threads, token, [&](std::size_t /*worker*/, std::size_t task) {
+        if (task < gram_tasks) {
+            const std::size_t index =
+                gram_tasks - 1 - task;  // long rows first, so that the threads end together
+            gram_rows<Real>(table, index, d, static_cast<Real>(gram_scale), out,
+                            [&](std::size_t left, std::size_t right, Real* block) {
+                                table.multiply(x.panel(left), x.panel(right), samples, x.width(left),
+                                               x.width(right), left == right, block);
+                            });
+            return;
+        }
+        const std::size_t left = task - gram_tasks;
+        Block<Real> block;
+        for (std::size_t right = 0; right < x.count(); ++right) {
+            table.multiply(v.panel(left), x.panel(right), samples, v.width(left), x.width(right), false,
+                           block.values);
+            table.store(block.values, v.width(left), x.width(right), static_cast<Real>(field_scale),
+                        fields[left * width] + right * width, fields.stride);
         }
     });
 }
 
-template <class Real>
-void layer_fields(std::span<const Real> output_gradients, std::span<const Real> inputs, std::size_t samples,
-                  std::size_t m, std::size_t d, double scale, std::span<Real> out, std::size_t threads,
-                  StopToken& token) {
-    std::ranges::fill(out, Real{0});
-    parallel_for((m + kTileRows - 1) / kTileRows, threads, token,
-                 [&](std::size_t /*worker*/, std::size_t block) {
-                     const std::size_t row = block * kTileRows;
-                     add_rows<Real>(output_gradients, m, inputs, d, samples, row, d, out.data());
-                     scale_row_block(out.data() + row * d, std::min(kTileRows, m - row) * d, scale);
-                 });
-}
-
-template void gram(std::span<const float>, std::size_t, std::size_t, double, std::span<float>, std::size_t,
+template void gram(std::span<const float>, std::size_t, std::size_t, double, Rows<float>, std::size_t,
                    StopToken&);
-template void gram(std::span<const double>, std::size_t, std::size_t, double, std::span<double>, std::size_t,
+template void gram(std::span<const double>, std::size_t, std::size_t, double, Rows<double>, std::size_t,
                    StopToken&);
-template void layer_fields(std::span<const float>, std::span<const float>, std::size_t, std::size_t,
-                           std::size_t, double, std::span<float>, std::size_t, StopToken&);
-template void layer_fields(std::span<const double>, std::span<const double>, std::size_t, std::size_t,
-                           std::size_t, double, std::span<double>, std::size_t, StopToken&);
+template void gram_and_fields(std::span<const float>, std::span<const float>, std::size_t, std::size_t,
+                              std::size_t, double, double, Rows<float>, Rows<float>, std::size_t, StopToken&);
+template void gram_and_fields(std::span<const double>, std::span<const double>, std::size_t, std::size_t,
+                              std::size_t, double, double, Rows<double>, Rows<double>, std::size_t,
+                              StopToken&);
 
 }  // namespace qpsbgd

@@ -1,170 +1,331 @@
 // The training step's solver: every row of a layer from sign(p), greedy passes until no change helps.
 //
-// With q = A G, a change of coordinate i by delta changes  F(G) = s G'AG - 2 p'G  by
-//   s (2 delta q_i + delta^2 A_ii) - 2 delta p_i,
-// where delta = -2 G_i for spins and delta = sigma_i - G_i or -G_i for a mask. q follows with delta times row i of A.
-// n comparisons a pass and d additions a change; A is read once to find q. The objective never rises; rows are
-// independent of each other.
+// Rows are solved in groups. A block of coordinates is decided for every row of the group, each coordinate knowing all
+// flips before it, and then the flips are applied to all other columns, so that a row of A is read once for the group.
+// A row costs d^2 / 4 additions for A sigma, d comparisons a pass and d multiplications and additions a flip. A row is
+// done when a whole pass brought no flip. Rows do not depend on each other, nor on groups and threads.
+#include <algorithm>
+#include <atomic>
 #include <cmath>
+#include <cstdint>
+#include <limits>
+#include <optional>
+#include <type_traits>
 #include <vector>
 
 #include "qpsbgd/aligned.hpp"
 #include "qpsbgd/assembly.hpp"
+#include "qpsbgd/kernels.hpp"
 #include "qpsbgd/threads.hpp"
 
 namespace qpsbgd {
 namespace {
 
-template <class Real>
-class RowProjection {
-public:
-    RowProjection(const Real* gram, std::size_t d, const ProjectionOptions& options)
-        : gram_(gram), d_(d), options_(options), sign_(d), state_(d), product_(d), sign_product_(d) {}
+// Rounding could let undecided coordinates alternate for ever; real descents end within some ten passes.
+constexpr std::size_t kMostPasses = 1000;
+// Rows whose result is better by this part of the terms compared are better whatever the rounding of A G.
+constexpr double kCertain = 1e-4;
+constexpr double kWorkOfThread = 1e6;  // additions that pay for starting one
 
-    void run(const Real* p, std::int8_t* out, StopToken& token) {
-        double norm = 0.0;
-        for (std::size_t i = 0; i < d_; ++i) {
-            sign_[i] = p[i] < Real{0} ? Real{-1} : Real{1};
-            norm += std::fabs(static_cast<double>(p[i]));
+template <class Real>
+const ProjectionKernels<Real>& projection_kernels() {
+    if constexpr (std::is_same_v<Real, float>) {
+        return kernels().projection_float;
+    } else {
+        return kernels().projection_double;
+    }
+}
+
+std::size_t rounded_up(std::size_t count, std::size_t unit) { return (count + unit - 1) / unit * unit; }
+
+// A as the kernels read it, copied if its rows are not aligned.
+template <class Real>
+class Couplings {
+public:
+    Couplings(Rows<const Real> gram, std::size_t d)
+        : view_(gram), copy_(is_aligned(gram) ? 0 : d * spread<Real>(d)) {
+        if (!is_aligned(gram)) {
+            const Rows<Real> rows{copy_.data(), spread<Real>(d)};
+            for (std::size_t i = 0; i < d; ++i) {
+                std::copy_n(gram[i], d, rows[i]);
+                std::fill(rows[i] + d, rows[i] + rows.stride, Real{0});
+            }
+            view_ = {rows.data, rows.stride};
         }
-        multiply(sign_, sign_product_);
-        state_ = sign_;
-        product_ = sign_product_;
-        const double curvature = dot(sign_, sign_product_);
+    }
+
+    Rows<const Real> rows() const { return view_; }
+
+private:
+    static bool is_aligned(Rows<const Real> gram) {
+        return reinterpret_cast<std::uintptr_t>(gram.data) % kCacheLine == 0 &&
+               gram.stride * sizeof(Real) % kCacheLine == 0;
+    }
+
+    Rows<const Real> view_;
+    AlignedBuffer<Real> copy_;
+};
+
+template <class Real>
+class GroupProjection {
+public:
+    GroupProjection(Rows<const Real> gram, const Real* thresholds, const LayerRows<Real>& layer,
+                    const ProjectionOptions& options, std::size_t most_rows)
+        : kernels_(projection_kernels<Real>()),
+          layer_(layer),
+          options_(options),
+          stride_(rounded_up(layer.d, kernels_.block) + kCacheLine / sizeof(Real)),
+          spins_(most_rows * stride_),
+          local_(most_rows * stride_),
+          start_(most_rows * stride_),
+          sums_(keeps_sums() ? most_rows * layer.d : 0),
+          patterns_(most_rows * stride_),
+          flipped_(most_rows * (kernels_.block + 1)),
+          changes_(most_rows * (kernels_.block + 1)),
+          counts_(most_rows),
+          norms_(most_rows),
+          scales_(most_rows),
+          active_(most_rows),
+          last_flip_(most_rows),
+          group_{.matrix = gram.data,
+                 .matrix_stride = gram.stride,
+                 .d = layer.d,
+                 .stride = stride_,
+                 .pattern_stride = stride_,
+                 .thresholds = thresholds,
+                 .factor = options.mask ? Real{1} : Real{2},
+                 .spins = spins_.data(),
+                 .local = local_.data(),
+                 .patterns = patterns_.data(),
+                 .flipped = flipped_.data(),
+                 .changes = changes_.data(),
+                 .counts = counts_.data()} {}
+
+    // Returns false if a sum over p or A is not finite.
+    bool run(std::size_t first, std::size_t count, StopToken& token) {
+        first_ = first;
+        for (std::size_t row = 0; row < count; ++row) {
+            const bool add = !layer_.residual.empty();
+            norms_[row] = kernels_.take_signs(
+                of_row(layer_.gradient, row), add ? of_row(layer_.residual, row) : nullptr, layer_.d,
+                add ? sum(row) : nullptr, spins(row), patterns_.data() + row * stride_);
+        }
+        kernels_.sign_products(group_, count);
+        bool finite = true;
+        for (std::size_t row = 0; row < count; ++row) {
+            const double curvature = kernels_.dot(spins(row), local(row), layer_.d);
+            finite = finite && std::isfinite(norms_[row]) && std::isfinite(curvature);
+            scales_[row] = first_scale(norms_[row], curvature);
+            if (scales_[row] > 0.0) {
+                kernels_.add_fields(p(row), 0.0, 1.0 / scales_[row], layer_.d, local(row));
+                std::copy_n(local(row), layer_.d, start(row));
+            }
+        }
+        descend(count, token);
+        if (options_.rule == ScaleRule::automatic) {
+            for (std::size_t row = 0; row < count; ++row) {
+                if (scales_[row] > 0.0) {
+                    refit(row);
+                }
+            }
+            descend(count, token);
+        }
+        for (std::size_t row = 0; row < count; ++row) {
+            finish(row);
+        }
+        return finite;
+    }
+
+private:
+    Real* spins(std::size_t row) { return spins_.data() + row * stride_; }
+    Real* local(std::size_t row) { return local_.data() + row * stride_; }
+    Real* start(std::size_t row) { return start_.data() + row * stride_; }
+
+    template <class T>
+    T* of_row(std::span<T> values, std::size_t row) const {
+        return values.data() + (first_ + row) * layer_.d;
+    }
+
+    // Where gradient + residual of a row is kept: in place of the next residual, if there is one.
+    bool keeps_sums() const { return !layer_.residual.empty() && layer_.next_residual.empty(); }
+    Real* sum(std::size_t row) {
+        return keeps_sums() ? sums_.data() + row * layer_.d : of_row(layer_.next_residual, row);
+    }
+    const Real* p(std::size_t row) {
+        return layer_.residual.empty() ? of_row(layer_.gradient, row) : sum(row);
+    }
+
+    // s, or 0 where the sign is the answer.
+    double first_scale(double norm, double curvature) const {
         double scale = options_.kappa;
         if (options_.rule != ScaleRule::fixed) {
             const double kappa = options_.rule == ScaleRule::relative ? options_.kappa : 1.0;
             scale = curvature > 0.0 ? kappa * norm / curvature
                                     : 0.0;  // no curvature: the sign is best at any step
         }
-        if (norm > 0.0) {
-            descend(p, scale, token);
-            if (options_.rule == ScaleRule::automatic) {
-                scale = line_search(p, scale);
-                descend(p, scale, token);
+        return norm > 0.0 && std::isfinite(scale) && std::isfinite(1.0 / scale) ? scale : 0.0;
+    }
+
+    void descend(std::size_t count, StopToken& token) {
+        const std::size_t blocks = rounded_up(layer_.d, kernels_.block) / kernels_.block;
+        auto active_end = active_.begin();
+        for (std::size_t row = 0; row < count; ++row) {
+            if (scales_[row] > 0.0) {
+                *active_end++ = static_cast<std::uint32_t>(row);
+                last_flip_[row] = 0;
             }
-            if (!(objective_change(p, scale) < 0.0)) {  // also when an overflow made it no number
-                state_ = sign_;
-            }
         }
-        for (std::size_t i = 0; i < d_; ++i) {
-            const bool nothing_to_move_for = norm == 0.0 || (p[i] == Real{0} && gram_[i * d_ + i] == Real{0});
-            out[i] = nothing_to_move_for ? std::int8_t{0} : static_cast<std::int8_t>(state_[i]);
-        }
-    }
-
-private:
-    using Vector = AlignedVector<Real>;
-
-    static double dot(const Vector& a, const Vector& b) {
-        double sum = 0.0;
-        for (std::size_t i = 0; i < a.size(); ++i) {
-            sum += static_cast<double>(a[i]) * static_cast<double>(b[i]);
-        }
-        return sum;
-    }
-
-    void add_row(std::size_t row, Real factor, Vector& out) const {
-        const Real* values = gram_ + row * d_;
-        for (std::size_t j = 0; j < d_; ++j) {
-            out[j] += factor * values[j];
-        }
-    }
-
-    void multiply(const Vector& spins, Vector& out) const {
-        std::ranges::fill(out, Real{0});
-        for (std::size_t i = 0; i < d_; ++i) {
-            add_row(i, spins[i], out);
-        }
-    }
-
-    Real change(std::size_t i) const {
-        if (!options_.mask) {
-            return Real{-2} * state_[i];
-        }
-        return state_[i] == Real{0} ? sign_[i] : -state_[i];
-    }
-
-    void descend(const Real* p, double scale, StopToken& token) {
-        const auto s = static_cast<Real>(scale);
-        // Rounding could let undecided coordinates alternate for ever; real descents end within some ten passes.
-        constexpr std::size_t kMostPasses = 1000;
-        bool changed = true;
-        for (std::size_t pass = 0; changed && pass < kMostPasses; ++pass) {
-            changed = false;
+        for (std::size_t turn = 0; active_end != active_.begin() && turn < kMostPasses * blocks; ++turn) {
             token.throw_if_interrupted();
-            for (std::size_t i = 0; i < d_; ++i) {
-                const Real delta = change(i);
-                const Real curvature = Real{2} * product_[i] + delta * gram_[i * d_ + i];
-                if (delta * (s * curvature - Real{2} * p[i]) < Real{0}) {
-                    state_[i] += delta;
-                    add_row(i, delta, product_);
-                    changed = true;
-                }
-            }
+            const std::size_t flipping =
+                kernels_.descend(group_, turn % blocks * kernels_.block, active_.data(),
+                                 static_cast<std::size_t>(active_end - active_.begin()));
+            const auto quiet = active_.begin() + static_cast<std::ptrdiff_t>(flipping);
+            std::for_each(active_.begin(), quiet, [&](std::uint32_t row) { last_flip_[row] = turn; });
+            // The block of a row's last flip is looked at once more: its first coordinates were decided before.
+            active_end = std::remove_if(quiet, active_end,
+                                        [&](std::uint32_t row) { return turn >= last_flip_[row] + blocks; });
         }
     }
 
-    // The step length that fits X G best to v: s = p'G / G'AG.
-    double line_search(const Real* p, double before) const {
+    // The step length that fits X G best to v: s = p'G / G'AG, where A G = e + p / s.
+    void refit(std::size_t row) {
+        std::int8_t* step = of_row(layer_.steps, row);
+        const double slope =
+            kernels_.write_step(p(row), spins(row), group_.thresholds, options_.mask, layer_.d, step);
+        double curvature = slope / scales_[row];
+        for (std::size_t i = 0; i < layer_.d; ++i) {
+            curvature += static_cast<double>(step[i]) * static_cast<double>(local(row)[i]);
+        }
+        const double scale = slope / curvature;
+        if (slope > 0.0 && curvature > 0.0 && std::isfinite(scale) && std::isfinite(1.0 / scale)) {
+            kernels_.add_fields(p(row), 1.0 / scales_[row], 1.0 / scale, layer_.d, local(row));
+            kernels_.add_fields(p(row), 1.0 / scales_[row], 1.0 / scale, layer_.d, start(row));
+            scales_[row] = scale;
+        }
+    }
+
+    void finish(std::size_t row) {
+        std::int8_t* step = of_row(layer_.steps, row);
         double slope = 0.0;
-        for (std::size_t i = 0; i < d_; ++i) {
-            slope += static_cast<double>(p[i]) * static_cast<double>(state_[i]);
+        if (norms_[row] == 0.0) {
+            std::fill_n(step, layer_.d, std::int8_t{0});
+        } else {
+            slope = kernels_.write_step(p(row), is_better(row) ? spins(row) : nullptr, group_.thresholds,
+                                        options_.mask, layer_.d, step);
         }
-        const double curvature = dot(state_, product_);
-        return slope > 0.0 && curvature > 0.0 ? slope / curvature : before;
+        if (!layer_.next_residual.empty()) {
+            const double mean = std::max(0.0, slope / static_cast<double>(layer_.d));
+            kernels_.subtract_step(p(row), step, static_cast<Real>(mean), layer_.d,
+                                   of_row(layer_.next_residual, row));
+        }
     }
 
-    // F(G) - F(sigma) in float64, from the changed coordinates D = G - sigma alone: s (2 D'A sigma + D'AD) - 2 p'D.
-    double objective_change(const Real* p, double scale) {
-        changed_.clear();
-        for (std::size_t i = 0; i < d_; ++i) {
-            if (state_[i] != sign_[i]) {
-                changed_.push_back(i);
-            }
+    // Is the objective of h below that of sign(p)?
+    bool is_better(std::size_t row) {
+        if (!(scales_[row] > 0.0)) {
+            return false;
         }
+        const Comparison seen =
+            kernels_.compare(p(row), spins(row), start(row), local(row), group_.thresholds, layer_.d);
+        if (seen.magnitude == 0.0) {
+            return false;  // it is the sign
+        }
+        return seen.change < -kCertain * seen.magnitude || exact_change(row) < 0.0;
+    }
+
+    // F(G) - F(sigma) = sum over the changed coordinates of D (s (A (sigma + G)) - 2 p), D = G - sigma, in float64.
+    double exact_change(std::size_t row) {
+        const auto sign = [&](std::size_t i) { return p(row)[i] < Real{0} ? -1.0 : 1.0; };
+        const auto step = [&](std::size_t i) {
+            const auto spin = static_cast<double>(spins(row)[i]);
+            return options_.mask ? 0.5 * (sign(i) + spin) : spin;
+        };
         double total = 0.0;
-        for (const std::size_t i : changed_) {
-            const double difference = static_cast<double>(state_[i]) - static_cast<double>(sign_[i]);
-            double product = 2.0 * static_cast<double>(sign_product_[i]);
-            for (const std::size_t j : changed_) {
-                product += static_cast<double>(gram_[i * d_ + j]) *
-                           (static_cast<double>(state_[j]) - static_cast<double>(sign_[j]));
+        for (std::size_t i = 0; i < layer_.d; ++i) {
+            const double difference = step(i) - sign(i);
+            if (difference == 0.0) {
+                continue;
             }
-            total += difference * (scale * product - 2.0 * static_cast<double>(p[i]));
+            const Real* couplings = group_.matrix + i * group_.matrix_stride;
+            double product = 0.0;
+            for (std::size_t j = 0; j < layer_.d; ++j) {
+                product += static_cast<double>(couplings[j]) * (sign(j) + step(j));
+            }
+            total += difference * (scales_[row] * product - 2.0 * static_cast<double>(p(row)[i]));
         }
         return total;
     }
 
-    const Real* gram_;
-    std::size_t d_;
+    const ProjectionKernels<Real>& kernels_;
+    const LayerRows<Real>& layer_;
     const ProjectionOptions& options_;
-    Vector sign_;
-    Vector state_;         // G
-    Vector product_;       // A G
-    Vector sign_product_;  // A sigma
-    std::vector<std::size_t> changed_;
+    std::size_t stride_;
+    std::size_t first_ = 0;      // row of the layer that is row 0 of the group
+    AlignedBuffer<Real> spins_;  // h
+    AlignedBuffer<Real> local_;  // e = A G - p / s
+    AlignedBuffer<Real> start_;  // e at G = sigma
+    AlignedBuffer<Real> sums_;
+    AlignedBuffer<std::uint16_t> patterns_;
+    AlignedBuffer<std::uint16_t> flipped_;
+    AlignedBuffer<Real> changes_;
+    std::vector<std::uint16_t> counts_;
+    std::vector<double> norms_;
+    std::vector<double> scales_;
+    std::vector<std::uint32_t> active_;
+    std::vector<std::size_t> last_flip_;
+    RowGroup<Real> group_;
 };
+
+// What h e must exceed for a flip, f A_ii / 2; never in the padding.
+template <class Real>
+AlignedVector<Real> flip_thresholds(Rows<const Real> gram, std::size_t d, bool mask) {
+    AlignedVector<Real> thresholds(rounded_up(d, projection_kernels<Real>().block),
+                                   std::numeric_limits<Real>::infinity());
+    for (std::size_t i = 0; i < d; ++i) {
+        thresholds[i] = (mask ? Real(0.5) : Real{1}) * gram[i][i];
+    }
+    return thresholds;
+}
+
+// Few enough rows for the second cache, enough to use each row of A often, and some for every thread.
+template <class Real>
+std::size_t group_rows(std::size_t m, std::size_t d, std::size_t threads) {
+    constexpr std::size_t kMostRows = 128;
+    constexpr std::size_t kCacheBytes = std::size_t{1} << 19U;
+    const std::size_t fitting = std::clamp<std::size_t>(kCacheBytes / (d * sizeof(Real)), 8, kMostRows);
+    return std::min(fitting, rounded_up((m + threads - 1) / threads, 4));
+}
 
 }  // namespace
 
 template <class Real>
-void project_rows(std::span<const Real> gram, std::span<const Real> gradient, std::size_t m, std::size_t d,
-                  const ProjectionOptions& options, std::span<std::int8_t> out, StopToken& token) {
-    // A few rows a piece: enough work to pay for the counter, few enough to share a small layer.
-    constexpr std::size_t kRows = 4;
-    std::vector<RowProjection<Real>> workers(std::max<std::size_t>(1, options.threads),
-                                             RowProjection<Real>(gram.data(), d, options));
-    parallel_for((m + kRows - 1) / kRows, options.threads, token, [&](std::size_t worker, std::size_t piece) {
-        for (std::size_t row = piece * kRows; row < std::min(m, (piece + 1) * kRows); ++row) {
-            workers[worker].run(gradient.data() + row * d, out.data() + row * d, token);
+bool project_rows(Rows<const Real> gram, const LayerRows<Real>& rows, const ProjectionOptions& options,
+                  StopToken& token) {
+    const double work =
+        0.5 * static_cast<double>(rows.m) * static_cast<double>(rows.d) * static_cast<double>(rows.d);
+    const std::size_t threads = std::min(options.threads, 1 + static_cast<std::size_t>(work / kWorkOfThread));
+    const std::size_t most_rows = group_rows<Real>(rows.m, rows.d, threads);
+    const std::size_t groups = (rows.m + most_rows - 1) / most_rows;
+    const Couplings<Real> couplings(gram, rows.d);
+    const AlignedVector<Real> thresholds = flip_thresholds<Real>(couplings.rows(), rows.d, options.mask);
+    std::vector<std::optional<GroupProjection<Real>>> workers(
+        std::max<std::size_t>(1, std::min(threads, groups)));
+    std::atomic<bool> finite = true;
+    parallel_for(groups, threads, token, [&](std::size_t worker, std::size_t index) {
+        if (!workers[worker]) {
+            workers[worker].emplace(couplings.rows(), thresholds.data(), rows, options, most_rows);
+        }
+        const std::size_t first = index * most_rows;
+        if (!workers[worker]->run(first, std::min(most_rows, rows.m - first), token)) {
+            finite.store(false, std::memory_order_relaxed);
         }
     });
+    return finite;
 }
 
-template void project_rows(std::span<const float>, std::span<const float>, std::size_t, std::size_t,
-                           const ProjectionOptions&, std::span<std::int8_t>, StopToken&);
-template void project_rows(std::span<const double>, std::span<const double>, std::size_t, std::size_t,
-                           const ProjectionOptions&, std::span<std::int8_t>, StopToken&);
+template bool project_rows(Rows<const float>, const LayerRows<float>&, const ProjectionOptions&, StopToken&);
+template bool project_rows(Rows<const double>, const LayerRows<double>&, const ProjectionOptions&,
+                           StopToken&);
 
 }  // namespace qpsbgd

@@ -201,7 +201,7 @@ TEST(Gram, equals_the_product_written_out) {
     }
     std::vector<float> matrix(d * d);
     StopToken token(std::nullopt, {});
-    gram<float>(inputs, samples, d, 0.5, matrix, 2, token);
+    gram<float>(inputs, samples, d, 0.5, {matrix.data(), d}, 2, token);
     for (std::size_t i = 0; i < d; ++i) {
         for (std::size_t j = 0; j < d; ++j) {
             double sum = 0.0;

@@ -18,11 +18,13 @@ def project_rows(
     A: npt.NDArray[_Real],
     P: npt.NDArray[_Real],
     *,
+    residual: npt.NDArray[_Real] | None = None,
+    keep_residual: bool = False,
     scale: str,
     kappa: float,
     domain: str,
     num_threads: int,
-) -> npt.NDArray[np.int8]: ...
+) -> tuple[npt.NDArray[np.int8], npt.NDArray[_Real] | None, bool]: ...
 def solve_dense(
     h: npt.NDArray[np.float64],
     J: npt.NDArray[np.floating[Any]],

@@ -198,7 +198,7 @@ def project_gradient(
     if isinstance(solver, str):
         mode = scale if isinstance(scale, str) else "fixed"
         threads = torch.get_num_threads()
-        return _core.project_rows(gram, P, scale=mode, kappa=factor, domain=domain, num_threads=threads)
+        return _core.project_rows(gram, P, scale=mode, kappa=factor, domain=domain, num_threads=threads)[0]
     signs = np.where(P >= 0, 1, -1).astype(np.int8)
     spins = signs
     if factor > 0 or scale == "auto":

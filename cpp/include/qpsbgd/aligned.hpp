@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <new>
 #include <vector>
 
@@ -31,6 +32,25 @@ struct AlignedAllocator {
 
 template <class T>
 using AlignedVector = std::vector<T, AlignedAllocator<T>>;
+
+// Memory of one size that starts on a cache line and holds nothing yet.
+template <class T>
+class AlignedBuffer {
+public:
+    explicit AlignedBuffer(std::size_t count) : data_(AlignedAllocator<T>().allocate(count)) {}
+
+    T* data() { return data_.get(); }
+    const T* data() const { return data_.get(); }
+    T* release() { return data_.release(); }
+
+    static void free(T* memory) { AlignedAllocator<T>().deallocate(memory, 0); }
+
+private:
+    struct Free {
+        void operator()(T* memory) const { free(memory); }
+    };
+    std::unique_ptr<T, Free> data_;
+};
 
 // Rows padded to whole cache lines keep every row aligned.
 template <class T>

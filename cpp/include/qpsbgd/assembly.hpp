@@ -6,20 +6,38 @@
 #include <functional>
 #include <span>
 
+#include "qpsbgd/aligned.hpp"
 #include "qpsbgd/cancellation.hpp"
 
 namespace qpsbgd {
 
-// out (d x d) = scale * X'X for inputs X (samples x d).
+// A row-major matrix whose rows are `stride` entries apart.
 template <class Real>
-void gram(std::span<const Real> inputs, std::size_t samples, std::size_t d, double scale, std::span<Real> out,
+struct Rows {
+    Real* data;
+    std::size_t stride;
+
+    Real* operator[](std::size_t row) const { return data + row * stride; }
+};
+
+// The stride of matrices that kernels read down their columns: whole cache lines, and an odd number of them, so
+// that neighbouring rows do not compete for the same places of a cache.
+template <class Real>
+constexpr std::size_t spread(std::size_t columns) {
+    constexpr std::size_t line = kCacheLine / sizeof(Real);
+    return ((columns + line - 1) / line | 1U) * line;
+}
+
+// out (d x d) = scale * X'X for inputs X (samples x d): by counting bits where all inputs are -1 or +1.
+template <class Real>
+void gram(std::span<const Real> inputs, std::size_t samples, std::size_t d, double scale, Rows<Real> out,
           std::size_t threads, StopToken& token);
 
-// out (m x d) = scale * V'X for output gradients V (samples x m) and inputs X (samples x d).
+// The same, and fields (m x d) = field_scale * V'X for output gradients V (samples x m).
 template <class Real>
-void layer_fields(std::span<const Real> output_gradients, std::span<const Real> inputs, std::size_t samples,
-                  std::size_t m, std::size_t d, double scale, std::span<Real> out, std::size_t threads,
-                  StopToken& token);
+void gram_and_fields(std::span<const Real> inputs, std::span<const Real> output_gradients,
+                     std::size_t samples, std::size_t d, std::size_t m, double gram_scale, double field_scale,
+                     Rows<Real> out, Rows<Real> fields, std::size_t threads, StopToken& token);
 
 enum class ScaleRule : std::uint8_t { relative, automatic, fixed };
 
@@ -32,11 +50,23 @@ struct ProjectionOptions {
     std::size_t threads = 1;
 };
 
-// gram (d x d) symmetric, gradient (m x d), out (m x d) of -1, 0, +1. Greedy passes from sign(p) until no flip
-// helps; the row keeps sign(p) unless the result's objective, compared in float64, is lower. A coordinate with
-// A_kk = 0 and p_k = 0, and a row whose p is all zero, gets 0: there is nothing to move for.
+// A layer's rows: p = gradient + residual.
 template <class Real>
-void project_rows(std::span<const Real> gram, std::span<const Real> gradient, std::size_t m, std::size_t d,
-                  const ProjectionOptions& options, std::span<std::int8_t> out, StopToken& token);
+struct LayerRows {
+    std::span<const Real> gradient;  // (m x d)
+    std::span<const Real> residual;  // (m x d), or empty for none
+    std::size_t m;
+    std::size_t d;
+    std::span<std::int8_t> steps;  // out (m x d): G, of -1, 0, +1
+    std::span<Real>
+        next_residual;  // out (m x d): p - max(0, mean_k p_k G_k) G of each row, or empty for none
+};
+
+// gram (d x d) is symmetric. Greedy passes from sign(p) until no flip helps; the row keeps sign(p) unless the result's
+// objective, compared in float64, is lower. A coordinate with A_kk = 0 and p_k = 0, and a row whose p is all zero, gets
+// 0: there is nothing to move for. Returns false if some p or A was not finite, where G means nothing.
+template <class Real>
+bool project_rows(Rows<const Real> gram, const LayerRows<Real>& rows, const ProjectionOptions& options,
+                  StopToken& token);
 
 }  // namespace qpsbgd

@@ -64,17 +64,15 @@ public:
                 Budget& budget);
     void tabu(std::span<Read16> reads, std::optional<std::size_t> sweeps, Budget& budget);
 
-    // Does the threshold of the hottest sweep fit the kernels' table?
-    static bool holds(BetaRange range, double unit);
-
 private:
     // The memory of one replica.
     struct Space {
+        AlignedVector<std::int16_t> fields;
         AlignedVector<std::int16_t> local;
         AlignedVector<std::int16_t> scratch;
         std::vector<std::uint32_t> negative;
         std::vector<std::uint32_t> best;
-        std::vector<std::uint16_t> temperatures;
+        std::vector<std::uint32_t> temperatures;
     };
 
     void begin(std::span<Read16> reads);

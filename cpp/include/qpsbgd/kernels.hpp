@@ -4,10 +4,12 @@
 #include <string_view>
 #include <vector>
 
+#include "qpsbgd/kernels/assembly.hpp"
 #include "qpsbgd/kernels/dense.hpp"
 #include "qpsbgd/kernels/dense16.hpp"
 #include "qpsbgd/kernels/exact.hpp"
 #include "qpsbgd/kernels/finish.hpp"
+#include "qpsbgd/kernels/projection.hpp"
 
 namespace qpsbgd {
 
@@ -17,6 +19,10 @@ struct KernelTable {
     Dense16Kernels dense16;
     FinishKernels finish;
     ExactKernels exact;
+    AssemblyKernels<float> assembly_float;
+    AssemblyKernels<double> assembly_double;
+    ProjectionKernels<float> projection_float;
+    ProjectionKernels<double> projection_double;
 };
 
 // The kernels for this machine: the widest instruction set it has, or the one that the environment variable

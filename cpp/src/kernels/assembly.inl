@@ -16,12 +16,12 @@ using Vector = typename VectorOf<Real>::Type;
 template <class Real>
 constexpr std::size_t kLanes = kRegisterBytes / sizeof(Real);
 template <class Real>
-constexpr std::size_t kWidth = kTileVectors* kLanes<Real>;
+constexpr std::size_t kWidth = kTileVectors * kLanes<Real>;
 constexpr std::size_t kWordLanes = kRegisterBytes / sizeof(std::uint32_t);
 template <class Real>
 constexpr std::size_t kBitVectors = (kWidth<Real> + kWordLanes - 1) / kWordLanes;
 template <class Real>
-constexpr std::size_t kBitWidth = kBitVectors<Real>* kWordLanes;
+constexpr std::size_t kBitWidth = kBitVectors<Real> * kWordLanes;
 
 template <class V, class T>
 inline V load(const T* from) {
@@ -184,8 +184,7 @@ void multiply_sign_bytes(const std::uint32_t* left, const std::uint32_t* right, 
                 const Words of_left = Words{} + left[w * kBitWidth<Real> + row];
 #pragma GCC unroll 8
                 for (std::size_t v = 0; v < vectors; ++v) {
-                    const Words differ =
-                        of_left ^ load<Words>(right + w * kBitWidth<Real> + v * kWordLanes);
+                    const Words differ = of_left ^ load<Words>(right + w * kBitWidth<Real> + v * kWordLanes);
                     counts[v] = add_counts(counts[v], byte_counts(differ));
                 }
             }
@@ -244,4 +243,11 @@ void store_transposed(const Real* block, std::size_t rows, std::size_t columns, 
             }
         }
     }
+}
+
+template <class Real>
+constexpr AssemblyKernels<Real> assembly_kernels(
+    decltype(AssemblyKernels<Real>::multiply_signs) multiply_signs) {
+    return {kWidth<Real>,   kBitWidth<Real>, pack<Real>,  pack_signs<Real>,
+            multiply<Real>, multiply_signs,  store<Real>, store_transposed<Real>};
 }

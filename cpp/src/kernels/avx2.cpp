@@ -19,10 +19,27 @@ namespace {
 
 constexpr Dense16Kernels kDense16{local_fields16, flip16, anneal16, tabu16};
 
+// clang-format off: the registers come first.
+#include "lanes_avx2.inl"
+#include "assembly.inl"
+#include "projection.inl"
+// clang-format on
+
+template <class Real>
+constexpr AssemblyKernels<Real> kAssembly = assembly_kernels<Real>(multiply_sign_bytes<Real>);
+
 }  // namespace
 
 const KernelTable& avx2_kernels() {
-    static constexpr KernelTable kTable{"avx2", kDense, kDense16, kFinish, kExact};
+    static constexpr KernelTable kTable{"avx2",
+                                        kDense,
+                                        kDense16,
+                                        kFinish,
+                                        kExact,
+                                        kAssembly<float>,
+                                        kAssembly<double>,
+                                        kProjection<float>,
+                                        kProjection<double>};
     return kTable;
 }
 

@@ -23,10 +23,29 @@ namespace {
 
 constexpr Dense16Kernels kDense16{local_fields16, flip16, anneal16, tabu16};
 
+// clang-format off: the registers come first.
+#include "lanes_avx512.inl"
+#include "assembly.inl"
+#include "projection.inl"
+// clang-format on
+
+#include "assembly_avx512.inl"
+
+template <class Real>
+constexpr AssemblyKernels<Real> kAssembly = assembly_kernels<Real>(multiply_signs<Real>);
+
 }  // namespace
 
 const KernelTable& avx512_kernels() {
-    static constexpr KernelTable kTable{"avx512", kDense, kDense16, kFinish, kExact};
+    static constexpr KernelTable kTable{"avx512",
+                                        kDense,
+                                        kDense16,
+                                        kFinish,
+                                        kExact,
+                                        kAssembly<float>,
+                                        kAssembly<double>,
+                                        kProjection<float>,
+                                        kProjection<double>};
     return kTable;
 }
 

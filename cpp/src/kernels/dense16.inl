@@ -41,20 +41,31 @@ void local_fields16(const Replica16& replica, std::size_t n, std::size_t stride)
 // The thresholds of a sweep: 32 neighbours of the table of exponentials from a random place, times T, less one so
 // that T = 0 accepts only gains. Padding never flips. One random word for five blocks.
 inline void draw_thresholds16(Replica16& replica, std::size_t n, std::size_t stride,
-                              const std::uint16_t* exponentials, std::uint16_t temperature) {
+                              const std::uint16_t* exponentials, std::uint32_t temperature) {
+    const Heat16 heat = heat_of(temperature);
     std::uint64_t bits = 0;
     for (std::size_t block = 0; block < stride / kBlock; ++block) {
         bits = block % 5 == 0 ? next_random(replica.random) : bits >> 12;
         const std::uint16_t* entry = exponentials + (bits & (kExponentials - 1));
         for (std::size_t k = 0; k < kBlock; ++k) {
-            const std::uint32_t scaled = (std::uint32_t{entry[k]} * temperature) >> 16;
-            const std::int32_t threshold = static_cast<std::int32_t>(scaled < 32767 ? scaled : 32767) - 1;
+            const std::uint32_t scaled = (std::uint32_t{entry[k]} * heat.factor) >> 16;
+            const std::uint32_t bounded = (scaled < heat.most ? scaled : heat.most) << heat.shift;
+            const std::int32_t threshold = static_cast<std::int32_t>(bounded) - 1;
             replica.scratch[block * kBlock + k] = static_cast<std::int16_t>(threshold);
         }
     }
     for (std::size_t j = n; j < stride; ++j) {
         replica.scratch[j] = -32768;
     }
+}
+
+// sum of s_i (f_i + L_i).
+inline std::int64_t energy16(const Replica16& replica, std::size_t n) {
+    std::int64_t total = 0;
+    for (std::size_t i = 0; i < n; ++i) {
+        total += std::int64_t{spin_of(replica.negative, i)} * (replica.fields[i] + replica.local[i]);
+    }
+    return total;
 }
 
 bool anneal16(Replica16* replicas, std::size_t count, std::size_t n, std::size_t stride,
@@ -73,13 +84,13 @@ bool anneal16(Replica16* replicas, std::size_t count, std::size_t n, std::size_t
                 for (std::size_t i = replica.block * kBlock; i < end; ++i) {
                     const std::int32_t step = spin_of(replica.negative, i) * replica.local[i];
                     if (saturated(step) + replica.scratch[i] >= 0) {
-                        replica.gain += step;
                         flip16(replica, i, stride);
                         left -= left > 1 ? 1 : 0;
                     }
                 }
             }
             if (replica.block == stride / kBlock) {
+                replica.gain = (replica.start - energy16(replica, n)) / 4;
                 keep_best16(replica, stride);
                 replica.block = 0;
                 replica.drawn = false;

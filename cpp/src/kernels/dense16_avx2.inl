@@ -57,9 +57,11 @@ void local_fields16(const Replica16& replica, std::size_t n, std::size_t stride)
 }
 
 inline void draw_thresholds16(Replica16& replica, std::size_t n, std::size_t blocks,
-                              const std::uint16_t* exponentials, std::uint16_t temperature) {
-    const __m256i scale = _mm256_set1_epi16(static_cast<short>(temperature));
-    const __m256i largest = _mm256_set1_epi16(32767);
+                              const std::uint16_t* exponentials, std::uint32_t temperature) {
+    const Heat16 heat = heat_of(temperature);
+    const __m256i scale = _mm256_set1_epi16(static_cast<short>(heat.factor));
+    const __m256i most = _mm256_set1_epi16(static_cast<short>(heat.most));
+    const __m128i shift = _mm_cvtsi32_si128(heat.shift);
     const __m256i one = _mm256_set1_epi16(1);
     std::uint64_t bits = 0;
     for (std::size_t block = 0; block < blocks; ++block) {
@@ -67,7 +69,8 @@ inline void draw_thresholds16(Replica16& replica, std::size_t n, std::size_t blo
         const std::uint16_t* entry = exponentials + (bits & (kExponentials - 1));
         for (std::size_t half = 0; half < kBlock; half += 16) {
             const __m256i drawn = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(entry + half));
-            const __m256i scaled = _mm256_min_epu16(_mm256_mulhi_epu16(drawn, scale), largest);
+            const __m256i scaled =
+                _mm256_sll_epi16(_mm256_min_epu16(_mm256_mulhi_epu16(drawn, scale), most), shift);
             store16(replica.scratch + block * kBlock + half, _mm256_sub_epi16(scaled, one));
         }
     }
@@ -101,9 +104,26 @@ inline void step16(Replica16& replica, std::size_t stride) {
     const std::size_t spin = replica.block * kBlock + _tzcnt_u32(found);
     const int sign = (replica.negative[replica.block] & bit) != 0 ? -1 : 1;
     replica.negative[replica.block] ^= bit;
-    replica.gain += std::int64_t{sign} * replica.local[spin];
     subtract_row16(replica.local, replica.couplings + spin * stride, sign, stride);
     replica.pending = ~(bit | (bit - 1));
+}
+
+// sum of s_i (f_i + L_i).
+inline std::int64_t energy16(const Replica16& replica, std::size_t stride) {
+    const __m256i one = _mm256_set1_epi16(1);
+    __m256i total = _mm256_setzero_si256();
+    for (std::size_t j = 0; j < stride; j += 16) {
+        const __m256i minus = lanes16(replica.negative[j / kBlock] >> (j % kBlock));
+        const __m256i spin = _mm256_or_si256(minus, one);  // -1 where all bits are set
+        total =
+            _mm256_add_epi32(total, _mm256_add_epi32(_mm256_madd_epi16(load16(replica.local + j), spin),
+                                                     _mm256_madd_epi16(load16(replica.fields + j), spin)));
+    }
+    // 65,000 spins add up to less than 2^30 a lane.
+    const __m256i wide = _mm256_add_epi64(_mm256_cvtepi32_epi64(_mm256_castsi256_si128(total)),
+                                          _mm256_cvtepi32_epi64(_mm256_extracti128_si256(total, 1)));
+    const __m128i half = _mm_add_epi64(_mm256_castsi256_si128(wide), _mm256_extracti128_si256(wide, 1));
+    return _mm_cvtsi128_si64(_mm_add_epi64(half, _mm_unpackhi_epi64(half, half)));
 }
 
 bool anneal16(Replica16* replicas, std::size_t count, std::size_t n, std::size_t stride,
@@ -124,6 +144,7 @@ bool anneal16(Replica16* replicas, std::size_t count, std::size_t n, std::size_t
             }
             step16(replica, stride);
             if (replica.block == blocks) {
+                replica.gain = (replica.start - energy16(replica, stride)) / 4;
                 keep_best16(replica, blocks);
                 replica.block = 0;
                 replica.drawn = false;

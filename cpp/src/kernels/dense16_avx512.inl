@@ -50,15 +50,18 @@ void local_fields16(const Replica16& replica, std::size_t n, std::size_t stride)
 }
 
 inline void draw_thresholds16(Replica16& replica, std::size_t n, std::size_t blocks,
-                              const std::uint16_t* exponentials, std::uint16_t temperature) {
-    const __m512i scale = _mm512_set1_epi16(static_cast<short>(temperature));
-    const __m512i largest = _mm512_set1_epi16(32767);
+                              const std::uint16_t* exponentials, std::uint32_t temperature) {
+    const Heat16 heat = heat_of(temperature);
+    const __m512i scale = _mm512_set1_epi16(static_cast<short>(heat.factor));
+    const __m512i most = _mm512_set1_epi16(static_cast<short>(heat.most));
+    const __m128i shift = _mm_cvtsi32_si128(heat.shift);
     const __m512i one = _mm512_set1_epi16(1);
     std::uint64_t bits = 0;
     for (std::size_t block = 0; block < blocks; ++block) {
         bits = block % 5 == 0 ? next_random(replica.random) : bits >> 12;
         const __m512i entry = _mm512_loadu_si512(exponentials + (bits & (kExponentials - 1)));
-        const __m512i scaled = _mm512_min_epu16(_mm512_mulhi_epu16(entry, scale), largest);
+        const __m512i scaled =
+            _mm512_sll_epi16(_mm512_min_epu16(_mm512_mulhi_epu16(entry, scale), most), shift);
         _mm512_store_si512(replica.scratch + block * kBlock, _mm512_sub_epi16(scaled, one));
     }
     if (n % kBlock != 0) {
@@ -79,7 +82,8 @@ inline std::uint32_t candidates16(const Replica16& replica) {
 // One step of one replica without a branch on the decision: the lowest candidate flips, or none does (the row of
 // zeros behind the couplings is subtracted) and the replica moves on to the next block.
 template <std::size_t kBlocks>
-inline void step_without_branch16(Replica16& replica, std::size_t n, std::size_t stride) {
+inline void step_without_branch16(Replica16& replica, std::size_t n) {
+    constexpr std::size_t kStride = kBlocks * kBlock;
     const std::uint32_t found = candidates16(replica);
     const std::uint32_t none = static_cast<std::uint32_t>(found != 0) - 1;  // all ones when nothing flips
     const std::uint32_t bit = found & (~found + 1);
@@ -88,10 +92,8 @@ inline void step_without_branch16(Replica16& replica, std::size_t n, std::size_t
     const std::uint32_t before = replica.negative[replica.block];
     const int sign = 1 - 2 * static_cast<int>((before & bit) != 0);
     replica.negative[replica.block] = before ^ bit;
-    replica.gain += static_cast<std::int64_t>(sign * replica.local[row]) &
-                    ~static_cast<std::int64_t>(static_cast<std::int32_t>(none));
-    subtract_row16<kBlocks>(replica.local, replica.couplings + row * stride,
-                            _mm512_set1_epi16(static_cast<short>(sign)), stride / kBlock);
+    subtract_row16<kBlocks>(replica.local, replica.couplings + row * kStride,
+                            _mm512_set1_epi16(static_cast<short>(sign)), kBlocks);
     replica.pending = ~(bit | (bit - 1)) | none;
     replica.block += none & 1;
 }
@@ -109,18 +111,35 @@ inline void step_with_branch16(Replica16& replica, std::size_t stride) {
     const std::uint32_t before = replica.negative[replica.block];
     const int sign = (before & bit) != 0 ? -1 : 1;
     replica.negative[replica.block] = before ^ bit;
-    replica.gain += std::int64_t{sign} * replica.local[spin];
     subtract_row16<0>(replica.local, replica.couplings + spin * stride,
                       _mm512_set1_epi16(static_cast<short>(sign)), stride / kBlock);
     replica.pending = ~(bit | (bit - 1));
 }
 
+// sum of s_i (f_i + L_i).
+inline std::int64_t energy16(const Replica16& replica, std::size_t blocks) {
+    const __m512i one = _mm512_set1_epi16(1);
+    __m512i total = _mm512_setzero_si512();
+    for (std::size_t block = 0; block < blocks; ++block) {
+        const __m512i spin = _mm512_mask_sub_epi16(one, replica.negative[block], _mm512_setzero_si512(), one);
+        const __m512i of_local = _mm512_madd_epi16(load16(replica.local + block * kBlock), spin);
+        const __m512i of_fields = _mm512_madd_epi16(load16(replica.fields + block * kBlock), spin);
+        total = _mm512_add_epi32(total, _mm512_add_epi32(of_local, of_fields));
+    }
+    // 65,000 spins add up to less than 2^30 a lane.
+    return _mm512_reduce_add_epi64(
+        _mm512_add_epi64(_mm512_cvtepi32_epi64(_mm512_castsi512_si256(total)),
+                         _mm512_cvtepi32_epi64(_mm512_extracti64x4_epi64(total, 1))));
+}
+
 template <std::size_t kCount, std::size_t kBlocks>
-bool anneal_group16(Replica16* replicas, std::size_t n, std::size_t stride, const std::uint16_t* exponentials,
+bool anneal_group16(Replica16* states, std::size_t n, std::size_t stride, const std::uint16_t* exponentials,
                     std::size_t last, std::size_t steps) {
     const std::size_t blocks = stride / kBlock;
+    Replica16 replicas[kCount];  // copies, which no other pointer can reach, stay in registers
     std::size_t running = 0;
     for (std::size_t r = 0; r < kCount; ++r) {
+        replicas[r] = states[r];
         if (replicas[r].sweep < last) {
             ++running;
             if (!replicas[r].drawn) {
@@ -141,9 +160,10 @@ bool anneal_group16(Replica16* replicas, std::size_t n, std::size_t stride, cons
             if constexpr (kBlocks == 0) {
                 step_with_branch16(replica, stride);
             } else {
-                step_without_branch16<kBlocks>(replica, n, stride);
+                step_without_branch16<kBlocks>(replica, n);
             }
             if (__builtin_expect(static_cast<long>(replica.block == blocks), 0) != 0) {
+                replica.gain = (replica.start - energy16(replica, blocks)) / 4;
                 keep_best16(replica, blocks);
                 replica.block = 0;
                 if (++replica.sweep == last) {
@@ -154,6 +174,9 @@ bool anneal_group16(Replica16* replicas, std::size_t n, std::size_t stride, cons
                 }
             }
         }
+    }
+    for (std::size_t r = 0; r < kCount; ++r) {
+        states[r] = replicas[r];
     }
     return running == 0;
 }

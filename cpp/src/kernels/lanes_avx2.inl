@@ -1,7 +1,8 @@
 // Registers of 32 bytes, for kernels that are written once for every instruction set.
 
 constexpr std::size_t kRegisterBytes = 32;
-constexpr std::size_t kTileRows = 4;     // of a product: 4 x 3 registers of sums, 3 of the right side, 1 of the left
+constexpr std::size_t kTileRows =
+    4;  // of a product: 4 x 3 registers of sums, 3 of the right side, 1 of the left
 constexpr std::size_t kTileVectors = 3;
 
 using Floats = float __attribute__((vector_size(kRegisterBytes)));

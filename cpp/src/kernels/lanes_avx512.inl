@@ -1,7 +1,8 @@
 // Registers of 64 bytes, for kernels that are written once for every instruction set.
 
 constexpr std::size_t kRegisterBytes = 64;
-constexpr std::size_t kTileRows = 8;     // of a product: 8 x 3 registers of sums, 3 of the right side, 1 of the left
+constexpr std::size_t kTileRows =
+    8;  // of a product: 8 x 3 registers of sums, 3 of the right side, 1 of the left
 constexpr std::size_t kTileVectors = 3;
 
 using Floats = float __attribute__((vector_size(kRegisterBytes)));
@@ -70,7 +71,8 @@ constexpr std::size_t kCountedWords = 31;
 
 inline Counts byte_counts(Words words) {
     const __m512i low = _mm512_set1_epi8(15);
-    const __m512i table = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
+    const __m512i table =
+        _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
     const auto all = reinterpret_cast<__m512i>(words);
     const __m512i first = _mm512_shuffle_epi8(table, _mm512_and_si512(all, low));
     const __m512i second = _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi16(all, 4), low));

@@ -1,7 +1,8 @@
 // Registers of 16 bytes, for kernels that are written once for every instruction set.
 
 constexpr std::size_t kRegisterBytes = 16;
-constexpr std::size_t kTileRows = 4;     // of a product: 4 x 6 registers of sums, 6 of the right side, 1 of the left
+constexpr std::size_t kTileRows =
+    4;  // of a product: 4 x 6 registers of sums, 6 of the right side, 1 of the left
 constexpr std::size_t kTileVectors = 6;
 
 using Floats = float __attribute__((vector_size(kRegisterBytes)));

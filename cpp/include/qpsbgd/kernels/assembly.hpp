@@ -18,7 +18,8 @@ struct AssemblyKernels {
     std::size_t bit_width;  // words that a panel of bits has for kWordSamples samples, at least `width`
 
     // One panel of `columns` <= width columns, from rows `stride` apart, of any alignment. One load and store an entry.
-    void (*pack)(const Real* values, std::size_t stride, std::size_t samples, std::size_t columns, Real* panel);
+    void (*pack)(const Real* values, std::size_t stride, std::size_t samples, std::size_t columns,
+                 Real* panel);
 
     // The same as bits, of entries that are all -1 or +1: bit k of word w of a column is set where sample
     // 32 w + k is negative. False when an entry is something else. Three operations an entry.

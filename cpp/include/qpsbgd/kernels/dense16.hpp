@@ -5,7 +5,8 @@
 // L_j = f_j + sum_i S_ij s_i in the same units, padded with zeros. Spins are bits, set for -1. A flip of spin i
 // changes L by -s_i W_i with saturation, which is exact as long as no field leaves the int16 range; every
 // instruction set saturates alike and in the same order, so all give the same numbers.
-// The kernels count gain = sum of s_i L_i over the flips, by twice which the energy fell.
+// The kernels count gain = sum of s_i L_i over the flips, by twice which the energy fell; annealing takes it from the
+// local fields at the end of every sweep, which is cheaper than at every flip.
 #pragma once
 
 #include <cstddef>
@@ -27,12 +28,14 @@ struct RandomState {
 
 struct Replica16 {
     const std::int16_t* couplings;
+    const std::int16_t* fields;  // f, stride
     std::int16_t* local;
     std::int16_t* scratch;             // stride: the thresholds of a sweep, or the tabu tenures
     std::uint32_t* negative;           // spins, stride / 32 words
     std::uint32_t* best_negative;      // spins at the best gain
-    const std::uint16_t* temperature;  // per sweep: temperature on s_i L_i, times kLargestExponential
+    const std::uint32_t* temperature;  // per sweep: temperature on s_i L_i, times kLargestExponential
     RandomState random;
+    std::int64_t start;  // sum of s_i (f_i + L_i), twice the energy, where gain is 0
     std::int64_t gain;
     std::int64_t best_gain;
     // Where an annealing run stands.
