@@ -102,12 +102,16 @@ void gram_rows(const AssemblyKernels<Real>& kernels, std::size_t index, std::siz
     const std::size_t width = kernels.width;
     const std::size_t rows = std::min(width, d - index * width);
     for (std::size_t other = 0; other < index; ++other) {
-        multiply(index, other, block.values);
-        kernels.store(block.values, rows, width, scale, out[index * width] + other * width, out.stride);
-        kernels.store_transposed(block.values, rows, width, scale, out[other * width] + index * width,
-                                 out.stride);
+        const Destination<Real> to{.rows = out[index * width] + other * width,
+                                   .mirrored = out[other * width] + index * width,
+                                   .stride = out.stride};
+        multiply(index, other, to, block.values);
+        kernels.store(block.values, rows, width, scale, to.rows, to.stride);
+        kernels.store_transposed(block.values, rows, width, scale, to.mirrored, to.stride);
     }
-    multiply(index, index, block.values);
+    const Destination<Real> diagonal{
+        .rows = out[index * width] + index * width, .mirrored = nullptr, .stride = out.stride};
+    multiply(index, index, diagonal, block.values);
     for (std::size_t i = 0; i < rows; ++i) {
         for (std::size_t j = i + 1; j < rows; ++j) {
             block.values[i * width + j] = block.values[j * width + i];
@@ -115,7 +119,7 @@ void gram_rows(const AssemblyKernels<Real>& kernels, std::size_t index, std::siz
         Real* row = out[index * width + i];
         std::fill(row + d, row + std::min(out.stride, padded<Real>(d)), Real{0});
     }
-    kernels.store(block.values, rows, rows, scale, out[index * width] + index * width, out.stride);
+    kernels.store(block.values, rows, rows, scale, diagonal.rows, diagonal.stride);
 }
 
 template <class Real>
@@ -145,9 +149,9 @@ bool sign_gram(std::span<const Real> inputs, std::size_t samples, std::size_t d,
     parallel_for(panels, threads, token, [&](std::size_t /*worker*/, std::size_t task) {
         const std::size_t index = panels - 1 - task;  // long rows first, so that the threads end together
         gram_rows<Real>(table, index, d, static_cast<Real>(scale), out,
-                        [&](std::size_t left, std::size_t right, Real* block) {
+                        [&](std::size_t left, std::size_t right, const Destination<Real>& to, Real* block) {
                             table.multiply_signs(signs->panel(left), signs->panel(right), samples,
-                                                 std::min(table.width, d - left * table.width), block);
+                                                 std::min(table.width, d - left * table.width), to, block);
                         });
     });
     return true;
@@ -180,20 +184,23 @@ void gram_and_fields(std::span<const Real> inputs, std::span<const Real> output_
         if (task < gram_tasks) {
             const std::size_t index =
                 gram_tasks - 1 - task;  // long rows first, so that the threads end together
-            gram_rows<Real>(table, index, d, static_cast<Real>(gram_scale), out,
-                            [&](std::size_t left, std::size_t right, Real* block) {
-                                table.multiply(x.panel(left), x.panel(right), samples, x.width(left),
-                                               x.width(right), left == right, block);
-                            });
+            gram_rows<Real>(
+                table, index, d, static_cast<Real>(gram_scale), out,
+                [&](std::size_t left, std::size_t right, const Destination<Real>& to, Real* block) {
+                    table.multiply(x.panel(left), x.panel(right), samples, x.width(left), x.width(right),
+                                   left == right, to, block);
+                });
             return;
         }
         const std::size_t left = task - gram_tasks;
         Block<Real> block;
         for (std::size_t right = 0; right < x.count(); ++right) {
-            table.multiply(v.panel(left), x.panel(right), samples, v.width(left), x.width(right), false,
+            const Destination<Real> to{
+                .rows = fields[left * width] + right * width, .mirrored = nullptr, .stride = fields.stride};
+            table.multiply(v.panel(left), x.panel(right), samples, v.width(left), x.width(right), false, to,
                            block.values);
-            table.store(block.values, v.width(left), x.width(right), static_cast<Real>(field_scale),
-                        fields[left * width] + right * width, fields.stride);
+            table.store(block.values, v.width(left), x.width(right), static_cast<Real>(field_scale), to.rows,
+                        to.stride);
         }
     });
 }

@@ -140,14 +140,31 @@ inline void multiply_narrow(std::size_t vectors, const Real* left, const Real* r
     multiply_tile<Real, kVectors>(left, right, samples, add, out);
 }
 
+// Rows [row, row + count) of the block, wherever they go.
+template <class Real>
+inline void fetch(const Destination<Real>& to, std::size_t row, std::size_t count) {
+    constexpr std::size_t line = 64 / sizeof(Real);
+    for (std::size_t i = row; i < row + count; ++i) {
+        for (std::size_t j = 0; j < kWidth<Real>; j += line) {
+            __builtin_prefetch(to.rows + i * to.stride + j, 1);
+            if (to.mirrored != nullptr) {
+                __builtin_prefetch(to.mirrored + i * to.stride + j, 1);
+            }
+        }
+    }
+}
+
 template <class Real>
 void multiply(const Real* left, const Real* right, std::size_t samples, std::size_t rows, std::size_t columns,
-              bool lower, Real* block) {
+              bool lower, const Destination<Real>& to, Real* block) {
     constexpr std::size_t kSampleBlock = 128;  // samples of a panel that stay in the first cache
     constexpr std::size_t width = kWidth<Real>;
     for (std::size_t first = 0; first < samples; first += kSampleBlock) {
         const std::size_t count = samples - first < kSampleBlock ? samples - first : kSampleBlock;
         for (std::size_t row = 0; row < rows; row += kTileRows) {
+            if (first == 0) {
+                fetch(to, row, kTileRows);
+            }
             const std::size_t below = row + kTileRows;
             const std::size_t needed = lower && below < columns ? below : columns;
             multiply_narrow<Real, kTileVectors>((needed + kLanes<Real> - 1) / kLanes<Real>,
@@ -172,10 +189,11 @@ inline void save_sums(const Words* counts, std::size_t samples, Real* out) {
 
 template <class Real>
 void multiply_sign_bytes(const std::uint32_t* left, const std::uint32_t* right, std::size_t samples,
-                         std::size_t rows, Real* block) {
+                         std::size_t rows, const Destination<Real>& to, Real* block) {
     constexpr std::size_t vectors = kBitVectors<Real>;
     const std::size_t words = (samples + kWordSamples - 1) / kWordSamples;
     for (std::size_t row = 0; row < rows; ++row) {
+        fetch(to, row, 1);
         Words totals[vectors] = {};
         for (std::size_t first = 0; first < words; first += kCountedWords) {
             const std::size_t end = words - first < kCountedWords ? words : first + kCountedWords;

@@ -4,11 +4,13 @@ template <class Real>
 __attribute__((target("avx512vpopcntdq"))) void multiply_sign_words(const std::uint32_t* left,
                                                                     const std::uint32_t* right,
                                                                     std::size_t samples, std::size_t rows,
+                                                                    const Destination<Real>& to,
                                                                     Real* block) {
     constexpr std::size_t vectors = kBitVectors<Real>;
     constexpr std::size_t width = kBitWidth<Real>;
     const std::size_t words = (samples + kWordSamples - 1) / kWordSamples;
     for (std::size_t row = 0; row < rows; row += kBitRows) {
+        fetch(to, row, kBitRows);
         __m512i counts[kBitRows][vectors];
 #pragma GCC unroll 8
         for (std::size_t i = 0; i < kBitRows; ++i) {
@@ -44,10 +46,10 @@ __attribute__((target("avx512vpopcntdq"))) void multiply_sign_words(const std::u
 
 template <class Real>
 void multiply_signs(const std::uint32_t* left, const std::uint32_t* right, std::size_t samples,
-                    std::size_t rows, Real* block) {
+                    std::size_t rows, const Destination<Real>& to, Real* block) {
     if (__builtin_cpu_supports("avx512vpopcntdq") != 0) {
-        multiply_sign_words(left, right, samples, rows, block);
+        multiply_sign_words(left, right, samples, rows, to, block);
     } else {
-        multiply_sign_bytes(left, right, samples, rows, block);
+        multiply_sign_bytes(left, right, samples, rows, to, block);
     }
 }

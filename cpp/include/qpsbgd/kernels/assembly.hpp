@@ -12,6 +12,14 @@ namespace qpsbgd {
 inline constexpr std::size_t kMostPanelColumns = 48;
 inline constexpr std::size_t kWordSamples = 32;  // samples in a word of a panel of bits
 
+// Where a block goes: the lines are fetched while its products are computed.
+template <class Real>
+struct Destination {
+    Real* rows;
+    Real* mirrored;  // null for none
+    std::size_t stride;
+};
+
 template <class Real>
 struct AssemblyKernels {
     std::size_t width;      // columns of a panel, at most kMostPanelColumns
@@ -30,12 +38,12 @@ struct AssemblyKernels {
     // `lower` the same panel on both sides and only what lies on and below the diagonal. Every entry is a chain of fused
     // multiplications and additions in the order of the samples, so every instruction set rounds alike.
     void (*multiply)(const Real* left, const Real* right, std::size_t samples, std::size_t rows,
-                     std::size_t columns, bool lower, Real* block);
+                     std::size_t columns, bool lower, const Destination<Real>& to, Real* block);
 
     // The same for panels of bits: samples - 2 popcount(left xor right), exact.
     // An exclusive or, a count of bits and an addition per word, 32 samples.
     void (*multiply_signs)(const std::uint32_t* left, const std::uint32_t* right, std::size_t samples,
-                           std::size_t rows, Real* block);
+                           std::size_t rows, const Destination<Real>& to, Real* block);
 
     // out (rows x columns, rows `stride` apart, of any alignment) = scale * block, or its transpose:
     // columns x rows.
