@@ -415,7 +415,8 @@ void add_gram(std::vector<Entry>& entries, std::size_t samples, std::size_t d, b
                        {Unit::float32, products, 4.0 * width * width, 0.0, 0.0},
                        [=] {
                            qpsbgd::StopToken token(std::nullopt, nullptr);
-                           qpsbgd::gram<float>(data->inputs, samples, d, 1.0, {data->out.data(), d}, 1, token);
+                           qpsbgd::gram<float>(data->inputs, samples, d, 1.0, {data->out.data(), d}, 1,
+                                               token);
                        }});
 }
 

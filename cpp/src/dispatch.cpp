@@ -16,6 +16,7 @@
 #include "qpsbgd/dense16.hpp"
 #include "qpsbgd/exact.hpp"
 #include "qpsbgd/solvers.hpp"
+#include "qpsbgd/sparse_replicas.hpp"
 #include "qpsbgd/threads.hpp"
 
 namespace qpsbgd {
@@ -253,6 +254,9 @@ private:
         const auto start = Clock::now();
         const auto matrix = make_matrix();
         report.preparation_ns = nanoseconds_since(start);
+        if (run_as_replicas(matrix, report)) {
+            return;
+        }
         parallel_for(batch_.problems * options_.reads, options_.threads, token_,
                      [&](std::size_t worker, std::size_t piece) {
                          const std::size_t problem = piece / options_.reads;
@@ -264,6 +268,30 @@ private:
         report.beta_range = first_beta_range_;
     }
 
+    // Many reads of sparse problems with small integers.
+    bool run_as_replicas(const SparseMatrix& matrix, SolveReport& report) {
+        if (method_ != Method::anneal || !replicas_pay(batch_, options_)) {
+            return false;
+        }
+        const auto start = Clock::now();
+        const auto couplings = ReplicaCouplings::make(matrix, batch_, token_);
+        report.preparation_ns += nanoseconds_since(start);
+        if (!couplings) {
+            return false;
+        }
+        const auto finish = [&](std::size_t worker, std::size_t problem, std::size_t read) {
+            finish_sparse(batch_,
+                          {problem, sample(problem, read), &energies_[problem * options_.reads + read]},
+                          workers_[worker].finish, token_);
+        };
+        const auto done =
+            anneal_replicas(*couplings, batch_, options_, options_.sweeps.value_or(kDefaultAnnealSweeps),
+                            samples_, finish, token_);
+        report.beta_range = done.beta_range;
+        report.sweeps = done.sweeps;
+        return true;
+    }
+
     // One answer for all reads of a problem.
     void run_exact() {
         std::vector<ExactSearch> searches(workers_.size());
@@ -273,7 +301,11 @@ private:
             const bool proven = searches[worker].run(batch_, problem, spins, budget);
             workers_[worker].all_proven = workers_[worker].all_proven && proven;
             const auto energies = energies_.subspan(problem * options_.reads, options_.reads);
-            finish_one(problem, spins, energies.data(), workers_[worker].finish);
+            if (proven) {
+                energies[0] = searches[worker].energy();
+            } else {
+                finish_one(problem, spins, energies.data(), workers_[worker].finish);
+            }
             for (std::size_t read = 1; read < options_.reads; ++read) {
                 std::ranges::copy(spins, sample(problem, read).begin());
                 energies[read] = energies[0];

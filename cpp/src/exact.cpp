@@ -27,7 +27,7 @@ constexpr std::uint64_t kStepsBetweenPolls = std::uint64_t{1} << 14;  // about a
 }  // namespace
 
 ExactSearch::ExactSearch(const KernelTable& table)
-    : kernels_(table.exact), tables_(std::make_unique<ExactTables>()), coupling_{}, field_{} {}
+    : kernels_(table.exact), tables_(std::make_unique<ExactTables>()) {}
 
 template <class Real>
 void ExactSearch::load(const DenseView<Real>& view, std::size_t problem, double scale) {
@@ -40,6 +40,7 @@ void ExactSearch::load(const DenseView<Real>& view, std::size_t problem, double 
             coupling_[j][i] = coupling;
         }
         coupling_[i][i] = 0.0;
+        constant_ += scale * static_cast<double>(matrix[i * n_ + i]);
     }
 }
 
@@ -52,10 +53,12 @@ void ExactSearch::load(const SparseView<Real>& view, std::size_t /*problem*/, do
         for (auto k = static_cast<std::size_t>(view.row_start[i]);
              k < static_cast<std::size_t>(view.row_start[i + 1]); ++k) {
             const auto j = static_cast<std::size_t>(view.column[k]);
+            const double coupling = scale * static_cast<double>(view.value[k]);
             if (i != j) {
-                const double coupling = scale * static_cast<double>(view.value[k]);
                 coupling_[i][j] += coupling;
                 coupling_[j][i] += coupling;
+            } else {
+                constant_ += coupling;
             }
         }
     }
@@ -203,6 +206,7 @@ bool ExactSearch::run(const IsingBatch& batch, std::size_t problem, std::span<st
         *tables_ = {};  // what lies beyond the n spins stays zero
         n_ = batch.n;
     }
+    constant_ = batch.offset[problem];
     std::visit([&](const auto& view) { load(view, problem, batch.coupling_scale); }, batch.couplings);
     std::ranges::copy(batch.field(problem), field_);
     quantise();

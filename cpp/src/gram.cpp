@@ -65,11 +65,12 @@ public:
         const std::size_t words = (samples + kWordSamples - 1) / kWordSamples;
         SignPanels result(panels, padded<std::uint32_t>(words * kernels.bit_width));
         std::atomic<bool> all = true;
-        parallel_for(panels, threads, token, [&](std::size_t /*worker*/, std::size_t index) {
-            const std::size_t width = std::min(kernels.width, columns - index * kernels.width);
+        parallel_for(words, threads, token, [&](std::size_t /*worker*/, std::size_t word) {
+            const std::size_t sample = word * kWordSamples;
             const bool signs = all.load(std::memory_order_relaxed) &&
-                               kernels.pack_signs(values.data() + index * kernels.width, columns, samples,
-                                                  width, result.panel(index));
+                               kernels.pack_signs(values.data() + sample * columns, columns,
+                                                  std::min(kWordSamples, samples - sample), columns,
+                                                  result.panel(0) + word * kernels.bit_width, result.stride_);
             if (!signs) {
                 all.store(false, std::memory_order_relaxed);
             }

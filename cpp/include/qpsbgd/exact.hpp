@@ -21,6 +21,9 @@ public:
     // the best seen.
     bool run(const IsingBatch& batch, std::size_t problem, std::span<std::int8_t> spins, Budget& budget);
 
+    // Energy of the spins of the last run, in float64 from the caller's numbers.
+    double energy() const { return best_energy_ + constant_; }
+
 private:
     template <class Real>
     void load(const DenseView<Real>& view, std::size_t problem, double scale);
@@ -36,10 +39,11 @@ private:
     const ExactKernels& kernels_;
     std::unique_ptr<ExactTables> tables_;
     std::size_t n_ = 0;
-    double coupling_[kExactSpins][kExactSpins];  // S, symmetric, zero diagonal
-    double field_[kExactSpins];
-    double scale_ = 1.0;  // int16 units per unit of energy
-    double error_ = 0.0;  // bound on what rounding to int16 changes any state's energy by, in int16 units
+    double coupling_[kExactSpins][kExactSpins] = {};  // S, symmetric, zero diagonal
+    double field_[kExactSpins] = {};
+    double scale_ = 1.0;     // int16 units per unit of energy
+    double error_ = 0.0;     // bound on what rounding to int16 changes any state's energy by, in int16 units
+    double constant_ = 0.0;  // trace and offset
     double best_energy_ = 0.0;
     std::uint64_t best_state_ = 0;  // bit i is set when spin i is +1
 };

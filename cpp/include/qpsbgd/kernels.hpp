@@ -10,6 +10,7 @@
 #include "qpsbgd/kernels/exact.hpp"
 #include "qpsbgd/kernels/finish.hpp"
 #include "qpsbgd/kernels/projection.hpp"
+#include "qpsbgd/kernels/sparse8.hpp"
 
 namespace qpsbgd {
 
@@ -19,6 +20,7 @@ struct KernelTable {
     Dense16Kernels dense16;
     FinishKernels finish;
     ExactKernels exact;
+    Sparse8Kernels sparse8;
     AssemblyKernels<float> assembly_float;
     AssemblyKernels<double> assembly_double;
     ProjectionKernels<float> projection_float;

@@ -57,6 +57,11 @@ public:
 
     std::size_t n() const { return row_start_.size() - 1; }
     double unit() const { return unit_; }
+
+    // Row i is entries [row_start()[i], row_start()[i + 1]): columns, ascending, and values W in units.
+    std::span<const std::size_t> row_start() const { return row_start_; }
+    std::span<const std::int32_t> column() const { return column_; }
+    std::span<const float> value() const { return value_; }
     std::size_t flip_cost() const { return 1 + column_.size() / n(); }
 
     void local_fields(const float* fields, const float* spins, float* local) const;

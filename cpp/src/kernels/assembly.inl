@@ -71,28 +71,44 @@ bool sign_words(const Real* values, std::size_t stride, std::size_t samples, std
 
 template <class Real>
 bool pack_signs(const Real* values, std::size_t stride, std::size_t samples, std::size_t columns,
-                std::uint32_t* words) {
-    for (std::size_t first = 0; first < samples; first += kWordSamples) {
-        const std::size_t count = samples - first < kWordSamples ? samples - first : kWordSamples;
-        std::uint32_t* to = words + first / kWordSamples * kBitWidth<Real>;
+                std::uint32_t* words, std::size_t panel_stride) {
+    for (std::size_t first = 0; first < columns; first += kWidth<Real>) {
+        const std::size_t count = columns - first < kWidth<Real> ? columns - first : kWidth<Real>;
         std::uint32_t local[kBitWidth<Real>] = {};
-        const Real* from = values + first * stride;
-        const bool all = columns == kWidth<Real> ? sign_words<Real>(from, stride, count, kWidth<Real>, local)
-                                                 : sign_words<Real>(from, stride, count, columns, local);
+        const bool all = count == kWidth<Real>
+                             ? sign_words<Real>(values + first, stride, samples, kWidth<Real>, local)
+                             : sign_words<Real>(values + first, stride, samples, count, local);
         if (!all) {
             return false;
         }
         for (std::size_t j = 0; j < kBitWidth<Real>; ++j) {
-            to[j] = local[j];
+            words[j] = local[j];
         }
+        words += panel_stride;
     }
     return true;
+}
+
+// Fetches line `turn` of the tile of kRows rows that begins at `row` of the block, at both places where it goes. One
+// line for every sample or two is as much as the processor can have under way beside the products.
+// Inlined always: GCC takes a function that only fetches for one without effects, and drops its calls.
+template <class Real, std::size_t kRows>
+__attribute__((always_inline)) inline void fetch(const Destination<Real>& to, std::size_t row, std::size_t turn) {
+    constexpr std::size_t line = 64 / sizeof(Real);
+    constexpr std::size_t lines = (kWidth<Real> + line - 1) / line;
+    if (turn < kRows * lines) {
+        __builtin_prefetch(to.rows + (row + turn % kRows) * to.stride + turn / kRows * line, 1);
+    } else if (to.mirrored != nullptr && turn < 2 * kRows * lines) {
+        turn -= kRows * lines;
+        __builtin_prefetch(to.mirrored + (row + turn % kRows) * to.stride + turn / kRows * line, 1);
+    }
 }
 
 // kTileRows x kVectors registers of sums stay in registers while the samples stream by: per sample kTileRows + kVectors
 // loads and kTileRows * kVectors multiplications and additions.
 template <class Real, std::size_t kVectors>
-inline void multiply_tile(const Real* left, const Real* right, std::size_t samples, bool add, Real* out) {
+inline void multiply_tile(const Real* left, const Real* right, std::size_t samples, bool add,
+                          const Destination<Real>& to, std::size_t row, Real* out) {
     constexpr std::size_t lanes = kLanes<Real>;
     constexpr std::size_t width = kWidth<Real>;
     Vector<Real> sums[kTileRows][kVectors];
@@ -104,6 +120,7 @@ inline void multiply_tile(const Real* left, const Real* right, std::size_t sampl
         }
     }
     for (std::size_t k = 0; k < samples; ++k) {
+        fetch<Real, kTileRows>(to, row, k);
         Vector<Real> of_right[kVectors];
 #pragma GCC unroll 8
         for (std::size_t v = 0; v < kVectors; ++v) {
@@ -130,28 +147,14 @@ inline void multiply_tile(const Real* left, const Real* right, std::size_t sampl
 // The narrowest tile that covers `vectors` registers.
 template <class Real, std::size_t kVectors>
 inline void multiply_narrow(std::size_t vectors, const Real* left, const Real* right, std::size_t samples,
-                            bool add, Real* out) {
+                            bool add, const Destination<Real>& to, std::size_t row, Real* out) {
     if constexpr (kVectors > 1) {
         if (vectors < kVectors) {
-            multiply_narrow<Real, kVectors - 1>(vectors, left, right, samples, add, out);
+            multiply_narrow<Real, kVectors - 1>(vectors, left, right, samples, add, to, row, out);
             return;
         }
     }
-    multiply_tile<Real, kVectors>(left, right, samples, add, out);
-}
-
-// Rows [row, row + count) of the block, wherever they go.
-template <class Real>
-inline void fetch(const Destination<Real>& to, std::size_t row, std::size_t count) {
-    constexpr std::size_t line = 64 / sizeof(Real);
-    for (std::size_t i = row; i < row + count; ++i) {
-        for (std::size_t j = 0; j < kWidth<Real>; j += line) {
-            __builtin_prefetch(to.rows + i * to.stride + j, 1);
-            if (to.mirrored != nullptr) {
-                __builtin_prefetch(to.mirrored + i * to.stride + j, 1);
-            }
-        }
-    }
+    multiply_tile<Real, kVectors>(left, right, samples, add, to, row, out);
 }
 
 template <class Real>
@@ -162,14 +165,11 @@ void multiply(const Real* left, const Real* right, std::size_t samples, std::siz
     for (std::size_t first = 0; first < samples; first += kSampleBlock) {
         const std::size_t count = samples - first < kSampleBlock ? samples - first : kSampleBlock;
         for (std::size_t row = 0; row < rows; row += kTileRows) {
-            if (first == 0) {
-                fetch(to, row, kTileRows);
-            }
             const std::size_t below = row + kTileRows;
             const std::size_t needed = lower && below < columns ? below : columns;
             multiply_narrow<Real, kTileVectors>((needed + kLanes<Real> - 1) / kLanes<Real>,
                                                 left + first * width + row, right + first * width, count,
-                                                first > 0, block + row * width);
+                                                first > 0, to, row, block + row * width);
         }
     }
 }
@@ -193,12 +193,12 @@ void multiply_sign_bytes(const std::uint32_t* left, const std::uint32_t* right, 
     constexpr std::size_t vectors = kBitVectors<Real>;
     const std::size_t words = (samples + kWordSamples - 1) / kWordSamples;
     for (std::size_t row = 0; row < rows; ++row) {
-        fetch(to, row, 1);
         Words totals[vectors] = {};
         for (std::size_t first = 0; first < words; first += kCountedWords) {
             const std::size_t end = words - first < kCountedWords ? words : first + kCountedWords;
             Counts counts[vectors] = {};
             for (std::size_t w = first; w < end; ++w) {
+                fetch<Real, 1>(to, row, w);
                 const Words of_left = Words{} + left[w * kBitWidth<Real> + row];
 #pragma GCC unroll 8
                 for (std::size_t v = 0; v < vectors; ++v) {

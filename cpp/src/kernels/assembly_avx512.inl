@@ -10,7 +10,6 @@ __attribute__((target("avx512vpopcntdq"))) void multiply_sign_words(const std::u
     constexpr std::size_t width = kBitWidth<Real>;
     const std::size_t words = (samples + kWordSamples - 1) / kWordSamples;
     for (std::size_t row = 0; row < rows; row += kBitRows) {
-        fetch(to, row, kBitRows);
         __m512i counts[kBitRows][vectors];
 #pragma GCC unroll 8
         for (std::size_t i = 0; i < kBitRows; ++i) {
@@ -20,6 +19,8 @@ __attribute__((target("avx512vpopcntdq"))) void multiply_sign_words(const std::u
             }
         }
         for (std::size_t w = 0; w < words; ++w) {
+            fetch<Real, kBitRows>(to, row, 2 * w);
+            fetch<Real, kBitRows>(to, row, 2 * w + 1);
             __m512i of_right[vectors];
 #pragma GCC unroll 8
             for (std::size_t v = 0; v < vectors; ++v) {

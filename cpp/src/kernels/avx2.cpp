@@ -28,6 +28,10 @@ constexpr Dense16Kernels kDense16{local_fields16, flip16, anneal16, tabu16};
 template <class Real>
 constexpr AssemblyKernels<Real> kAssembly = assembly_kernels<Real>(multiply_sign_bytes<Real>);
 
+#include "sparse8_avx2.inl"
+
+#include "sparse1.inl"
+
 }  // namespace
 
 const KernelTable& avx2_kernels() {
@@ -36,6 +40,7 @@ const KernelTable& avx2_kernels() {
                                         kDense16,
                                         kFinish,
                                         kExact,
+                                        kSparse8,
                                         kAssembly<float>,
                                         kAssembly<double>,
                                         kProjection<float>,

@@ -4,6 +4,7 @@
 // the linker may take it for the whole program.
 #if defined(__GNUC__) && !defined(__clang__)
 // GCC 12 takes the undefined operands inside its own intrinsics for mistakes.
+#pragma GCC diagnostic ignored "-Wuninitialized"
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #endif
 #include <immintrin.h>
@@ -34,6 +35,10 @@ constexpr Dense16Kernels kDense16{local_fields16, flip16, anneal16, tabu16};
 template <class Real>
 constexpr AssemblyKernels<Real> kAssembly = assembly_kernels<Real>(multiply_signs<Real>);
 
+#include "sparse8_avx512.inl"
+
+#include "sparse1.inl"
+
 }  // namespace
 
 const KernelTable& avx512_kernels() {
@@ -42,6 +47,7 @@ const KernelTable& avx512_kernels() {
                                         kDense16,
                                         kFinish,
                                         kExact,
+                                        kSparse8,
                                         kAssembly<float>,
                                         kAssembly<double>,
                                         kProjection<float>,

@@ -111,8 +111,8 @@ void prepare_tables(ExactTables& tables, std::size_t n) {
 
     tables.outer_energy = 0;
     tables.outer_up = 0;
-    for (std::size_t k = 0; k < kOuterSpins; ++k) {
-        tables.outer_local[k] = 0;
+    for (std::int16_t& local : tables.outer_local) {
+        local = 0;
     }
     for (std::size_t k = 0; k < outer; ++k) {
         const std::int16_t* row = tables.coupling[kInnerSpins + k];

@@ -252,23 +252,47 @@ inline void decide(const RowGroup<Real>& group, std::size_t begin, const std::ui
     }
 }
 
-// The flips of a block, applied to one tile of other columns: e of the tile in registers.
+// The rows of A that a block's flips need, each once.
+struct FlippedRows {
+    std::uint16_t rows[kMostBlockCoordinates];
+    std::size_t count;
+};
+
+// The flips of a block, applied to one tile of other columns: e of the tile in registers. Meanwhile the rows of A
+// are fetched that the next tile will need.
 template <class Real, std::size_t kVectors>
 inline void apply(const RowGroup<Real>& group, std::size_t begin, std::size_t column,
-                  const std::uint32_t* rows, std::size_t count) {
-    const Real* matrix = group.matrix + begin * group.matrix_stride + column;
+                  const std::uint32_t* rows, std::size_t count, const FlippedRows& needed) {
+    constexpr std::size_t most = kCoordinates<Real> + 1;
+    const std::size_t matrix_stride = group.matrix_stride;
+    const std::size_t stride = group.stride;
+    const Real* const matrix = group.matrix + begin * matrix_stride + column;
+    Real* const all_local = group.local + column;
+    const std::uint16_t* const all_flipped = group.flipped;
+    const Real* const all_changes = group.changes;
+    const std::uint16_t* const counts = group.counts;
+    const std::size_t fetches =
+        column + kCoordinates<Real> < group.d ? (needed.count + count - 1) / count : std::size_t{0};
+    std::size_t fetched = 0;
     for (std::size_t k = 0; k < count; ++k) {
         const std::size_t row = rows[k];
-        Real* local = group.local + row * group.stride + column;
-        const std::uint16_t* flipped = group.flipped + row * (kCoordinates<Real> + 1);
-        const Real* changes = group.changes + row * (kCoordinates<Real> + 1);
+        Real* local = all_local + row * stride;
+        const std::uint16_t* flipped = all_flipped + row * most;
+        const Real* changes = all_changes + row * most;
+        for (std::size_t end = fetched + fetches; fetched < end && fetched < needed.count; ++fetched) {
+            const Real* next = matrix + needed.rows[fetched] * matrix_stride + kCoordinates<Real>;
+#pragma GCC unroll 4
+            for (std::size_t line = 0; line < kCoordinates<Real> * sizeof(Real) / 64; ++line) {
+                __builtin_prefetch(next + line * (64 / sizeof(Real)));
+            }
+        }
         Vector<Real> sums[kVectors];
 #pragma GCC unroll 4
         for (std::size_t v = 0; v < kVectors; ++v) {
             sums[v] = load<Vector<Real>>(local + v * kLanes<Real>);
         }
-        for (std::size_t f = 0; f < group.counts[row]; ++f) {
-            const Real* of_flip = matrix + flipped[f] * group.matrix_stride;
+        for (std::size_t f = 0; f < counts[row]; ++f) {
+            const Real* of_flip = matrix + flipped[f] * matrix_stride;
             const Vector<Real> change = broadcast(changes[f]);
 #pragma GCC unroll 4
             for (std::size_t v = 0; v < kVectors; ++v) {
@@ -306,15 +330,20 @@ std::size_t descend(const RowGroup<Real>& group, std::size_t begin, std::uint32_
     }
     // The square of A on the diagonal, times f, and a row of zeros.
     alignas(64) Real block[(coordinates + 1) * coordinates];
+    const Vector<Real> factor = broadcast(group.factor);
     const std::size_t size = group.d - begin < coordinates ? group.d - begin : coordinates;
+    const std::size_t vectors = tile_vectors<Real>(group.d, begin);
     for (std::size_t i = 0; i < size; ++i) {
         const Real* from = group.matrix + (begin + i) * group.matrix_stride + begin;
-        for (std::size_t j = 0; j < coordinates; ++j) {
-            block[i * coordinates + j] = j < size ? group.factor * from[j] : Real{0};
+        for (std::size_t v = 0; v < vectors; ++v) {
+            save(block + i * coordinates + v * lanes, factor * load<Vector<Real>>(from + v * lanes));
+        }
+        for (std::size_t v = vectors; v < kBlockVectors; ++v) {
+            save(block + i * coordinates + v * lanes, Vector<Real>{});
         }
     }
-    for (std::size_t j = 0; j < coordinates; ++j) {
-        block[coordinates * coordinates + j] = Real{0};
+    for (std::size_t v = 0; v < kBlockVectors; ++v) {
+        save(block + coordinates * coordinates + v * lanes, Vector<Real>{});
     }
     std::size_t decided = 0;
     for (; decided + kInterleaved <= flipping; decided += kInterleaved) {
@@ -323,45 +352,104 @@ std::size_t descend(const RowGroup<Real>& group, std::size_t begin, std::uint32_
     for (; decided < flipping; ++decided) {
         decide<Real, 1>(group, begin, rows + decided, block);
     }
+    FlippedRows needed{};
+    std::uint64_t seen = 0;
+    for (std::size_t k = 0; k < flipping; ++k) {
+        for (std::size_t f = 0; f < group.counts[rows[k]]; ++f) {
+            seen |= std::uint64_t{1} << group.flipped[rows[k] * (coordinates + 1) + f];
+        }
+    }
+    for (; seen != 0; seen &= seen - 1) {
+        needed.rows[needed.count++] = static_cast<std::uint16_t>(__builtin_ctzll(seen));
+    }
     for (std::size_t column = 0; column < group.d; column += coordinates) {
         if (column == begin) {
             continue;
         }
         switch (tile_vectors<Real>(group.d, column)) {
-            case 1: apply<Real, 1>(group, begin, column, rows, flipping); break;
-            case 2: apply<Real, 2>(group, begin, column, rows, flipping); break;
-            case 3: apply<Real, 3>(group, begin, column, rows, flipping); break;
-            default: apply<Real, 4>(group, begin, column, rows, flipping);
+            case 1: apply<Real, 1>(group, begin, column, rows, flipping, needed); break;
+            case 2: apply<Real, 2>(group, begin, column, rows, flipping, needed); break;
+            case 3: apply<Real, 3>(group, begin, column, rows, flipping, needed); break;
+            default: apply<Real, 4>(group, begin, column, rows, flipping, needed);
         }
     }
     return flipping;
 }
 
 template <class Real>
+struct EightOf;
+template <>
+struct EightOf<float> {
+    using Type = float __attribute__((vector_size(32)));
+};
+template <>
+struct EightOf<double> {
+    using Type = double __attribute__((vector_size(64)));
+};
+template <class Real>
+using Eight = typename EightOf<Real>::Type;
+
+// One term of a comparison for each of eight coordinates.
+template <class Real>
+inline void compare_eight(const Real* p, const Real* spins, const Real* start, const Real* local,
+                          const Real* thresholds, Eight<double>& change, Eight<double>& magnitude) {
+    const Eight<Real> zero{};
+    const Eight<Real> one = zero + Real{1};
+    const Eight<Real> negative = zero - Real{1};
+    Eight<Real> of_p;
+    Eight<Real> spin;
+    Eight<Real> first;
+    Eight<Real> last;
+    Eight<Real> threshold;
+    __builtin_memcpy(&of_p, p, sizeof(of_p));
+    __builtin_memcpy(&spin, spins, sizeof(spin));
+    __builtin_memcpy(&first, start, sizeof(first));
+    __builtin_memcpy(&last, local, sizeof(last));
+    __builtin_memcpy(&threshold, thresholds, sizeof(threshold));
+    const auto differs = (of_p < zero ? negative : one) != spin;
+    first = differs ? first : zero;
+    last = differs ? last : zero;
+    threshold = differs ? threshold : zero;
+    change += __builtin_convertvector(spin, Eight<double>) *
+              (__builtin_convertvector(first, Eight<double>) + __builtin_convertvector(last, Eight<double>));
+    first = first < zero ? -first : first;
+    last = last < zero ? -last : last;
+    magnitude += __builtin_convertvector(first, Eight<double>) + __builtin_convertvector(last, Eight<double>) +
+                 __builtin_convertvector(threshold, Eight<double>);
+}
+
+template <class Real>
 Comparison compare(const Real* p, const Real* spins, const Real* start, const Real* local,
                    const Real* thresholds, std::size_t d) {
-    double change[kSums] = {};
-    double magnitude[kSums] = {};
-    const auto add = [&](std::size_t i, std::size_t lane) {
-        const Real sign = p[i] < Real{0} ? Real{-1} : Real{1};
-        const bool differs = sign != spins[i];
-        const auto first = static_cast<double>(start[i]);
-        const auto last = static_cast<double>(local[i]);
-        const double size =
-            __builtin_fabs(first) + __builtin_fabs(last) + __builtin_fabs(static_cast<double>(thresholds[i]));
-        change[lane] += differs ? static_cast<double>(spins[i]) * (first + last) : 0.0;
-        magnitude[lane] += differs ? size : 0.0;
-    };
+    constexpr std::size_t eights = kSums / 8;
+    Eight<double> change[eights] = {};
+    Eight<double> magnitude[eights] = {};
     std::size_t i = 0;
     for (; i + kSums <= d; i += kSums) {
-        for (std::size_t lane = 0; lane < kSums; ++lane) {
-            add(i + lane, lane);
+#pragma GCC unroll 4
+        for (std::size_t k = 0; k < eights; ++k) {
+            const std::size_t at = i + 8 * k;
+            compare_eight(p + at, spins + at, start + at, local + at, thresholds + at, change[k], magnitude[k]);
         }
     }
-    for (std::size_t lane = 0; i + lane < d; ++lane) {
-        add(i + lane, lane);
+    if (i < d) {
+        Real rest[5][kSums] = {};
+        const Real* const all[5] = {p, spins, start, local, thresholds};
+        for (std::size_t array = 0; array < 5; ++array) {
+            for (std::size_t j = 0; j < kSums; ++j) {
+                rest[array][j] = i + j < d ? all[array][i + j] : Real{1};  // the same sign: no difference
+            }
+        }
+        for (std::size_t k = 0; k < eights; ++k) {
+            const std::size_t at = 8 * k;
+            compare_eight(rest[0] + at, rest[1] + at, rest[2] + at, rest[3] + at, rest[4] + at, change[k],
+                          magnitude[k]);
+        }
     }
-    return {sum_of(change), sum_of(magnitude)};
+    double sums[2][kSums];
+    __builtin_memcpy(sums[0], change, sizeof(sums[0]));
+    __builtin_memcpy(sums[1], magnitude, sizeof(sums[1]));
+    return {sum_of(sums[0]), sum_of(sums[1])};
 }
 
 template <class Real>

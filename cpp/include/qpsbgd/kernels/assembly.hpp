@@ -29,10 +29,11 @@ struct AssemblyKernels {
     void (*pack)(const Real* values, std::size_t stride, std::size_t samples, std::size_t columns,
                  Real* panel);
 
-    // The same as bits, of entries that are all -1 or +1: bit k of word w of a column is set where sample
-    // 32 w + k is negative. False when an entry is something else. Three operations an entry.
+    // Words of all columns for up to kWordSamples samples, of entries that are all -1 or +1: bit k of a column's word is
+    // set where sample k is negative. Panels of bit_width words are `panel_stride` apart. False when an entry is
+    // something else. Three operations an entry.
     bool (*pack_signs)(const Real* values, std::size_t stride, std::size_t samples, std::size_t columns,
-                       std::uint32_t* words);
+                       std::uint32_t* words, std::size_t panel_stride);
 
     // block = left'right, the first `rows` of its rows and `columns` of its columns, rounded up to whole tiles; with
     // `lower` the same panel on both sides and only what lies on and below the diagonal. Every entry is a chain of fused
