@@ -185,7 +185,7 @@ void add_fields(const Real* p, double before, double after, std::size_t d, Real*
 // The flips of kRows rows in one block, e of the block in registers. Rows without another flip go through the
 // motions with a row of zeros until the others have none either.
 template <class Real, std::size_t kRows>
-inline void decide(const RowGroup<Real>& group, std::size_t begin, const std::uint32_t* rows,
+__attribute__((noinline)) void decide(const RowGroup<Real>& group, std::size_t begin, const std::uint32_t* rows,
                    const Real* block) {
     constexpr std::size_t lanes = kLanes<Real>;
     constexpr std::size_t none = kCoordinates<Real>;
@@ -261,7 +261,7 @@ struct FlippedRows {
 // The flips of a block, applied to one tile of other columns: e of the tile in registers. Meanwhile the rows of A
 // are fetched that the next tile will need.
 template <class Real, std::size_t kVectors>
-inline void apply(const RowGroup<Real>& group, std::size_t begin, std::size_t column,
+__attribute__((noinline)) void apply(const RowGroup<Real>& group, std::size_t begin, std::size_t column,
                   const std::uint32_t* rows, std::size_t count, const FlippedRows& needed) {
     constexpr std::size_t most = kCoordinates<Real> + 1;
     const std::size_t matrix_stride = group.matrix_stride;
