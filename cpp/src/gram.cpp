@@ -99,7 +99,7 @@ struct alignas(kCacheLine) Block {
 template <class Real, class Multiply>
 void gram_rows(const AssemblyKernels<Real>& kernels, std::size_t index, std::size_t d, Real scale,
                Rows<Real> out, const Multiply& multiply) {
-    Block<Real> block;
+    Block<Real> block{};
     const std::size_t width = kernels.width;
     const std::size_t rows = std::min(width, d - index * width);
     for (std::size_t other = 0; other < index; ++other) {
@@ -194,7 +194,7 @@ void gram_and_fields(std::span<const Real> inputs, std::span<const Real> output_
             return;
         }
         const std::size_t left = task - gram_tasks;
-        Block<Real> block;
+        Block<Real> block{};
         for (std::size_t right = 0; right < x.count(); ++right) {
             const Destination<Real> to{
                 .rows = fields[left * width] + right * width, .mirrored = nullptr, .stride = fields.stride};

@@ -291,9 +291,8 @@ AlignedVector<Real> flip_thresholds(Rows<const Real> gram, std::size_t d, bool m
 // Few enough rows for the second cache, enough to use each row of A often, and some for every thread.
 template <class Real>
 std::size_t group_rows(std::size_t m, std::size_t d, std::size_t threads) {
-    constexpr std::size_t kMostRows = 128;
     constexpr std::size_t kCacheBytes = std::size_t{1} << 19U;
-    const std::size_t fitting = std::clamp<std::size_t>(kCacheBytes / (d * sizeof(Real)), 8, kMostRows);
+    const std::size_t fitting = std::clamp<std::size_t>(kCacheBytes / (d * sizeof(Real)), 8, kMostGroupRows);
     return std::min(fitting, rounded_up((m + threads - 1) / threads, 4));
 }
 

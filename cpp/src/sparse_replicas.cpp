@@ -158,17 +158,40 @@ std::optional<ReplicaCouplings> ReplicaCouplings::make(const SparseMatrix& matri
             reach[at] += std::abs(coupling);
         }
     }
-    result.base_.resize(batch.problems * n);
+    std::vector<int> most_field(n);  // |f| of any problem
+    const auto field_at = [&](std::size_t problem, std::size_t at) {
+        return nearest(batch.field(problem)[result.order_[at]] * per_energy / unit);
+    };
     for (std::size_t problem = 0; problem < batch.problems; ++problem) {
-        const auto fields = batch.field(problem);
         for (std::size_t at = 0; at < n; ++at) {
-            const int field = nearest(fields[result.order_[at]] * per_energy / unit);
-            result.reach_ = std::max(result.reach_, std::abs(field) + reach[at]);
-            result.base_[problem * n + at] = static_cast<std::int8_t>(field - sum[at]);
+            most_field[at] = std::max(most_field[at], std::abs(field_at(problem, at)));
         }
     }
-    if (result.reach_ > kReach8) {
+    for (std::size_t at = 0; at < n; ++at) {
+        const int most_local = reach[at] + most_field[at];
+        result.hub_reach_ = std::max(result.hub_reach_, most_local);
+        if (most_local <= kReach8) {
+            result.reach_ = std::max(result.reach_, most_local);
+            continue;
+        }
+        result.halved_.resize(n, std::int8_t{-1});
+        result.halved_[at] = static_cast<std::int8_t>((field_at(0, at) - sum[at]) & 1);
+    }
+    if (result.hub_reach_ > kHubReach8) {
         return std::nullopt;
+    }
+    result.base_.resize(batch.problems * n);
+    for (std::size_t problem = 0; problem < batch.problems; ++problem) {
+        for (std::size_t at = 0; at < n; ++at) {
+            int base = field_at(problem, at) - sum[at];
+            if (!result.halved_.empty() && result.halved_[at] >= 0) {
+                if ((base & 1) != result.halved_[at]) {
+                    return std::nullopt;  // a hub's fields in this batch are even and odd
+                }
+                base = (base - result.halved_[at]) / 2;
+            }
+            result.base_[problem * n + at] = static_cast<std::int8_t>(base);
+        }
     }
 
     std::vector<std::uint32_t> position(n);
@@ -199,7 +222,9 @@ void ReplicaCouplings::add_bytes(const SparseMatrix& matrix, std::span<const std
     for (const std::uint32_t i : order_) {
         for (std::size_t k = matrix.row_start()[i]; k < matrix.row_start()[i + 1]; ++k) {
             const auto neighbour = position[static_cast<std::size_t>(matrix.column()[k])];
-            const auto weight = static_cast<std::uint8_t>(2 * coupling(matrix.value()[k], matrix));
+            const bool halves = !halved_.empty() && halved_[neighbour] >= 0;
+            const auto weight =
+                static_cast<std::uint8_t>((halves ? 1 : 2) * coupling(matrix.value()[k], matrix));
             edges_.push_back({static_cast<std::uint32_t>(neighbour * kReplicaLanes),
                               static_cast<std::uint32_t>(weight * kReplicaLanes)});
         }
@@ -264,6 +289,7 @@ ReplicaGroup::ReplicaGroup(const ReplicaCouplings& couplings, const KernelTable&
     bytes_ = {couplings.row_start().data(),
               couplings.edges().data(),
               couplings.weights(),
+              couplings.halved(),
               local_.data(),
               up_.data(),
               gain_.data(),
@@ -462,7 +488,7 @@ void ReplicaGroup::anneal(BetaRange range, std::size_t sweeps, Budget& budget) {
     for (std::size_t sweep = 0; sweep < sweeps; ++sweep) {
         // The energy rises by twice the rise of s L.
         table.fill(std::exp(-2.0 * geometric_beta(range, sweep, sweeps) * couplings_.unit()),
-                   couplings_.reach());
+                   couplings_.hub_reach());
         const Acceptance8 acceptance = table.of_sweep(sweep);
         const bool finished = in_chunks(budget, [&](std::size_t begin, std::size_t end) {
             if (couplings_.degree() != 0) {
@@ -504,7 +530,11 @@ double ReplicaGroup::mean_field(std::size_t lane) const {
             sum += static_cast<std::uint64_t>(std::abs(field));
             continue;
         }
-        sum += static_cast<std::uint64_t>(std::abs(int{local_[at * kReplicaLanes + lane]}));
+        int field = local_[at * kReplicaLanes + lane];
+        if (couplings_.halved() != nullptr && couplings_.halved()[at] >= 0) {
+            field = 2 * field + couplings_.halved()[at];
+        }
+        sum += static_cast<std::uint64_t>(std::abs(field));
     }
     return static_cast<double>(sum) / static_cast<double>(couplings_.n()) * couplings_.unit();
 }

@@ -109,6 +109,26 @@ Sparse moebius(std::size_t n, std::uint64_t seed) {
     return problem;
 }
 
+// A random graph with two hubs of degree beyond 127 and an isolated spin.
+Sparse hubs(std::size_t problems, std::uint64_t seed) {
+    constexpr std::size_t kSpins = 240;
+    Sparse problem(kSpins, problems);
+    Random random(seed, 0, 0);
+    std::vector<std::pair<std::size_t, std::size_t>> pairs;
+    for (std::size_t i = 2; i + 1 < kSpins; ++i) {
+        pairs.emplace_back(0, i);
+        if (i % 5 != 0) {
+            pairs.emplace_back(i, 1);
+        }
+        pairs.emplace_back(i, 2 + random.below(kSpins - 3));
+    }
+    std::erase_if(pairs, [](const auto& pair) { return pair.first == pair.second; });
+    std::vector<double> values(pairs.size());
+    std::ranges::generate(values, [&] { return random.below(4) == 0 ? -1.0 : 1.0; });
+    problem.set(pairs, values);
+    return problem;
+}
+
 // Random integers up to 3 as couplings, random integer fields.
 Sparse integers(std::size_t n, std::size_t problems, std::uint64_t seed) {
     Sparse problem(n, problems);
@@ -181,7 +201,7 @@ std::vector<int> spins_of(const Outcome& outcome, std::size_t lane, std::size_t 
 
 TEST(SparseReplicas, EveryInstructionSetGivesTheSameStates) {
     for (const Sparse& problem : {lattice(9, 11, 1, 1.0, 1), lattice(5, 5, 5, 0.5, 2), moebius(130, 3),
-                                  integers(300, 1, 4), integers(3, 1, 5)}) {
+                                  integers(300, 1, 4), integers(3, 1, 5), hubs(1, 6)}) {
         const auto couplings = couplings_of(problem);
         ASSERT_TRUE(couplings);
         for (const std::size_t count : {1U, 17U, 64U}) {
@@ -222,7 +242,7 @@ TEST(SparseReplicas, FieldsMixedDegreesAndSizesNeedBytes) {
 }
 
 TEST(SparseReplicas, AReplicaDoesNotDependOnItsGroup) {
-    for (const Sparse& problem : {integers(100, 3, 8), lattice(6, 7, 1, 1.0, 9)}) {
+    for (const Sparse& problem : {integers(100, 3, 8), lattice(6, 7, 1, 1.0, 9), hubs(3, 10)}) {
         const auto couplings = couplings_of(problem);
         ASSERT_TRUE(couplings);
         std::vector<ReplicaId> ids;
@@ -242,7 +262,8 @@ TEST(SparseReplicas, AReplicaDoesNotDependOnItsGroup) {
 }
 
 TEST(SparseReplicas, GainsAreDifferencesOfEnergy) {
-    for (const Sparse& problem : {integers(90, 2, 11), lattice(6, 7, 1, 0.25, 12), moebius(70, 13)}) {
+    for (const Sparse& problem :
+         {integers(90, 2, 11), lattice(6, 7, 1, 0.25, 12), moebius(70, 13), hubs(2, 16)}) {
         const auto couplings = couplings_of(problem);
         ASSERT_TRUE(couplings);
         std::vector<ReplicaId> ids;
@@ -261,7 +282,7 @@ TEST(SparseReplicas, GainsAreDifferencesOfEnergy) {
 }
 
 TEST(SparseReplicas, AnswersAreLocalMinima) {
-    for (const Sparse& problem : {integers(90, 1, 14), lattice(6, 7, 1, 1.0, 15)}) {
+    for (const Sparse& problem : {integers(90, 1, 14), lattice(6, 7, 1, 1.0, 15), hubs(1, 17)}) {
         const auto couplings = couplings_of(problem);
         ASSERT_TRUE(couplings);
         const Outcome outcome = anneal(problem, *couplings, kernels(), reads(64), 3);
@@ -292,10 +313,22 @@ TEST(SparseReplicas, TakesWhatFitsACommonUnitOnly) {
     EXPECT_FALSE(couplings_of(uneven));
 
     Sparse strong = lattice(5, 5, 1, 1.0, 1);
-    strong.field[0] = 123.0;
+    strong.field[0] = 127.0;
     EXPECT_TRUE(couplings_of(strong));
-    strong.field[0] = 124.0;
+    strong.field[0] = 128.0;
     EXPECT_FALSE(couplings_of(strong));
+
+    const auto join = [&](std::size_t leaves) {
+        Sparse problem(300, 1);
+        std::vector<std::pair<std::size_t, std::size_t>> pairs;
+        for (std::size_t leaf = 1; leaf <= leaves; ++leaf) {
+            pairs.emplace_back(0, leaf);
+        }
+        problem.set(pairs, std::vector<double>(leaves, 1.0));
+        return problem;
+    };
+    EXPECT_TRUE(couplings_of(join(254)));
+    EXPECT_FALSE(couplings_of(join(255)));
 
     EXPECT_FALSE(couplings_of(Sparse(5, 1)));  // nothing to anneal
 }
@@ -319,6 +352,7 @@ TEST(SparseReplicas, SpinsInAFieldFollowBoltzmann) {
             const Replicas8 replicas{couplings->row_start().data(),
                                      couplings->edges().data(),
                                      couplings->weights(),
+                                     nullptr,
                                      local.data(),
                                      up.data(),
                                      gain.data(),

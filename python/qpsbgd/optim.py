@@ -18,6 +18,7 @@ from qpsbgd.projection import (
     average,
     error_feedback,
     gram_matrix,
+    native_step,
     project_gradient,
     resolve_solver,
     to_host,
@@ -201,14 +202,30 @@ class QPSBGD(LatentWeightOptimizer):
         group, weight, gradient = update.group, update.parameter, update.gradient
         state = self.state.get(weight, {})
         dtype = torch.float64 if weight.dtype == torch.float64 else torch.float32
-        p = gradient.to(dtype)
         A, num_samples = self._gram(weight, dtype)
         memory: dict[str, Any] = {}
+        scale = float(group["lr"]) if group["scale"] == "step" else group["scale"]
+        if self._solver == "native" and scale != "raw" and group["memory"] != "momentum":
+            # The common case in one pass, error feedback included.
+            feedback = group["memory"] == "error-feedback"
+            residual = state.get("residual") if feedback else None
+            spins, left = native_step(
+                to_host(gradient, dtype),
+                A,
+                residual=None if residual is None else to_host(residual, dtype),
+                keep_residual=feedback,
+                scale=scale,
+                kappa=group["kappa"],
+                domain=group["domain"],
+            )
+            if left is not None:
+                memory["residual"] = torch.from_numpy(left).to(weight.device)
+            return torch.from_numpy(spins).to(weight.device), memory
+        p = gradient.to(dtype)
         if group["memory"] == "error-feedback" and "residual" in state:
             p = p + state["residual"]
         elif group["memory"] == "momentum":
             p, A, memory = _with_momentum(p, A, state)
-        scale = float(group["lr"]) if group["scale"] == "step" else group["scale"]
         spins = project_gradient(
             to_host(p, dtype),
             A,

@@ -30,6 +30,7 @@ __all__ = [
     "average",
     "error_feedback",
     "gram_matrix",
+    "native_step",
     "objective",
     "project",
     "project_gradient",
@@ -187,6 +188,8 @@ def project_gradient(
     >>> project_gradient(np.array([[0.3, -0.1]]), np.eye(2))
     array([[ 1, -1]], dtype=int8)
     """
+    if isinstance(solver, str) and scale != "raw":
+        return native_step(P, gram, scale=scale, kappa=kappa, domain=domain)[0]
     check_finite("gradient", P)
     check_finite("gram", gram)
     if scale == "raw":
@@ -194,11 +197,9 @@ def project_gradient(
             raise ValueError("num_samples is needed with scale 'raw'")
         P, gram = _raw_form(P, gram, num_samples)
         scale = 1.0
-    factor = kappa if isinstance(scale, str) else scale
     if isinstance(solver, str):
-        mode = scale if isinstance(scale, str) else "fixed"
-        threads = torch.get_num_threads()
-        return _core.project_rows(gram, P, scale=mode, kappa=factor, domain=domain, num_threads=threads)[0]
+        return native_step(P, gram, scale=scale, domain=domain)[0]
+    factor = kappa if isinstance(scale, str) else scale
     signs = np.where(P >= 0, 1, -1).astype(np.int8)
     spins = signs
     if factor > 0 or scale == "auto":
@@ -206,6 +207,61 @@ def project_gradient(
     # Nothing is known of a weight without input and gradient, nor of a row without any gradient.
     unknown = (P == 0) & ((np.diagonal(gram) == 0) | ~np.any(P, axis=1, keepdims=True))
     return np.where(unknown, 0, spins).astype(np.int8)
+
+
+def native_step(
+    gradient: Floats,
+    gram: Floats,
+    *,
+    residual: Floats | None = None,
+    keep_residual: bool = False,
+    scale: str | float = "relative",
+    kappa: float = 1.0,
+    domain: str = "spin",
+) -> tuple[Spins, Floats | None]:
+    """Project ``p = gradient + residual`` with the built-in solver, in one pass over the layer.
+
+    Parameters
+    ----------
+    gradient, residual : float32 or float64 arrays (m, d)
+        The gradient, and what the last step left behind, if anything.
+    gram : array (d, d) of the same dtype
+        ``A = (a²/n) X'X``, fastest as `gram_matrix` returns it.
+    keep_residual : bool
+        Return also what this step leaves behind, as `error_feedback`.
+    scale, kappa, domain
+        As in `project_gradient`, but for ``"raw"``.
+
+    Returns
+    -------
+    int8 array (m, d), and array (m, d) or None
+        The binary step G, and the next residual.
+
+    Raises
+    ------
+    ValueError
+        If the sum of gradient and residual, or gram, is not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> native_step(np.array([[3.0, -1.0]]), np.eye(2), keep_residual=True)
+    (array([[ 1, -1]], dtype=int8), array([[1., 1.]]))
+    """
+    G, left, finite = _core.project_rows(
+        gram,
+        gradient,
+        residual=residual,
+        keep_residual=keep_residual,
+        scale=scale if isinstance(scale, str) else "fixed",
+        kappa=kappa if isinstance(scale, str) else scale,
+        domain=domain,
+        num_threads=torch.get_num_threads(),
+    )
+    if not finite:
+        check_finite("gradient", gradient if residual is None else gradient + residual)
+        check_finite("gram", gram)
+    return G, left
 
 
 def gram_matrix(inputs: Sequence[Floats]) -> Floats:

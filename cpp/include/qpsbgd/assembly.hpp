@@ -55,8 +55,8 @@ template <class Real>
 struct LayerRows {
     std::span<const Real> gradient;  // (m x d)
     std::span<const Real> residual;  // (m x d), or empty for none
-    std::size_t m;
-    std::size_t d;
+    std::size_t m = 0;
+    std::size_t d = 0;
     std::span<std::int8_t> steps;  // out (m x d): G, of -1, 0, +1
     std::span<Real>
         next_residual;  // out (m x d): p - max(0, mean_k p_k G_k) G of each row, or empty for none

@@ -24,14 +24,15 @@ namespace qpsbgd {
 // Couplings and fields of a batch as small integers, in the order of the sweep.
 class ReplicaCouplings {
 public:
-    // Nothing when no common unit makes integers of all couplings and fields with every local field within +-127.
+    // Nothing when no common unit makes integers of all couplings and fields with every local field within +-254.
     // `by_bits`: where possible local fields are counted from bits, which is faster and gives the same results.
     static std::optional<ReplicaCouplings> make(const SparseMatrix& matrix, const IsingBatch& batch,
                                                 StopToken& token, bool by_bits = true);
 
     std::size_t n() const { return order_.size(); }
-    double unit() const { return unit_; }  // of energy
-    int reach() const { return reach_; }
+    double unit() const { return unit_; }         // of energy
+    int reach() const { return reach_; }          // largest local field of spins that are no hubs
+    int hub_reach() const { return hub_reach_; }  // of all
 
     // Spin at each position of the sweep.
     std::span<const std::uint32_t> order() const { return order_; }
@@ -39,6 +40,7 @@ public:
     std::span<const std::uint32_t> row_start() const { return row_start_; }
     std::span<const Edge8> edges() const { return edges_; }
     const std::int8_t* weights() const { return weights_.data(); }
+    const std::int8_t* halved() const { return halved_.empty() ? nullptr : halved_.data(); }
 
     // For local fields counted from bits; the degree is 0 where that is not possible.
     std::size_t degree() const { return degree_; }
@@ -49,7 +51,7 @@ public:
     // Vector operations of one sweep, roughly.
     std::size_t work() const { return 4 * n() + std::max(edges_.size(), word_edges_.size()); }
 
-    // Local fields of a problem beside spins all -1, at each position.
+    // Local fields of a problem beside spins all -1, at each position, as they are stored.
     std::span<const std::int8_t> base(std::size_t problem) const {
         return std::span(base_).subspan(problem * n(), n());
     }
@@ -64,11 +66,13 @@ private:
 
     double unit_ = 1.0;
     int reach_ = 1;
+    int hub_reach_ = 1;
     std::vector<std::uint32_t> order_;
     std::vector<std::uint32_t> row_start_;
     std::vector<Edge8> edges_;
     AlignedVector<std::int8_t> weights_;
     std::vector<std::int8_t> base_;  // problems x n
+    std::vector<std::int8_t> halved_;
     std::size_t degree_ = 0;
     std::vector<std::uint32_t> word_edges_;
     std::vector<std::uint32_t> bonds_;

@@ -11,7 +11,7 @@ struct VectorOf<double> {
     using Type = Doubles;
 };
 template <class Real>
-using Vector = typename VectorOf<Real>::Type;
+using Vector = VectorOf<Real>::Type;
 
 template <class Real>
 constexpr std::size_t kLanes = kRegisterBytes / sizeof(Real);
@@ -93,7 +93,8 @@ bool pack_signs(const Real* values, std::size_t stride, std::size_t samples, std
 // line for every sample or two is as much as the processor can have under way beside the products.
 // Inlined always: GCC takes a function that only fetches for one without effects, and drops its calls.
 template <class Real, std::size_t kRows>
-__attribute__((always_inline)) inline void fetch(const Destination<Real>& to, std::size_t row, std::size_t turn) {
+__attribute__((always_inline)) inline void fetch(const Destination<Real>& to, std::size_t row,
+                                                 std::size_t turn) {
     constexpr std::size_t line = 64 / sizeof(Real);
     constexpr std::size_t lines = (kWidth<Real> + line - 1) / line;
     if (turn < kRows * lines) {

@@ -12,10 +12,10 @@ __attribute__((target("avx512vpopcntdq"))) void multiply_sign_words(const std::u
     for (std::size_t row = 0; row < rows; row += kBitRows) {
         __m512i counts[kBitRows][vectors];
 #pragma GCC unroll 8
-        for (std::size_t i = 0; i < kBitRows; ++i) {
+        for (auto& of_row : counts) {
 #pragma GCC unroll 8
-            for (std::size_t v = 0; v < vectors; ++v) {
-                counts[i][v] = _mm512_setzero_si512();
+            for (__m512i& count : of_row) {
+                count = _mm512_setzero_si512();
             }
         }
         for (std::size_t w = 0; w < words; ++w) {

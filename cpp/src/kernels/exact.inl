@@ -20,15 +20,14 @@ inline bool any_at_most(Energies energies, std::int16_t limit) {
 #elif defined(__AVX2__)
     const __m256i above = _mm256_cmpgt_epi16(reinterpret_cast<__m256i>(energies), _mm256_set1_epi16(limit));
     return _mm256_movemask_epi8(above) != -1;
-#elif defined(__aarch64__)
-    return vminvq_s16(reinterpret_cast<int16x8_t>(energies)) <= limit;
 #else
-    for (std::size_t lane = 0; lane < kEnergyLanes; ++lane) {
-        if (energies[lane] <= limit) {
-            return true;
-        }
+    std::int16_t lanes[kEnergyLanes];
+    __builtin_memcpy(lanes, &energies, sizeof(energies));
+    std::int16_t least = lanes[0];
+    for (const std::int16_t energy : lanes) {
+        least = energy < least ? energy : least;
     }
-    return false;
+    return least <= limit;
 #endif
 }
 

@@ -185,8 +185,8 @@ void add_fields(const Real* p, double before, double after, std::size_t d, Real*
 // The flips of kRows rows in one block, e of the block in registers. Rows without another flip go through the
 // motions with a row of zeros until the others have none either.
 template <class Real, std::size_t kRows>
-__attribute__((noinline)) void decide(const RowGroup<Real>& group, std::size_t begin, const std::uint32_t* rows,
-                   const Real* block) {
+__attribute__((noinline)) void decide(const RowGroup<Real>& group, std::size_t begin,
+                                      const std::uint32_t* rows, const Real* block) {
     constexpr std::size_t lanes = kLanes<Real>;
     constexpr std::size_t none = kCoordinates<Real>;
     Vector<Real> local[kRows][kBlockVectors];
@@ -261,9 +261,10 @@ struct FlippedRows {
 // The flips of a block, applied to one tile of other columns: e of the tile in registers. Meanwhile the rows of A
 // are fetched that the next tile will need.
 template <class Real, std::size_t kVectors>
-__attribute__((noinline)) void apply(const RowGroup<Real>& group, std::size_t begin, std::size_t column,
+inline void apply(const RowGroup<Real>& group, std::size_t begin, std::size_t column,
                   const std::uint32_t* rows, std::size_t count, const FlippedRows& needed) {
     constexpr std::size_t most = kCoordinates<Real> + 1;
+    constexpr std::size_t width = kVectors * kLanes<Real>;
     const std::size_t matrix_stride = group.matrix_stride;
     const std::size_t stride = group.stride;
     const Real* const matrix = group.matrix + begin * matrix_stride + column;
@@ -272,7 +273,7 @@ __attribute__((noinline)) void apply(const RowGroup<Real>& group, std::size_t be
     const Real* const all_changes = group.changes;
     const std::uint16_t* const counts = group.counts;
     const std::size_t fetches =
-        column + kCoordinates<Real> < group.d ? (needed.count + count - 1) / count : std::size_t{0};
+        column + width < group.d ? (needed.count + count - 1) / count : std::size_t{0};
     std::size_t fetched = 0;
     for (std::size_t k = 0; k < count; ++k) {
         const std::size_t row = rows[k];
@@ -280,29 +281,49 @@ __attribute__((noinline)) void apply(const RowGroup<Real>& group, std::size_t be
         const std::uint16_t* flipped = all_flipped + row * most;
         const Real* changes = all_changes + row * most;
         for (std::size_t end = fetched + fetches; fetched < end && fetched < needed.count; ++fetched) {
-            const Real* next = matrix + needed.rows[fetched] * matrix_stride + kCoordinates<Real>;
-#pragma GCC unroll 4
-            for (std::size_t line = 0; line < kCoordinates<Real> * sizeof(Real) / 64; ++line) {
+            const Real* next = matrix + needed.rows[fetched] * matrix_stride + width;
+#pragma GCC unroll 8
+            for (std::size_t line = 0; line < width * sizeof(Real) / 64; ++line) {
                 __builtin_prefetch(next + line * (64 / sizeof(Real)));
             }
         }
         Vector<Real> sums[kVectors];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (std::size_t v = 0; v < kVectors; ++v) {
             sums[v] = load<Vector<Real>>(local + v * kLanes<Real>);
         }
-        for (std::size_t f = 0; f < counts[row]; ++f) {
+        const std::size_t flips = counts[row];
+        std::size_t f = 0;
+        do {
             const Real* of_flip = matrix + flipped[f] * matrix_stride;
             const Vector<Real> change = broadcast(changes[f]);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
             for (std::size_t v = 0; v < kVectors; ++v) {
                 sums[v] = multiply_subtract(change, load<Vector<Real>>(of_flip + v * kLanes<Real>), sums[v]);
             }
-        }
-#pragma GCC unroll 4
+        } while (++f < flips);
+#pragma GCC unroll 8
         for (std::size_t v = 0; v < kVectors; ++v) {
             save(local + v * kLanes<Real>, sums[v]);
         }
+    }
+}
+
+// The same for columns [column, end), in the widest tiles that fit.
+template <class Real, std::size_t kVectors>
+__attribute__((noinline)) void apply_columns(const RowGroup<Real>& group, std::size_t begin,
+                                             std::size_t column, std::size_t end, const std::uint32_t* rows,
+                                             std::size_t count, const FlippedRows& needed) {
+    constexpr std::size_t width = kVectors * kLanes<Real>;
+    for (; column + width <= end; column += width) {
+        apply<Real, kVectors>(group, begin, column, rows, count, needed);
+    }
+    if constexpr (kVectors > 1) {
+        if (column < end) {
+            apply_columns<Real, kVectors / 2>(group, begin, column, end, rows, count, needed);
+        }
+    } else if (column < end) {
+        apply<Real, 1>(group, begin, column, rows, count, needed);
     }
 }
 
@@ -354,25 +375,28 @@ std::size_t descend(const RowGroup<Real>& group, std::size_t begin, std::uint32_
     }
     FlippedRows needed{};
     std::uint64_t seen = 0;
+    std::uint16_t starts[kMostBlockCoordinates + 2] = {};
     for (std::size_t k = 0; k < flipping; ++k) {
-        for (std::size_t f = 0; f < group.counts[rows[k]]; ++f) {
+        const std::size_t flips = group.counts[rows[k]];
+        ++starts[flips + 1];
+        for (std::size_t f = 0; f < flips; ++f) {
             seen |= std::uint64_t{1} << group.flipped[rows[k] * (coordinates + 1) + f];
         }
     }
     for (; seen != 0; seen &= seen - 1) {
         needed.rows[needed.count++] = static_cast<std::uint16_t>(__builtin_ctzll(seen));
     }
-    for (std::size_t column = 0; column < group.d; column += coordinates) {
-        if (column == begin) {
-            continue;
-        }
-        switch (tile_vectors<Real>(group.d, column)) {
-            case 1: apply<Real, 1>(group, begin, column, rows, flipping, needed); break;
-            case 2: apply<Real, 2>(group, begin, column, rows, flipping, needed); break;
-            case 3: apply<Real, 3>(group, begin, column, rows, flipping, needed); break;
-            default: apply<Real, 4>(group, begin, column, rows, flipping, needed);
-        }
+    // Rows with the same number of flips next to each other: the processor foresees the ends of their loops.
+    for (std::size_t flips = 1; flips < kMostBlockCoordinates + 2; ++flips) {
+        starts[flips] = static_cast<std::uint16_t>(starts[flips] + starts[flips - 1]);
     }
+    std::uint32_t sorted[kMostGroupRows];
+    for (std::size_t k = 0; k < flipping; ++k) {
+        sorted[starts[group.counts[rows[k]]]++] = rows[k];
+    }
+    constexpr std::size_t kApplied = 8;  // registers of a tile
+    apply_columns<Real, kApplied>(group, begin, 0, begin, sorted, flipping, needed);
+    apply_columns<Real, kApplied>(group, begin, begin + size, group.d, sorted, flipping, needed);
     return flipping;
 }
 
@@ -387,7 +411,7 @@ struct EightOf<double> {
     using Type = double __attribute__((vector_size(64)));
 };
 template <class Real>
-using Eight = typename EightOf<Real>::Type;
+using Eight = EightOf<Real>::Type;
 
 // One term of a comparison for each of eight coordinates.
 template <class Real>
@@ -414,7 +438,8 @@ inline void compare_eight(const Real* p, const Real* spins, const Real* start, c
               (__builtin_convertvector(first, Eight<double>) + __builtin_convertvector(last, Eight<double>));
     first = first < zero ? -first : first;
     last = last < zero ? -last : last;
-    magnitude += __builtin_convertvector(first, Eight<double>) + __builtin_convertvector(last, Eight<double>) +
+    magnitude += __builtin_convertvector(first, Eight<double>) +
+                 __builtin_convertvector(last, Eight<double>) +
                  __builtin_convertvector(threshold, Eight<double>);
 }
 
@@ -429,7 +454,8 @@ Comparison compare(const Real* p, const Real* spins, const Real* start, const Re
 #pragma GCC unroll 4
         for (std::size_t k = 0; k < eights; ++k) {
             const std::size_t at = i + 8 * k;
-            compare_eight(p + at, spins + at, start + at, local + at, thresholds + at, change[k], magnitude[k]);
+            compare_eight(p + at, spins + at, start + at, local + at, thresholds + at, change[k],
+                          magnitude[k]);
         }
     }
     if (i < d) {

@@ -86,7 +86,7 @@ inline std::uint64_t above8(const Drawn8& drawn, std::size_t visit, std::uint8_t
 
 // Flips spin `i` in the lanes whose byte of `flips` is -1. Their bits.
 inline std::uint64_t flip8(const Replicas8& replicas, std::size_t i, const std::int8_t* flips,
-                           const std::int8_t* rise) {
+                           const std::int16_t* rise) {
     const std::uint64_t mask = gathered8(flips);
     if (mask == 0) {
         return 0;
@@ -95,7 +95,7 @@ inline std::uint64_t flip8(const Replicas8& replicas, std::size_t i, const std::
     spread8(replicas.up[i], up);
     replicas.up[i] ^= mask;
     for (std::size_t lane = 0; lane < kReplicaLanes; ++lane) {
-        replicas.gain[lane] -= rise[lane] & flips[lane];
+        replicas.gain[lane] -= rise[lane] & flips[lane];  // flips: -1 or 0
     }
     for (std::uint32_t e = replicas.row_start[i]; e < replicas.row_start[i + 1]; ++e) {
         const std::int8_t* weight = replicas.weights + replicas.edges[e].weight;
@@ -110,12 +110,16 @@ inline std::uint64_t flip8(const Replicas8& replicas, std::size_t i, const std::
 }
 
 // -s_i L_i.
-inline void rises8(const Replicas8& replicas, std::size_t i, std::int8_t* rise) {
+inline void rises8(const Replicas8& replicas, std::size_t i, std::int16_t* rise) {
     std::int8_t up[kReplicaLanes];
     spread8(replicas.up[i], up);
     const std::int8_t* local = replicas.local + i * kReplicaLanes;
+    const int halved = replicas.halved != nullptr ? replicas.halved[i] : -1;
+    const int factor = halved >= 0 ? 2 : 1;
+    const int odd = halved >= 0 ? halved : 0;
     for (std::size_t lane = 0; lane < kReplicaLanes; ++lane) {
-        rise[lane] = static_cast<std::int8_t>((local[lane] ^ up[lane]) - up[lane]);
+        const int field = factor * local[lane] + odd;
+        rise[lane] = static_cast<std::int16_t>((field ^ up[lane]) - up[lane]);
     }
 }
 
@@ -130,7 +134,7 @@ void metropolis8(const Replicas8& replicas, std::size_t begin, std::size_t end,
         const std::uint8_t* random = bytes_of_visit(drawn, i % kVisitsPerWord);
         const std::uint8_t* table =
             acceptance.table + dither_at(i, acceptance.phase) * acceptance.parts * kTableWidth;
-        alignas(64) std::int8_t rise[kReplicaLanes];
+        alignas(64) std::int16_t rise[kReplicaLanes];
         alignas(64) std::int8_t flips[kReplicaLanes];
         rises8(replicas, i, rise);
         for (std::size_t lane = 0; lane < kReplicaLanes; ++lane) {
@@ -145,7 +149,7 @@ void metropolis8(const Replicas8& replicas, std::size_t begin, std::size_t end,
 std::uint64_t greedy8(const Replicas8& replicas, std::size_t begin, std::size_t end) {
     std::uint64_t flipped = 0;
     for (std::size_t i = begin; i < end; ++i) {
-        alignas(64) std::int8_t rise[kReplicaLanes];
+        alignas(64) std::int16_t rise[kReplicaLanes];
         alignas(64) std::int8_t flips[kReplicaLanes];
         rises8(replicas, i, rise);
         for (std::size_t lane = 0; lane < kReplicaLanes; ++lane) {
@@ -158,8 +162,10 @@ std::uint64_t greedy8(const Replicas8& replicas, std::size_t begin, std::size_t 
 
 void raise8(const Replicas8& replicas, const std::uint64_t* target, std::size_t n) {
     for (std::size_t i = 0; i < n; ++i) {
+        alignas(64) std::int16_t rise[kReplicaLanes];
         alignas(64) std::int8_t flips[kReplicaLanes];
+        rises8(replicas, i, rise);
         spread8(target[i], flips);
-        flip8(replicas, i, flips, replicas.local + i * kReplicaLanes);
+        flip8(replicas, i, flips, rise);
     }
 }

@@ -141,6 +141,43 @@ inline Lanes8 rise8(const Replicas8& replicas, std::size_t i, const Lanes8& sign
     return rise;
 }
 
+inline bool is_halved8(const Replicas8& replicas, std::size_t i) {
+    return replicas.halved != nullptr && replicas.halved[i] >= 0;
+}
+
+// -s_i h of a hub's L = 2 l + h.
+inline Lanes8 odd_rise8(const Replicas8& replicas, std::size_t i, const Lanes8& signs) {
+    const __m256i odd = _mm256_set1_epi8(static_cast<char>(-replicas.halved[i]));
+    return {{_mm256_sign_epi8(odd, signs.half[0]), _mm256_sign_epi8(odd, signs.half[1])}};
+}
+
+// -s_i L_i, or where that is too large for a hub, the nearest int8: no table accepts so high a rise.
+inline Lanes8 any_rise8(const Replicas8& replicas, std::size_t i, const Lanes8& signs) {
+    Lanes8 rise = rise8(replicas, i, signs);
+    if (is_halved8(replicas, i)) {
+        const Lanes8 odd = odd_rise8(replicas, i, signs);
+        for (std::size_t half = 0; half < 2; ++half) {
+            const __m256i twice = _mm256_adds_epi8(rise.half[half], rise.half[half]);
+            rise.half[half] = _mm256_adds_epi8(twice, odd.half[half]);
+        }
+    }
+    return rise;
+}
+
+inline Lanes8 both8(const Lanes8& a, const Lanes8& b) {
+    return {{_mm256_and_si256(a.half[0], b.half[0]), _mm256_and_si256(a.half[1], b.half[1])}};
+}
+
+// gain += s_i L_i in the lanes of `flips`.
+inline void count_any8(const Replicas8& replicas, std::size_t i, const Lanes8& signs, const Lanes8& flips) {
+    const Lanes8 rise = both8(flips, rise8(replicas, i, signs));
+    count8(replicas, rise);
+    if (is_halved8(replicas, i)) {
+        count8(replicas, rise);
+        count8(replicas, both8(flips, odd_rise8(replicas, i, signs)));
+    }
+}
+
 // c of every lane, from a table of several parts: a byte outside of a part gets its highest bit set, for which the
 // shuffle gives 0.
 inline __m256i looked_up8(const std::uint8_t* table, std::size_t parts, __m256i rise) {
@@ -177,7 +214,7 @@ void metropolis8(const Replicas8& group, std::size_t begin, std::size_t end, con
         const std::size_t stop = end < block + kVisitsPerWord ? end : block + kVisitsPerWord;
         for (std::size_t i = block; i < stop; ++i) {
             const Lanes8 signs = signs8(replicas.up[i]);
-            const Lanes8 rise = rise8(replicas, i, signs);
+            const Lanes8 rise = any_rise8(replicas, i, signs);
             Lanes8 flips{};
             for (std::size_t half = 0; half < 2; ++half) {
                 const __m256i c = looked_up8(table, parts, rise.half[half]);
@@ -191,14 +228,18 @@ void metropolis8(const Replicas8& group, std::size_t begin, std::size_t end, con
                 continue;
             }
             replicas.up[i] ^= mask;
-            for (std::size_t half = 0; half < 2; ++half) {
-                sum.half[half] =
-                    _mm256_add_epi8(sum.half[half], _mm256_and_si256(flips.half[half], rise.half[half]));
-            }
-            if (++counted == countable) {
-                count8(replicas, sum);
-                sum = none;
-                counted = 0;
+            if (is_halved8(replicas, i)) {
+                count_any8(replicas, i, signs, flips);
+            } else {
+                const Lanes8 rises = both8(flips, rise);
+                for (std::size_t half = 0; half < 2; ++half) {
+                    sum.half[half] = _mm256_add_epi8(sum.half[half], rises.half[half]);
+                }
+                if (++counted == countable) {
+                    count8(replicas, sum);
+                    sum = none;
+                    counted = 0;
+                }
             }
             flip8(replicas, i, signs, flips);
         }
@@ -211,7 +252,7 @@ std::uint64_t greedy8(const Replicas8& group, std::size_t begin, std::size_t end
     std::uint64_t flipped = 0;
     for (std::size_t i = begin; i < end; ++i) {
         const Lanes8 signs = signs8(replicas.up[i]);
-        const Lanes8 rise = rise8(replicas, i, signs);
+        const Lanes8 rise = any_rise8(replicas, i, signs);
         const std::uint64_t mask = bits8(rise);
         if (mask == 0) {
             continue;
@@ -219,12 +260,10 @@ std::uint64_t greedy8(const Replicas8& group, std::size_t begin, std::size_t end
         flipped |= mask;
         replicas.up[i] ^= mask;
         Lanes8 flips{};
-        Lanes8 counted{};
         for (std::size_t half = 0; half < 2; ++half) {
             flips.half[half] = _mm256_cmpgt_epi8(_mm256_setzero_si256(), rise.half[half]);
-            counted.half[half] = _mm256_and_si256(flips.half[half], rise.half[half]);
         }
-        count8(replicas, counted);
+        count_any8(replicas, i, signs, flips);
         flip8(replicas, i, signs, flips);
     }
     return flipped;
@@ -236,13 +275,10 @@ void raise8(const Replicas8& group, const std::uint64_t* target, std::size_t n) 
         const Lanes8 down = signs8(0);
         const Lanes8 wanted = signs8(target[i]);
         Lanes8 flips{};
-        Lanes8 counted{};
         for (std::size_t half = 0; half < 2; ++half) {
-            const auto* local = reinterpret_cast<const __m256i*>(replicas.local + i * kReplicaLanes);
             flips.half[half] = _mm256_cmpgt_epi8(wanted.half[half], _mm256_setzero_si256());
-            counted.half[half] = _mm256_and_si256(flips.half[half], _mm256_load_si256(local + half));
         }
-        count8(replicas, counted);
+        count_any8(replicas, i, down, flips);
         replicas.up[i] = target[i];
         flip8(replicas, i, down, flips);
     }

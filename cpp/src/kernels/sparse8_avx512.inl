@@ -94,6 +94,34 @@ inline __m512i rise8(const Replicas8& replicas, std::size_t i, __mmask64 up) {
     return _mm512_mask_sub_epi8(local, up, _mm512_setzero_si512(), local);
 }
 
+inline bool is_halved8(const Replicas8& replicas, std::size_t i) {
+    return replicas.halved != nullptr && replicas.halved[i] >= 0;
+}
+
+// -s_i h of a hub's L = 2 l + h.
+inline __m512i odd_rise8(const Replicas8& replicas, std::size_t i, __mmask64 up) {
+    const __m512i odd = _mm512_set1_epi8(replicas.halved[i]);
+    return _mm512_mask_sub_epi8(odd, up, _mm512_setzero_si512(), odd);
+}
+
+// -s_i L_i, or where that is too large for a hub, the nearest int8: no table accepts so high a rise.
+inline __m512i any_rise8(const Replicas8& replicas, std::size_t i, __mmask64 up) {
+    const __m512i rise = rise8(replicas, i, up);
+    return is_halved8(replicas, i)
+               ? _mm512_adds_epi8(_mm512_adds_epi8(rise, rise), odd_rise8(replicas, i, up))
+               : rise;
+}
+
+// gain += s_i L_i in the lanes of `flips`.
+inline void count_any8(const Replicas8& replicas, std::size_t i, __mmask64 flips, __mmask64 up) {
+    const __m512i rise = _mm512_maskz_mov_epi8(flips, rise8(replicas, i, up));
+    count8(replicas, rise);
+    if (is_halved8(replicas, i)) {
+        count8(replicas, rise);
+        count8(replicas, _mm512_maskz_mov_epi8(flips, odd_rise8(replicas, i, up)));
+    }
+}
+
 // c of every lane, from a table of several parts: a byte outside of a part gets its highest bit set, for which the
 // shuffle gives 0.
 inline __m512i looked_up8(const std::uint8_t* table, std::size_t parts, __m512i rise) {
@@ -129,17 +157,21 @@ void metropolis8(const Replicas8& group, std::size_t begin, std::size_t end, con
         const std::size_t stop = end < block + kVisitsPerWord ? end : block + kVisitsPerWord;
         for (std::size_t i = block; i < stop; ++i) {
             const __mmask64 up = _cvtu64_mask64(replicas.up[i]);
-            const __m512i rise = rise8(replicas, i, up);
+            const __m512i rise = any_rise8(replicas, i, up);
             const __m512i c = looked_up8(table, parts, rise);
             const __mmask64 flips = _mm512_cmpgt_epu8_mask(drawn.visit[i - block], c);
             if (_ktestz_mask64_u8(flips, flips) != 0) {
                 continue;
             }
-            sum = _mm512_mask_add_epi8(sum, flips, sum, rise);
-            if (++counted == countable) {
-                count8(replicas, sum);
-                sum = _mm512_setzero_si512();
-                counted = 0;
+            if (is_halved8(replicas, i)) {
+                count_any8(replicas, i, flips, up);
+            } else {
+                sum = _mm512_mask_add_epi8(sum, flips, sum, rise);
+                if (++counted == countable) {
+                    count8(replicas, sum);
+                    sum = _mm512_setzero_si512();
+                    counted = 0;
+                }
             }
             flip8(replicas, i, flips, up);
         }
@@ -152,11 +184,10 @@ std::uint64_t greedy8(const Replicas8& group, std::size_t begin, std::size_t end
     std::uint64_t flipped = 0;
     for (std::size_t i = begin; i < end; ++i) {
         const __mmask64 up = _cvtu64_mask64(replicas.up[i]);
-        const __m512i rise = rise8(replicas, i, up);
-        const __mmask64 flips = _mm512_movepi8_mask(rise);
+        const __mmask64 flips = _mm512_movepi8_mask(any_rise8(replicas, i, up));
         if (_cvtmask64_u64(flips) != 0) {
             flipped |= _cvtmask64_u64(flips);
-            count8(replicas, _mm512_maskz_mov_epi8(flips, rise));
+            count_any8(replicas, i, flips, up);
             flip8(replicas, i, flips, up);
         }
     }
@@ -167,8 +198,8 @@ void raise8(const Replicas8& group, const std::uint64_t* target, std::size_t n) 
     const Replicas8 replicas = group;
     for (std::size_t i = 0; i < n; ++i) {
         const __mmask64 flips = _cvtu64_mask64(target[i]);
-        const __m512i rise = _mm512_load_si512(replicas.local + i * kReplicaLanes);
-        count8(replicas, _mm512_maskz_mov_epi8(flips, rise));
-        flip8(replicas, i, flips, _cvtu64_mask64(0));
+        const __mmask64 none_up = _cvtu64_mask64(0);
+        count_any8(replicas, i, flips, none_up);
+        flip8(replicas, i, flips, none_up);
     }
 }

@@ -12,6 +12,7 @@
 namespace qpsbgd {
 
 inline constexpr std::size_t kMostBlockCoordinates = 64;
+inline constexpr std::size_t kMostGroupRows = 128;
 inline constexpr std::size_t kSignGroup = 4;  // coordinates of a sign pattern
 
 // Rows of one layer that are solved together, because each row of A that is read serves them all.

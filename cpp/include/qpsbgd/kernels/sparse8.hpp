@@ -23,7 +23,8 @@ inline constexpr std::size_t kDithers = 64;
 inline constexpr std::size_t kTableWidth = 16;  // rises of the energy in one part of a table of c
 inline constexpr std::size_t kMostTableParts = 8;
 inline constexpr std::size_t kVisitsPerWord = 8;
-inline constexpr int kReach8 = 127;  // largest local field
+inline constexpr int kReach8 = 127;     // largest local field
+inline constexpr int kHubReach8 = 254;  // of a hub, of whose field half is stored
 
 // One coupling, as offsets in bytes: of the neighbour's local fields, and of W in the table of weights.
 struct Edge8 {
@@ -35,11 +36,13 @@ struct Replicas8 {
     const std::uint32_t* row_start;  // edges of the spin at each position, n + 1
     const Edge8* edges;
     const std::int8_t* weights;  // 256 x 64: row w holds w in all lanes
-    std::int8_t* local;          // n x 64
-    std::uint64_t* up;           // n: bit `lane` is set when the spin is +1 there
-    std::int32_t* gain;          // 64: sum of s_i L_i over the flips; the energy fell by twice that
-    std::uint64_t* random;       // 2 x 64 words of state; lane 8 q + v is in column 8 v + q
-    int reach;                   // largest |L| that can occur
+    // Null, or for each spin: -1, or for hubs with fields up to 254, whose `local` is (L - h) / 2, that h, 0 or 1.
+    const std::int8_t* halved;
+    std::int8_t* local;     // n x 64
+    std::uint64_t* up;      // n: bit `lane` is set when the spin is +1 there
+    std::int32_t* gain;     // 64: sum of s_i L_i over the flips; the energy fell by twice that
+    std::uint64_t* random;  // 2 x 64 words of state; lane 8 q + v is in column 8 v + q
+    int reach;              // largest |L| of the others that can occur
 };
 
 // c for every rise 0, 1, ... of s_i L_i: [dither][part][rise % 16], the last entry 255 (never) and used for all above.
