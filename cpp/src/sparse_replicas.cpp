@@ -530,7 +530,7 @@ double ReplicaGroup::mean_field(std::size_t lane) const {
             sum += static_cast<std::uint64_t>(std::abs(field));
             continue;
         }
-        int field = local_[at * kReplicaLanes + lane];
+        int field{local_[at * kReplicaLanes + lane]};
         if (couplings_.halved() != nullptr && couplings_.halved()[at] >= 0) {
             field = 2 * field + couplings_.halved()[at];
         }
@@ -539,6 +539,12 @@ double ReplicaGroup::mean_field(std::size_t lane) const {
     return static_cast<double>(sum) / static_cast<double>(couplings_.n()) * couplings_.unit();
 }
 
+// Time of a sweep over the whole group, in sweeps over one read in float32 (n = 2000, mean of a whole run):
+//                          degree 4, by bits    degree 48, by bytes
+//     AVX-512                   1.6                  2.5 to 5, the more reads the more flips
+//     AVX2                      2.9                  3.5 to 7
+//     128-bit vectors          10                   10 to 20
+// The same rule for every machine, since a replica's random numbers are not those of a single read.
 bool replicas_pay(const IsingBatch& batch, const SolveOptions& options) {
     // With time to fill, idle lanes are filled with further replicas.
     return batch.problems * options.reads >= kLeastReplicas || (options.time_limit && !options.sweeps);
