@@ -25,6 +25,7 @@ namespace {
 constexpr std::size_t kMostPasses = 1000;
 // Rows whose result is better by this part of the terms compared are better whatever the rounding of A G.
 constexpr double kCertain = 1e-4;
+constexpr std::size_t kFewFlips = 16;  // fewer than d / 16 flips of a row in a pass are few
 constexpr double kWorkOfThread = 1e6;  // additions that pay for starting one
 
 template <class Real>
@@ -74,15 +75,20 @@ public:
         : kernels_(projection_kernels<Real>()),
           layer_(layer),
           options_(options),
-          stride_(rounded_up(layer.d, kernels_.block) + kCacheLine / sizeof(Real)),
-          spins_(most_rows * stride_),
+          most_rows_(most_rows),
+          blocks_(rounded_up(layer.d, kernels_.block) / kernels_.block),
+          // Whole blocks, and rows that do not compete for the same places of a cache.
+          stride_(blocks_ * kernels_.block + kCacheLine / sizeof(Real)),
           local_(most_rows * stride_),
           start_(most_rows * stride_),
+          spins_(stride_),
           sums_(keeps_sums() ? most_rows * layer.d : 0),
-          patterns_(most_rows * stride_),
-          flipped_(most_rows * (kernels_.block + 1)),
-          changes_(most_rows * (kernels_.block + 1)),
-          counts_(most_rows),
+          signs_(blocks_ * most_rows),
+          flips_(blocks_ * most_rows * (kernels_.block + kFlipRoom)),
+          counts_(blocks_ * most_rows),
+          order_(blocks_ * most_rows),
+          touched_(blocks_),
+          flipping_(blocks_),
           norms_(most_rows),
           scales_(most_rows),
           active_(most_rows),
@@ -90,25 +96,26 @@ public:
           group_{.matrix = gram.data,
                  .matrix_stride = gram.stride,
                  .d = layer.d,
+                 .rows = most_rows,
                  .stride = stride_,
-                 .pattern_stride = stride_,
                  .thresholds = thresholds,
                  .factor = options.mask ? Real{1} : Real{2},
-                 .spins = spins_.data(),
                  .local = local_.data(),
-                 .patterns = patterns_.data(),
-                 .flipped = flipped_.data(),
-                 .changes = changes_.data(),
-                 .counts = counts_.data()} {}
+                 .signs = signs_.data(),
+                 .flips = flips_.data(),
+                 .counts = counts_.data(),
+                 .order = order_.data(),
+                 .touched = touched_.data(),
+                 .flipping = flipping_.data()} {}
 
     // Returns false if a sum over p or A is not finite.
     bool run(std::size_t first, std::size_t count, StopToken& token) {
         first_ = first;
         for (std::size_t row = 0; row < count; ++row) {
             const bool add = !layer_.residual.empty();
-            norms_[row] = kernels_.take_signs(
-                of_row(layer_.gradient, row), add ? of_row(layer_.residual, row) : nullptr, layer_.d,
-                add ? sum(row) : nullptr, spins(row), patterns_.data() + row * stride_);
+            norms_[row] = kernels_.take_signs(of_row(layer_.gradient, row),
+                                              add ? of_row(layer_.residual, row) : nullptr, layer_.d,
+                                              add ? sum(row) : nullptr, signs_.data() + row, most_rows_);
         }
         kernels_.sign_products(group_, count);
         bool finite = true;
@@ -137,9 +144,14 @@ public:
     }
 
 private:
-    Real* spins(std::size_t row) { return spins_.data() + row * stride_; }
     Real* local(std::size_t row) { return local_.data() + row * stride_; }
     Real* start(std::size_t row) { return start_.data() + row * stride_; }
+
+    // h of a row, until the next call.
+    const Real* spins(std::size_t row) {
+        kernels_.expand_signs(signs_.data() + row, most_rows_, layer_.d, spins_.data());
+        return spins_.data();
+    }
 
     template <class T>
     T* of_row(std::span<T> values, std::size_t row) const {
@@ -167,25 +179,51 @@ private:
     }
 
     void descend(std::size_t count, StopToken& token) {
-        const std::size_t blocks = rounded_up(layer_.d, kernels_.block) / kernels_.block;
         auto active_end = active_.begin();
         for (std::size_t row = 0; row < count; ++row) {
             if (scales_[row] > 0.0) {
-                *active_end++ = static_cast<std::uint32_t>(row);
+                *active_end++ = static_cast<std::uint16_t>(row);
                 last_flip_[row] = 0;
             }
         }
-        for (std::size_t turn = 0; active_end != active_.begin() && turn < kMostPasses * blocks; ++turn) {
+        std::ranges::fill(flipping_, std::uint16_t{0});
+        // Blocks of all rows, while rows of A serve many flips.
+        for (std::size_t turn = 0; active_end != active_.begin(); ++turn) {
             token.throw_if_interrupted();
-            const std::size_t flipping =
-                kernels_.descend(group_, turn % blocks * kernels_.block, active_.data(),
-                                 static_cast<std::size_t>(active_end - active_.begin()));
+            const std::size_t block = turn % blocks_;
+            if (block == 0 && turn > 0 &&
+                !flips_are_many(static_cast<std::size_t>(active_end - active_.begin()))) {
+                break;
+            }
+            const std::size_t flipping = kernels_.descend(
+                group_, block, active_.data(), static_cast<std::size_t>(active_end - active_.begin()));
             const auto quiet = active_.begin() + static_cast<std::ptrdiff_t>(flipping);
-            std::for_each(active_.begin(), quiet, [&](std::uint32_t row) { last_flip_[row] = turn; });
-            // The block of a row's last flip is looked at once more: its first coordinates were decided before.
+            std::for_each(active_.begin(), quiet, [&](std::uint16_t row) { last_flip_[row] = turn; });
+            // The block of a row's last flip is looked at once more: its first coordinates were decided before. By
+            // then all other blocks have heard of its flips.
             active_end = std::remove_if(quiet, active_end,
-                                        [&](std::uint32_t row) { return turn >= last_flip_[row] + blocks; });
+                                        [&](std::uint16_t row) { return turn >= last_flip_[row] + blocks_; });
         }
+        kernels_.settle(group_);
+        // Then row by row, each with its fields in the first cache.
+        std::for_each(active_.begin(), active_end, [&](std::uint16_t row) {
+            std::size_t last = last_flip_[row] % blocks_ + 1;
+            for (std::size_t pass = 0; last > 0 && pass < kMostPasses; ++pass) {
+                token.throw_if_interrupted();
+                last = kernels_.descend_row(group_, row, last - 1);
+            }
+        });
+    }
+
+    // In the last pass over all blocks, per row that is not settled.
+    bool flips_are_many(std::size_t active) const {
+        std::size_t flips = 0;
+        for (std::size_t block = 0; block < blocks_; ++block) {
+            for (std::size_t k = 0; k < flipping_[block]; ++k) {
+                flips += group_.counts[block * most_rows_ + group_.order[block * most_rows_ + k]];
+            }
+        }
+        return flips * kFewFlips > active * layer_.d;
     }
 
     // The step length that fits X G best to v: s = p'G / G'AG, where A G = e + p / s.
@@ -236,9 +274,10 @@ private:
 
     // F(G) - F(sigma) = sum over the changed coordinates of D (s (A (sigma + G)) - 2 p), D = G - sigma, in float64.
     double exact_change(std::size_t row) {
+        const Real* spins_of_row = spins(row);
         const auto sign = [&](std::size_t i) { return p(row)[i] < Real{0} ? -1.0 : 1.0; };
         const auto step = [&](std::size_t i) {
-            const auto spin = static_cast<double>(spins(row)[i]);
+            const auto spin = static_cast<double>(spins_of_row[i]);
             return options_.mask ? 0.5 * (sign(i) + spin) : spin;
         };
         double total = 0.0;
@@ -260,19 +299,23 @@ private:
     const ProjectionKernels<Real>& kernels_;
     const LayerRows<Real>& layer_;
     const ProjectionOptions& options_;
+    std::size_t most_rows_;
+    std::size_t blocks_;
     std::size_t stride_;
     std::size_t first_ = 0;      // row of the layer that is row 0 of the group
-    AlignedBuffer<Real> spins_;  // h
     AlignedBuffer<Real> local_;  // e = A G - p / s
     AlignedBuffer<Real> start_;  // e at G = sigma
+    AlignedBuffer<Real> spins_;  // h of one row
     AlignedBuffer<Real> sums_;
-    AlignedBuffer<std::uint16_t> patterns_;
-    AlignedBuffer<std::uint16_t> flipped_;
-    AlignedBuffer<Real> changes_;
-    std::vector<std::uint16_t> counts_;
+    std::vector<std::uint64_t> signs_;
+    AlignedBuffer<std::uint16_t> flips_;
+    AlignedBuffer<std::uint16_t> counts_;
+    AlignedBuffer<std::uint16_t> order_;
+    std::vector<std::uint64_t> touched_;
+    std::vector<std::uint16_t> flipping_;
     std::vector<double> norms_;
     std::vector<double> scales_;
-    std::vector<std::uint32_t> active_;
+    std::vector<std::uint16_t> active_;
     std::vector<std::size_t> last_flip_;
     RowGroup<Real> group_;
 };
@@ -291,8 +334,9 @@ AlignedVector<Real> flip_thresholds(Rows<const Real> gram, std::size_t d, bool m
 // Few enough rows for the second cache, enough to use each row of A often, and some for every thread.
 template <class Real>
 std::size_t group_rows(std::size_t m, std::size_t d, std::size_t threads) {
+    constexpr std::size_t kMostRows = 128;
     constexpr std::size_t kCacheBytes = std::size_t{1} << 19U;
-    const std::size_t fitting = std::clamp<std::size_t>(kCacheBytes / (d * sizeof(Real)), 8, kMostGroupRows);
+    const std::size_t fitting = std::clamp<std::size_t>(kCacheBytes / (d * sizeof(Real)), 8, kMostRows);
     return std::min(fitting, rounded_up((m + threads - 1) / threads, 4));
 }
 

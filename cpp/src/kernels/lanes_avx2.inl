@@ -26,6 +26,20 @@ inline std::uint32_t above(Doubles a, Doubles b) {
     return static_cast<std::uint32_t>(_mm256_movemask_pd(_mm256_cmp_pd(a, b, _CMP_GT_OQ)));
 }
 
+// v with the signs of those lanes turned whose bits are set.
+inline Floats turn_signs(Floats v, std::uint32_t bits) {
+    const __m256i weights = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+    const __m256i all = _mm256_set1_epi32(static_cast<int>(bits));
+    const __m256i chosen = _mm256_cmpeq_epi32(_mm256_and_si256(all, weights), weights);
+    return _mm256_xor_ps(v, _mm256_and_ps(_mm256_castsi256_ps(chosen), _mm256_set1_ps(-0.0F)));
+}
+inline Doubles turn_signs(Doubles v, std::uint32_t bits) {
+    const __m256i weights = _mm256_setr_epi64x(1, 2, 4, 8);
+    const __m256i all = _mm256_set1_epi64x(bits);
+    const __m256i chosen = _mm256_cmpeq_epi64(_mm256_and_si256(all, weights), weights);
+    return _mm256_xor_pd(v, _mm256_and_pd(_mm256_castsi256_pd(chosen), _mm256_set1_pd(-0.0)));
+}
+
 // Columns of a square of registers become its rows.
 inline void transpose(Floats* rows) {
     __m256 t[8];

@@ -22,6 +22,14 @@ inline Doubles multiply_subtract(Doubles a, Doubles b, Doubles c) { return _mm51
 inline std::uint32_t above(Floats a, Floats b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
 inline std::uint32_t above(Doubles a, Doubles b) { return _mm512_cmp_pd_mask(a, b, _CMP_GT_OQ); }
 
+// v with the signs of those lanes turned whose bits are set.
+inline Floats turn_signs(Floats v, std::uint32_t bits) {
+    return _mm512_mask_xor_ps(v, static_cast<__mmask16>(bits), v, _mm512_set1_ps(-0.0F));
+}
+inline Doubles turn_signs(Doubles v, std::uint32_t bits) {
+    return _mm512_mask_xor_pd(v, static_cast<__mmask8>(bits), v, _mm512_set1_pd(-0.0));
+}
+
 // Columns of a square of registers become its rows.
 inline void transpose(Floats* rows) {
     __m512 t[16];

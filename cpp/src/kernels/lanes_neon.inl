@@ -28,6 +28,20 @@ inline std::uint32_t above(Doubles a, Doubles b) {
     return static_cast<std::uint32_t>(vaddvq_u64(vandq_u64(vcgtq_f64(a, b), vld1q_u64(weights))));
 }
 
+// v with the signs of those lanes turned whose bits are set.
+inline Floats turn_signs(Floats v, std::uint32_t bits) {
+    const std::uint32_t weights[4] = {1, 2, 4, 8};
+    const uint32x4_t chosen = vtstq_u32(vdupq_n_u32(bits), vld1q_u32(weights));
+    const uint32x4_t sign = vandq_u32(chosen, vdupq_n_u32(0x80000000U));
+    return vreinterpretq_f32_u32(veorq_u32(vreinterpretq_u32_f32(v), sign));
+}
+inline Doubles turn_signs(Doubles v, std::uint32_t bits) {
+    const std::uint64_t weights[2] = {1, 2};
+    const uint64x2_t chosen = vtstq_u64(vdupq_n_u64(bits), vld1q_u64(weights));
+    const uint64x2_t sign = vandq_u64(chosen, vdupq_n_u64(std::uint64_t{1} << 63U));
+    return vreinterpretq_f64_u64(veorq_u64(vreinterpretq_u64_f64(v), sign));
+}
+
 // Columns of a square of registers become its rows.
 inline void transpose(Floats* rows) {
     const float64x2_t a = vreinterpretq_f64_f32(vtrn1q_f32(rows[0], rows[1]));

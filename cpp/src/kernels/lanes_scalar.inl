@@ -37,6 +37,15 @@ inline std::uint32_t above(const Vector& a, const Vector& b) {
     return bits;
 }
 
+// v with the signs of those lanes turned whose bits are set.
+template <class Vector>
+inline Vector turn_signs(Vector v, std::uint32_t bits) {
+    for (std::size_t i = 0; i < kRegisterBytes / sizeof(v[0]); ++i) {
+        v[i] = (bits >> i & 1U) != 0 ? -v[i] : v[i];
+    }
+    return v;
+}
+
 // Columns of a square of registers become its rows.
 template <class Vector>
 inline void transpose(Vector* rows) {

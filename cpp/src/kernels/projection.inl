@@ -5,11 +5,16 @@
 constexpr std::size_t kBlockVectors = 4;
 template <class Real>
 constexpr std::size_t kCoordinates = kBlockVectors * kLanes<Real>;
+template <class Real>
+constexpr std::size_t kFlipStride = kCoordinates<Real> + kFlipRoom;
+constexpr std::size_t kSignGroup = 4;                        // rows of A in a table
 constexpr std::size_t kTableGroups = 8;                      // tables that stay in the first cache
 constexpr std::size_t kCovered = kTableGroups * kSignGroup;  // rows of A in them
 constexpr std::size_t kTableEntries = std::size_t{1} << kSignGroup;
 constexpr std::size_t kInterleaved = 4;  // rows whose flips are decided at the same time, to hide latencies
 constexpr std::size_t kSums = 32;
+constexpr unsigned kNegativeBit = 15;  // of a flip: the spin was -1; below it the coordinate in its block
+constexpr std::uint16_t kIndexMask = (1U << kNegativeBit) - 1;
 
 inline double sum_of(const double* sums) {
     double level[kSums];
@@ -41,45 +46,48 @@ inline double sum_terms(std::size_t d, const Term& term) {
 }
 
 template <class Real>
-double take_signs(const Real* gradient, const Real* residual, std::size_t d, Real* p, Real* spins,
-                  std::uint16_t* patterns) {
+double take_signs(const Real* gradient, const Real* residual, std::size_t d, Real* p, std::uint64_t* signs,
+                  std::size_t signs_stride) {
     if (residual != nullptr) {
         for (std::size_t i = 0; i < d; ++i) {
             p[i] = gradient[i] + residual[i];
         }
         gradient = p;
-    } else if (p != nullptr) {
-        for (std::size_t i = 0; i < d; ++i) {
-            p[i] = gradient[i];
-        }
-    }
-    for (std::size_t i = 0; i < d; ++i) {
-        spins[i] = gradient[i] < Real{0} ? Real{-1} : Real{1};
-    }
-    const std::size_t end = (d + kCoordinates<Real> - 1) / kCoordinates<Real> * kCoordinates<Real>;
-    for (std::size_t i = d; i < end + 1; ++i) {
-        spins[i] = Real{1};
     }
     const Vector<Real> zero{};
-    constexpr std::uint32_t kPattern = kTableEntries - 1;
-    const std::uint16_t* last_pattern = patterns + (d + kCovered - 1) / kCovered * kTableGroups;
-    std::uint32_t negative = 0;
-    std::size_t held = 0;
-    for (std::size_t i = 0; i < end; i += kLanes<Real>) {
-        negative |= above(zero, load<Vector<Real>>(spins + i)) << held;
-        held += kLanes<Real>;
-        for (; held >= kSignGroup; held -= kSignGroup) {
-            *patterns++ = static_cast<std::uint16_t>((negative & kPattern) * kCoordinates<Real>);
-            negative >>= kSignGroup;
+    for (std::size_t begin = 0; begin < d; begin += kCoordinates<Real>) {
+        std::uint64_t negative = 0;
+        if (begin + kCoordinates<Real> <= d) {
+#pragma GCC unroll 4
+            for (std::size_t v = 0; v < kBlockVectors; ++v) {
+                const std::size_t first = v * kLanes<Real>;
+                negative |= std::uint64_t{above(zero, load<Vector<Real>>(gradient + begin + first))} << first;
+            }
+        } else {
+            for (std::size_t i = begin; i < d; ++i) {
+                negative |= std::uint64_t{gradient[i] < Real{0}} << (i - begin);
+            }
         }
-    }
-    while (patterns < last_pattern) {
-        *patterns++ = 0;
+        *signs = negative;
+        signs += signs_stride;
     }
     return sum_terms(d, [&](std::size_t i) {
         const auto value = static_cast<double>(gradient[i]);
         return value < 0.0 ? -value : value;
     });
+}
+
+template <class Real>
+void expand_signs(const std::uint64_t* signs, std::size_t signs_stride, std::size_t d, Real* spins) {
+    const Vector<Real> one = broadcast(Real{1});
+    for (std::size_t begin = 0; begin < d; begin += kCoordinates<Real>) {
+#pragma GCC unroll 4
+        for (std::size_t v = 0; v < kBlockVectors; ++v) {
+            const std::size_t first = v * kLanes<Real>;
+            save(spins + begin + first, turn_signs(one, static_cast<std::uint32_t>(*signs >> first)));
+        }
+        signs += signs_stride;
+    }
 }
 
 // The sums +-a +-b +-c +-d of kVectors registers of four rows; bit i of the index is set where row i counts
@@ -100,31 +108,31 @@ inline void tabulate(const Real* const* rows, Real* table) {
     }
 }
 
-// One tile of columns for all rows, from kTableGroups tables.
+// One tile of columns for all rows, from the tables of rows [first, first + kCovered) of A.
 template <class Real, std::size_t kVectors>
-inline void add_tabulated(const RowGroup<Real>& group, std::size_t rows, std::size_t first_pattern,
+inline void add_tabulated(const RowGroup<Real>& group, std::size_t rows, std::size_t first,
                           std::size_t column, const Real* tables) {
-    constexpr std::size_t kHeld = 4;  // patterns of 16 bits in a word
     for (std::size_t row = 0; row < rows; ++row) {
         Real* local = group.local + row * group.stride + column;
-        const std::uint16_t* patterns = group.patterns + row * group.pattern_stride + first_pattern;
+        std::uint64_t signs = 0;
+        for (std::size_t covered = 0; covered < kCovered && first + covered < group.d;
+             covered += kCoordinates<Real>) {
+            const std::size_t i = first + covered;
+            const std::uint64_t of_block = group.signs[i / kCoordinates<Real> * group.rows + row];
+            signs |= of_block >> (i % kCoordinates<Real>) << covered;
+        }
         Vector<Real> sums[kVectors];
 #pragma GCC unroll 4
         for (std::size_t v = 0; v < kVectors; ++v) {
-            sums[v] = first_pattern == 0 ? Vector<Real>{} : load<Vector<Real>>(local + v * kLanes<Real>);
+            sums[v] = first == 0 ? Vector<Real>{} : load<Vector<Real>>(local + v * kLanes<Real>);
         }
 #pragma GCC unroll 8
-        for (std::size_t word = 0; word < kTableGroups / kHeld; ++word) {
-            auto held = load<std::uint64_t>(patterns + word * kHeld);
+        for (std::size_t g = 0; g < kTableGroups; ++g) {
+            const std::size_t pattern = signs >> (g * kSignGroup) & (kTableEntries - 1);
+            const Real* entry = tables + (g * kTableEntries + pattern) * kCoordinates<Real>;
 #pragma GCC unroll 4
-            for (std::size_t k = 0; k < kHeld; ++k) {
-                const Real* entry =
-                    tables + (word * kHeld + k) * kTableEntries * kCoordinates<Real> + (held & 0xffffU);
-                held >>= 16;
-#pragma GCC unroll 4
-                for (std::size_t v = 0; v < kVectors; ++v) {
-                    sums[v] += load<Vector<Real>>(entry + v * kLanes<Real>);
-                }
+            for (std::size_t v = 0; v < kVectors; ++v) {
+                sums[v] += load<Vector<Real>>(entry + v * kLanes<Real>);
             }
         }
 #pragma GCC unroll 4
@@ -147,7 +155,7 @@ void sign_products_of_tile(const RowGroup<Real>& group, std::size_t rows, std::s
             }
             tabulate<Real, kVectors>(of_group, tables + g * kTableEntries * kCoordinates<Real>);
         }
-        add_tabulated<Real, kVectors>(group, rows, i / kSignGroup, column, tables);
+        add_tabulated<Real, kVectors>(group, rows, i, column, tables);
     }
 }
 
@@ -182,38 +190,38 @@ void add_fields(const Real* p, double before, double after, std::size_t d, Real*
     }
 }
 
-// The flips of kRows rows in one block, e of the block in registers. Rows without another flip go through the
-// motions with a row of zeros until the others have none either.
-template <class Real, std::size_t kRows>
-__attribute__((noinline)) void decide(const RowGroup<Real>& group, std::size_t begin,
-                                      const std::uint32_t* rows, const Real* block) {
+// The flips of kRows rows in one block of kVectors registers, in which e stays. Rows without another flip go through
+// the motions with nothing to add until the others have none either.
+template <class Real, std::size_t kVectors, std::size_t kRows>
+inline void decide(const RowGroup<Real>& group, std::size_t block, const std::uint16_t* rows) {
     constexpr std::size_t lanes = kLanes<Real>;
-    constexpr std::size_t none = kCoordinates<Real>;
-    Vector<Real> local[kRows][kBlockVectors];
-    Real* spins[kRows];
-    std::uint16_t* flipped[kRows];
-    Real* changes[kRows];
-    std::size_t counts[kRows] = {};
+    const std::size_t begin = block * kCoordinates<Real>;
+    const std::size_t matrix_stride = group.matrix_stride;
+    const Real* const matrix = group.matrix + begin * matrix_stride + begin;
+    const Real changes[3] = {group.factor, -group.factor, Real{0}};
+    Vector<Real> local[kRows][kVectors];
+    std::uint64_t signs[kRows];
+    std::uint16_t* flips[kRows];
 #pragma GCC unroll 8
     for (std::size_t r = 0; r < kRows; ++r) {
-        spins[r] = group.spins + rows[r] * group.stride + begin;
-        flipped[r] = group.flipped + rows[r] * (none + 1);
-        changes[r] = group.changes + rows[r] * (none + 1);
+        const std::size_t place = block * group.rows + rows[r];
+        signs[r] = group.signs[place];
+        flips[r] = group.flips + place * kFlipStride<Real>;
 #pragma GCC unroll 4
-        for (std::size_t v = 0; v < kBlockVectors; ++v) {
+        for (std::size_t v = 0; v < kVectors; ++v) {
             local[r][v] = load<Vector<Real>>(group.local + rows[r] * group.stride + begin + v * lanes);
         }
     }
 #pragma GCC unroll 4
-    for (std::size_t v = 0; v < kBlockVectors; ++v) {
+    for (std::size_t v = 0; v < kVectors; ++v) {
         const auto thresholds = load<Vector<Real>>(group.thresholds + begin + v * lanes);
-        Vector<Real> before[kRows];
+        std::uint32_t before[kRows];
         std::uint32_t helpful[kRows];
         std::uint32_t any = 0;
 #pragma GCC unroll 8
         for (std::size_t r = 0; r < kRows; ++r) {
-            before[r] = load<Vector<Real>>(spins[r] + v * lanes);
-            helpful[r] = above(before[r] * local[r][v], thresholds);
+            before[r] = static_cast<std::uint32_t>(signs[r] >> (v * lanes));
+            helpful[r] = above(turn_signs(local[r][v], before[r]), thresholds);
             any |= helpful[r];
         }
         while (any != 0) {
@@ -222,182 +230,230 @@ __attribute__((noinline)) void decide(const RowGroup<Real>& group, std::size_t b
             for (std::size_t r = 0; r < kRows; ++r) {
                 const bool live = helpful[r] != 0;
                 const std::uint32_t lowest = helpful[r] & (~helpful[r] + 1U);
-                const std::size_t i =
-                    live ? v * lanes + static_cast<std::size_t>(__builtin_ctz(helpful[r])) : none;
-                const Real spin = spins[r][i];
-                const Vector<Real> factor = broadcast(spin);
+                const auto lane = static_cast<std::size_t>(live ? __builtin_ctz(helpful[r]) : 0);
+                const std::size_t negative = before[r] >> lane & 1U;
+                const Vector<Real> change = broadcast(changes[live ? negative : 2]);
+                const Real* of_flip = matrix + (v * lanes + lane) * matrix_stride;
 #pragma GCC unroll 4
-                for (std::size_t u = 0; u < kBlockVectors; ++u) {
-                    local[r][u] = multiply_subtract(factor, load<Vector<Real>>(block + i * none + u * lanes),
-                                                    local[r][u]);
+                for (std::size_t u = 0; u < kVectors; ++u) {
+                    local[r][u] =
+                        multiply_subtract(change, load<Vector<Real>>(of_flip + u * lanes), local[r][u]);
                 }
-                spins[r][i] = live ? -spin : spin;
-                flipped[r][counts[r]] = static_cast<std::uint16_t>(i);
-                changes[r][counts[r]] = group.factor * spin;
-                counts[r] += static_cast<std::size_t>(live);
+                signs[r] ^= std::uint64_t{lowest} << (v * lanes);
+                *flips[r] = static_cast<std::uint16_t>((v * lanes + lane) | negative << kNegativeBit);
+                flips[r] += static_cast<std::size_t>(live);
                 // Only coordinates after the flipped one; none are when there was no flip.
                 const std::uint32_t later = live ? ~(lowest | (lowest - 1U)) : 0U;
-                helpful[r] = above(before[r] * local[r][v], thresholds) & later;
+                helpful[r] = above(turn_signs(local[r][v], before[r]), thresholds) & later;
                 any |= helpful[r];
             }
         }
     }
 #pragma GCC unroll 8
     for (std::size_t r = 0; r < kRows; ++r) {
-        group.counts[rows[r]] = static_cast<std::uint16_t>(counts[r]);
+        const std::size_t place = block * group.rows + rows[r];
+        group.touched[block] |= group.signs[place] ^ signs[r];
+        group.signs[place] = signs[r];
+        group.counts[place] =
+            static_cast<std::uint16_t>(flips[r] - (group.flips + place * kFlipStride<Real>));
 #pragma GCC unroll 4
-        for (std::size_t v = 0; v < kBlockVectors; ++v) {
+        for (std::size_t v = 0; v < kVectors; ++v) {
             save(group.local + rows[r] * group.stride + begin + v * lanes, local[r][v]);
         }
     }
 }
 
-// The rows of A that a block's flips need, each once.
-struct FlippedRows {
-    std::uint16_t rows[kMostBlockCoordinates];
-    std::size_t count;
-};
-
-// The flips of a block, applied to one tile of other columns: e of the tile in registers. Meanwhile the rows of A
-// are fetched that the next tile will need.
+// Applies to block `block` the flips that block `source` made when it was last looked at.
+// Meanwhile the rows of A are fetched that the flips of block `next` will need.
 template <class Real, std::size_t kVectors>
-inline void apply(const RowGroup<Real>& group, std::size_t begin, std::size_t column,
-                  const std::uint32_t* rows, std::size_t count, const FlippedRows& needed) {
-    constexpr std::size_t most = kCoordinates<Real> + 1;
-    constexpr std::size_t width = kVectors * kLanes<Real>;
+inline void apply(const RowGroup<Real>& group, std::size_t source, std::size_t next, std::size_t block) {
+    constexpr std::size_t lanes = kLanes<Real>;
+    const std::size_t column = block * kCoordinates<Real>;
     const std::size_t matrix_stride = group.matrix_stride;
     const std::size_t stride = group.stride;
-    const Real* const matrix = group.matrix + begin * matrix_stride + column;
-    Real* const all_local = group.local + column;
-    const std::uint16_t* const all_flipped = group.flipped;
-    const Real* const all_changes = group.changes;
-    const std::uint16_t* const counts = group.counts;
-    const std::size_t fetches =
-        column + width < group.d ? (needed.count + count - 1) / count : std::size_t{0};
-    std::size_t fetched = 0;
+    const Real* const matrix = group.matrix + source * kCoordinates<Real> * matrix_stride + column;
+    const std::uint16_t* const rows = group.order + source * group.rows;
+    const std::uint16_t* const counts = group.counts + source * group.rows;
+    const std::uint16_t* const all_flips = group.flips + source * group.rows * kFlipStride<Real>;
+    const std::size_t count = group.flipping[source];
+    const Real* const next_matrix = group.matrix + next * kCoordinates<Real> * matrix_stride + column;
+    std::uint64_t to_fetch = group.flipping[next] == 0 ? 0 : group.touched[next];
+    const std::size_t fetches = static_cast<std::size_t>(__builtin_popcountll(to_fetch)) / (count + 1) + 1;
+    constexpr std::size_t kLineEntries = 64 / sizeof(Real);
+    const Real changes[2] = {group.factor, -group.factor};
     for (std::size_t k = 0; k < count; ++k) {
+        for (std::size_t f = 0; f < fetches && to_fetch != 0; ++f, to_fetch &= to_fetch - 1) {
+            const Real* row_of_next =
+                next_matrix + static_cast<std::size_t>(__builtin_ctzll(to_fetch)) * matrix_stride;
+#pragma GCC unroll 4
+            for (std::size_t entry = 0; entry < kVectors * lanes; entry += kLineEntries) {
+                __builtin_prefetch(row_of_next + entry);
+            }
+        }
         const std::size_t row = rows[k];
-        Real* local = all_local + row * stride;
-        const std::uint16_t* flipped = all_flipped + row * most;
-        const Real* changes = all_changes + row * most;
-        for (std::size_t end = fetched + fetches; fetched < end && fetched < needed.count; ++fetched) {
-            const Real* next = matrix + needed.rows[fetched] * matrix_stride + width;
-#pragma GCC unroll 8
-            for (std::size_t line = 0; line < width * sizeof(Real) / 64; ++line) {
-                __builtin_prefetch(next + line * (64 / sizeof(Real)));
-            }
-        }
+        Real* local = group.local + row * stride + column;
         Vector<Real> sums[kVectors];
-#pragma GCC unroll 8
+#pragma GCC unroll 4
         for (std::size_t v = 0; v < kVectors; ++v) {
-            sums[v] = load<Vector<Real>>(local + v * kLanes<Real>);
+            sums[v] = load<Vector<Real>>(local + v * lanes);
         }
-        const std::size_t flips = counts[row];
-        std::size_t f = 0;
+        const std::uint16_t* flip = all_flips + row * kFlipStride<Real>;
+        const std::uint16_t* const end = flip + counts[row];
         do {
-            const Real* of_flip = matrix + flipped[f] * matrix_stride;
-            const Vector<Real> change = broadcast(changes[f]);
-#pragma GCC unroll 8
+            const Vector<Real> change = broadcast(changes[*flip >> kNegativeBit]);
+            const Real* of_flip = matrix + (*flip & kIndexMask) * matrix_stride;
+#pragma GCC unroll 4
             for (std::size_t v = 0; v < kVectors; ++v) {
-                sums[v] = multiply_subtract(change, load<Vector<Real>>(of_flip + v * kLanes<Real>), sums[v]);
+                sums[v] = multiply_subtract(change, load<Vector<Real>>(of_flip + v * lanes), sums[v]);
             }
-        } while (++f < flips);
-#pragma GCC unroll 8
+        } while (++flip < end);
+#pragma GCC unroll 4
         for (std::size_t v = 0; v < kVectors; ++v) {
-            save(local + v * kLanes<Real>, sums[v]);
+            save(local + v * lanes, sums[v]);
         }
     }
 }
 
-// The same for columns [column, end), in the widest tiles that fit.
-template <class Real, std::size_t kVectors>
-__attribute__((noinline)) void apply_columns(const RowGroup<Real>& group, std::size_t begin,
-                                             std::size_t column, std::size_t end, const std::uint32_t* rows,
-                                             std::size_t count, const FlippedRows& needed) {
-    constexpr std::size_t width = kVectors * kLanes<Real>;
-    for (; column + width <= end; column += width) {
-        apply<Real, kVectors>(group, begin, column, rows, count, needed);
-    }
-    if constexpr (kVectors > 1) {
-        if (column < end) {
-            apply_columns<Real, kVectors / 2>(group, begin, column, end, rows, count, needed);
-        }
-    } else if (column < end) {
-        apply<Real, 1>(group, begin, column, rows, count, needed);
-    }
-}
-
+// Rows that flipped, by the number of their flips: the processor foresees the ends of loops of the same length.
 template <class Real>
-std::size_t descend(const RowGroup<Real>& group, std::size_t begin, std::uint32_t* rows, std::size_t count) {
+inline void order_rows(const RowGroup<Real>& group, std::size_t block, const std::uint16_t* rows,
+                       std::size_t count) {
+    const std::uint16_t* const counts = group.counts + block * group.rows;
+    std::uint16_t starts[kMostBlockCoordinates + 2] = {};
+    for (std::size_t k = 0; k < count; ++k) {
+        ++starts[counts[rows[k]] + 1];
+    }
+    for (std::size_t flips = 1; flips < kMostBlockCoordinates + 2; ++flips) {
+        starts[flips] = static_cast<std::uint16_t>(starts[flips] + starts[flips - 1]);
+    }
+    for (std::size_t k = 0; k < count; ++k) {
+        group.order[block * group.rows + starts[counts[rows[k]]]++] = rows[k];
+    }
+    group.flipping[block] = static_cast<std::uint16_t>(count);
+}
+
+template <class Real, std::size_t kVectors>
+inline std::size_t descend_block(const RowGroup<Real>& group, std::size_t block, std::uint16_t* rows,
+                                 std::size_t count) {
     constexpr std::size_t lanes = kLanes<Real>;
-    constexpr std::size_t coordinates = kCoordinates<Real>;
+    const std::size_t blocks = (group.d + kCoordinates<Real> - 1) / kCoordinates<Real>;
+    std::size_t source = block;
+    for (std::size_t k = 1; k <= blocks; ++k) {
+        const std::size_t next = source + 1 < blocks ? source + 1 : 0;
+        if (k > 1) {
+            apply<Real, kVectors>(group, source, next, block);
+        }
+        source = next;
+    }
+    const std::size_t begin = block * kCoordinates<Real>;
     std::size_t flipping = 0;
     for (std::size_t k = 0; k < count; ++k) {
-        const std::uint32_t row = rows[k];
-        const std::size_t offset = row * group.stride + begin;
+        const std::uint16_t row = rows[k];
+        const std::uint64_t signs = group.signs[block * group.rows + row];
         std::uint32_t helpful = 0;
 #pragma GCC unroll 4
-        for (std::size_t v = 0; v < kBlockVectors; ++v) {
-            helpful |= above(load<Vector<Real>>(group.spins + offset + v * lanes) *
-                                 load<Vector<Real>>(group.local + offset + v * lanes),
+        for (std::size_t v = 0; v < kVectors; ++v) {
+            const Real* of_row = group.local + row * group.stride + begin + v * lanes;
+            const auto local = load<Vector<Real>>(of_row);
+            __builtin_prefetch(of_row + kCoordinates<Real>);  // the next block
+            helpful |= above(turn_signs(local, static_cast<std::uint32_t>(signs >> (v * lanes))),
                              load<Vector<Real>>(group.thresholds + begin + v * lanes));
         }
         rows[k] = rows[flipping];
         rows[flipping] = row;
         flipping += static_cast<std::size_t>(helpful != 0);
     }
-    if (flipping == 0) {
-        return 0;
-    }
-    // The square of A on the diagonal, times f, and a row of zeros.
-    alignas(64) Real block[(coordinates + 1) * coordinates];
-    const Vector<Real> factor = broadcast(group.factor);
-    const std::size_t size = group.d - begin < coordinates ? group.d - begin : coordinates;
-    const std::size_t vectors = tile_vectors<Real>(group.d, begin);
-    for (std::size_t i = 0; i < size; ++i) {
-        const Real* from = group.matrix + (begin + i) * group.matrix_stride + begin;
-        for (std::size_t v = 0; v < vectors; ++v) {
-            save(block + i * coordinates + v * lanes, factor * load<Vector<Real>>(from + v * lanes));
-        }
-        for (std::size_t v = vectors; v < kBlockVectors; ++v) {
-            save(block + i * coordinates + v * lanes, Vector<Real>{});
-        }
-    }
-    for (std::size_t v = 0; v < kBlockVectors; ++v) {
-        save(block + coordinates * coordinates + v * lanes, Vector<Real>{});
-    }
+    group.touched[block] = 0;
     std::size_t decided = 0;
     for (; decided + kInterleaved <= flipping; decided += kInterleaved) {
-        decide<Real, kInterleaved>(group, begin, rows + decided, block);
+        decide<Real, kVectors, kInterleaved>(group, block, rows + decided);
     }
     for (; decided < flipping; ++decided) {
-        decide<Real, 1>(group, begin, rows + decided, block);
+        decide<Real, kVectors, 1>(group, block, rows + decided);
     }
-    FlippedRows needed{};
-    std::uint64_t seen = 0;
-    std::uint16_t starts[kMostBlockCoordinates + 2] = {};
-    for (std::size_t k = 0; k < flipping; ++k) {
-        const std::size_t flips = group.counts[rows[k]];
-        ++starts[flips + 1];
-        for (std::size_t f = 0; f < flips; ++f) {
-            seen |= std::uint64_t{1} << group.flipped[rows[k] * (coordinates + 1) + f];
+    order_rows(group, block, rows, flipping);
+    return flipping;
+}
+
+// What the blocks after each block flipped last.
+template <class Real>
+void settle(const RowGroup<Real>& group) {
+    const std::size_t blocks = (group.d + kCoordinates<Real> - 1) / kCoordinates<Real>;
+    for (std::size_t block = 0; block < blocks; ++block) {
+        for (std::size_t source = block + 1; source < blocks; ++source) {
+            const std::size_t next = source + 1 < blocks ? source + 1 : source;
+            switch (tile_vectors<Real>(group.d, block * kCoordinates<Real>)) {
+                case 1: apply<Real, 1>(group, source, next, block); break;
+                case 2: apply<Real, 2>(group, source, next, block); break;
+                case 3: apply<Real, 3>(group, source, next, block); break;
+                default: apply<Real, 4>(group, source, next, block);
+            }
         }
     }
-    for (; seen != 0; seen &= seen - 1) {
-        needed.rows[needed.count++] = static_cast<std::uint16_t>(__builtin_ctzll(seen));
+    for (std::size_t block = 0; block < blocks; ++block) {
+        group.flipping[block] = 0;
     }
-    // Rows with the same number of flips next to each other: the processor foresees the ends of their loops.
-    for (std::size_t flips = 1; flips < kMostBlockCoordinates + 2; ++flips) {
-        starts[flips] = static_cast<std::uint16_t>(starts[flips] + starts[flips - 1]);
+}
+
+template <class Real>
+std::size_t descend_row(const RowGroup<Real>& group, std::size_t row, std::size_t last) {
+    constexpr std::size_t lanes = kLanes<Real>;
+    const std::size_t vectors = (group.d + lanes - 1) / lanes;
+    const std::size_t blocks = (group.d + kCoordinates<Real> - 1) / kCoordinates<Real>;
+    const Real* const thresholds = group.thresholds;
+    Real* const local = group.local + row * group.stride;
+    std::size_t flipped = 0;
+    for (std::size_t block = 0; block < blocks && (flipped != 0 || block <= last); ++block) {
+        const std::size_t first = block * kBlockVectors;
+        std::uint64_t signs = group.signs[block * group.rows + row];
+        std::uint32_t any = 0;
+#pragma GCC unroll 4
+        for (std::size_t v = 0; v < kBlockVectors; ++v) {
+            const auto e = load<Vector<Real>>(local + (first + v) * lanes);
+            any |= above(turn_signs(e, static_cast<std::uint32_t>(signs >> (v * lanes))),
+                         load<Vector<Real>>(thresholds + (first + v) * lanes));
+        }
+        if (any == 0) {
+            continue;
+        }
+        for (std::size_t v = 0; v < kBlockVectors; ++v) {
+            const auto threshold = load<Vector<Real>>(thresholds + (first + v) * lanes);
+            const auto before = static_cast<std::uint32_t>(signs >> (v * lanes));
+            std::uint32_t later = ~std::uint32_t{0};
+            while (true) {
+                const auto e = load<Vector<Real>>(local + (first + v) * lanes);
+                const std::uint32_t helpful = above(turn_signs(e, before), threshold) & later;
+                if (helpful == 0) {
+                    break;
+                }
+                const std::uint32_t lowest = helpful & (~helpful + 1U);
+                const auto lane = static_cast<std::size_t>(__builtin_ctz(helpful));
+                const bool negative = (before >> lane & 1U) != 0;
+                const Vector<Real> change = broadcast(negative ? -group.factor : group.factor);
+                const Real* of_flip = group.matrix + ((first + v) * lanes + lane) * group.matrix_stride;
+#pragma GCC unroll 4
+                for (std::size_t u = 0; u < vectors; ++u) {
+                    save(local + u * lanes, multiply_subtract(change, load<Vector<Real>>(of_flip + u * lanes),
+                                                              load<Vector<Real>>(local + u * lanes)));
+                }
+                signs ^= std::uint64_t{lowest} << (v * lanes);
+                later = ~(lowest | (lowest - 1U));
+                flipped = block + 1;
+            }
+        }
+        group.signs[block * group.rows + row] = signs;
     }
-    std::uint32_t sorted[kMostGroupRows];
-    for (std::size_t k = 0; k < flipping; ++k) {
-        sorted[starts[group.counts[rows[k]]]++] = rows[k];
+    return flipped;
+}
+
+template <class Real>
+std::size_t descend(const RowGroup<Real>& group, std::size_t block, std::uint16_t* rows, std::size_t count) {
+    switch (tile_vectors<Real>(group.d, block * kCoordinates<Real>)) {
+        case 1: return descend_block<Real, 1>(group, block, rows, count);
+        case 2: return descend_block<Real, 2>(group, block, rows, count);
+        case 3: return descend_block<Real, 3>(group, block, rows, count);
+        default: return descend_block<Real, 4>(group, block, rows, count);
     }
-    constexpr std::size_t kApplied = 8;  // registers of a tile
-    apply_columns<Real, kApplied>(group, begin, 0, begin, sorted, flipping, needed);
-    apply_columns<Real, kApplied>(group, begin, begin + size, group.d, sorted, flipping, needed);
-    return flipping;
 }
 
 template <class Real>
@@ -500,6 +556,7 @@ void subtract_step(const Real* p, const std::int8_t* step, Real size, std::size_
 }
 
 template <class Real>
-constexpr ProjectionKernels<Real> kProjection{kCoordinates<Real>, take_signs<Real>, sign_products<Real>,
-                                              dot<Real>,          add_fields<Real>, descend<Real>,
-                                              compare<Real>,      write_step<Real>, subtract_step<Real>};
+constexpr ProjectionKernels<Real> kProjection{kCoordinates<Real>,  take_signs<Real>, expand_signs<Real>,
+                                              sign_products<Real>, dot<Real>,        add_fields<Real>,
+                                              descend<Real>,       settle<Real>,     descend_row<Real>,
+                                              compare<Real>,       write_step<Real>, subtract_step<Real>};
