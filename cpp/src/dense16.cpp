@@ -13,9 +13,12 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <type_traits>
 
+#include "finish.hpp"
 #include "qpsbgd/kernels.hpp"
 #include "qpsbgd/matrices.hpp"
+#include "qpsbgd/rounding.hpp"
 
 namespace qpsbgd {
 namespace {
@@ -49,6 +52,15 @@ const std::uint16_t* exponentials() {
     return table.data();
 }
 
+template <class Real>
+const PrepareKernels<Real>& prepare_kernels() {
+    if constexpr (std::is_same_v<Real, float>) {
+        return kernels().prepare_float;
+    } else {
+        return kernels().prepare_double;
+    }
+}
+
 // Steps or flips of one kernel call: some hundred microseconds, so that deadlines and interrupts are noticed.
 std::size_t steps_of_a_call(std::size_t stride) {
     return std::clamp<std::size_t>((std::size_t{1} << 20) / stride, 64, 16384);
@@ -64,26 +76,18 @@ void random_bits(Random& random, std::size_t n, std::span<std::uint32_t> bits) {
     }
 }
 
-// S_ij / scale = J_ij + J_ji, halved first so that two huge entries do not overflow.
-template <class Real>
-double coupling(const Real* matrix, std::size_t n, std::size_t i, std::size_t j) {
-    return 2.0 *
-           (0.5 * static_cast<double>(matrix[i * n + j]) + 0.5 * static_cast<double>(matrix[j * n + i]));
-}
-
-// Visits tiles (i, j) so that a tile and its mirror image stay in L1.
-template <class Visit>
-void for_each_pair(std::size_t n, StopToken& token, const Visit& visit) {
-    constexpr std::size_t kTile = 64;
-    for (std::size_t row = 0; row < n; row += kTile) {
-        token.throw_if_interrupted();
-        for (std::size_t column = 0; column < n; column += kTile) {
-            for (std::size_t i = row; i < std::min(row + kTile, n); ++i) {
-                for (std::size_t j = column; j < std::min(column + kTile, n); ++j) {
-                    visit(i, j);
-                }
-            }
-        }
+// Spins that follow their fields, where these exceed half of what the couplings of a row add up to; random where they
+// are much smaller.
+void leaning_bits(Random& random, std::span<const std::int16_t> fields, double root_mean_square,
+                  std::size_t n, std::span<std::uint32_t> bits) {
+    std::uint64_t noise = 0;
+    const auto amplitude = static_cast<std::int32_t>(root_mean_square);
+    for (std::size_t i = 0; i < n; ++i) {
+        noise = i % 4 == 0 ? random.next() : noise >> 16;
+        const std::int32_t offset = static_cast<std::int16_t>(noise & 0xFFFF) * amplitude / 65536;
+        // Without fields and couplings the noise alone decides.
+        const bool negative = fields[i] + offset != 0 ? fields[i] + offset > 0 : (noise & 1) != 0;
+        bits[i / kBlock] |= static_cast<std::uint32_t>(negative) << (i % kBlock);
     }
 }
 
@@ -95,66 +99,60 @@ Dense16Matrix::Dense16Matrix(std::size_t n, double unit)
       unit_(unit),
       values_((n + 1) * stride_, std::int16_t{0}) {}
 
-template <class Real>
-std::optional<Dense16Matrix> Dense16Matrix::make(const DenseView<Real>& view, std::size_t problem,
-                                                 double scale, StopToken& token) {
-    const Real* matrix = view.matrix(problem);
-    const std::size_t n = view.n;
+std::optional<Dense16Matrix> Dense16Matrix::make(const SymmetricRows& rows, double scale, StopToken& token) {
+    const std::size_t n = rows.n();
     if (n > 65000) {
         return std::nullopt;  // the kernels count spins in 16 bits
     }
-    std::vector<double> sums(n, 0.0);
-    std::vector<double> squares(n, 0.0);
+    // S_ij / scale = 2 M_ij
     double largest = 0.0;
-    for_each_pair(n, token, [&](std::size_t i, std::size_t j) {
-        const double value = i == j ? 0.0 : coupling(matrix, n, i, j);
-        sums[i] += std::fabs(value);
-        squares[i] += value * value;
-        largest = std::max(largest, std::fabs(value));
+    double largest_sum = 0.0;
+    double least_square = std::numeric_limits<double>::infinity();
+    double most_square = 0.0;
+    double squares = 0.0;
+    rows.for_each_row(token, [&]<class Real>(std::size_t i, const Real* row) {
+        const RowStatistics of_row = prepare_kernels<Real>().statistics(row, n, i);
+        largest = std::max(largest, 2.0 * of_row.largest);
+        largest_sum = std::max(largest_sum, 2.0 * of_row.sum);
+        least_square = std::min(least_square, 4.0 * of_row.squares);
+        most_square = std::max(most_square, 4.0 * of_row.squares);
+        squares += 4.0 * of_row.squares;
+        return true;
     });
     if (!(largest > 0.0) || !std::isfinite(largest) || largest > 1e150 || largest < 1e-150) {
         return std::nullopt;
     }
-    const double largest_sum = *std::ranges::max_element(sums);
-    const double fine = power_of_two_unit(largest_sum / kCouplingRange);
+    double unit = power_of_two_unit(largest_sum / kCouplingRange);
     bool exact = true;
-    for (std::size_t i = 0; i < n && exact; ++i) {
-        for (std::size_t j = 0; j < i; ++j) {
-            const double units = coupling(matrix, n, i, j) / fine;
-            exact = exact && units == std::nearbyint(units);
+    rows.for_each_row(token, [&](std::size_t i, const auto* row) {
+        for (std::size_t j = 0; j < i && exact; ++j) {
+            const double units = 2.0 * static_cast<double>(row[j]) / unit;
+            exact = units == nearest_integer(units);
         }
-    }
-    double unit = fine;
+        return exact;
+    });
     if (!exact) {
-        const auto [least, most] = std::ranges::minmax_element(squares);
-        if (*least * kUnevenRows * kUnevenRows < *most) {
+        if (least_square * kUnevenRows * kUnevenRows < most_square) {
             return std::nullopt;
         }
-        unit = std::min(largest_sum, kDeviations * std::sqrt(*most)) / kCouplingRange;
+        unit = std::min(largest_sum, kDeviations * std::sqrt(most_square)) / kCouplingRange;
         unit = std::max(unit, largest / kCouplingRange);
     }
     Dense16Matrix result(n, unit * scale);
-    const double factor = 1.0 / unit;
-    for_each_pair(n, token, [&](std::size_t i, std::size_t j) {
-        if (i != j) {
-            const double units = std::nearbyint(factor * coupling(matrix, n, i, j));
-            result.values_[i * result.stride_ + j] = static_cast<std::int16_t>(2.0 * units);
-        }
+    result.root_mean_square_ = std::sqrt(squares / static_cast<double>(n)) / unit;
+    rows.for_each_row(token, [&]<class Real>(std::size_t i, const Real* row) {
+        prepare_kernels<Real>().quantise(row, n, i, 2.0 / unit, &result.values_[i * result.stride_]);
+        return true;
     });
     return result;
 }
-
-template std::optional<Dense16Matrix> Dense16Matrix::make(const DenseView<float>&, std::size_t, double,
-                                                          StopToken&);
-template std::optional<Dense16Matrix> Dense16Matrix::make(const DenseView<double>&, std::size_t, double,
-                                                          StopToken&);
 
 bool Dense16Matrix::holds(std::span<const double> fields) const {
     return std::ranges::all_of(fields,
                                [&](double field) { return std::fabs(field) <= kLargestField * unit_; });
 }
 
-void Group16::begin(std::span<Read16> reads) {
+void Group16::begin(std::span<Read16> reads, Start start) {
     count_ = reads.size();
     n_ = reads[0].matrix->n();
     stride_ = reads[0].matrix->stride();
@@ -163,17 +161,20 @@ void Group16::begin(std::span<Read16> reads) {
     for (std::size_t index = 0; index < count_; ++index) {
         Read16& read = reads[index];
         Space& space = space_[index];
+        matrices_[index] = read.matrix;
         space.fields.assign(stride_, 0);
         space.local.assign(stride_ + kBlock, 0);  // the first element behind the end is read, never used
         space.scratch.assign(stride_, 0);
         space.negative.assign(words, 0);
         const double per_unit = 1.0 / read.matrix->unit();
         for (std::size_t i = 0; i < n_; ++i) {
-            space.fields[i] = static_cast<std::int16_t>(std::nearbyint(read.fields[i] * per_unit));
+            space.fields[i] = static_cast<std::int16_t>(nearest_integer(read.fields[i] * per_unit));
         }
         std::ranges::copy(space.fields, space.local.begin());
-        if (read.start.empty()) {
+        if (read.start.empty() && start == Start::random) {
             random_bits(read.random, n_, space.negative);
+        } else if (read.start.empty()) {
+            leaning_bits(read.random, space.fields, read.matrix->root_mean_square(), n_, space.negative);
         } else {
             for (std::size_t i = 0; i < n_; ++i) {
                 space.negative[i / kBlock] |= static_cast<std::uint32_t>(read.start[i] < 0) << (i % kBlock);
@@ -198,10 +199,13 @@ void Group16::begin(std::span<Read16> reads) {
                                      .least_tenure = 0,
                                      .tenure_spread = 1,
                                      .since_best = 0};
-        kernels().dense16.local_fields(replicas_[index], n_, stride_);
+    }
+    kernels().dense16.local_fields(replicas_.data(), count_, n_, stride_);
+    for (std::size_t index = 0; index < count_; ++index) {
+        const Space& space = space_[index];
         for (std::size_t i = 0; i < n_; ++i) {
-            const bool negative = (space.negative[i / kBlock] >> (i % kBlock) & 1U) != 0;
             const std::int64_t sum = space.fields[i] + space.local[i];
+            const bool negative = (space.negative[i / kBlock] >> (i % kBlock) & 1U) != 0;
             replicas_[index].start += negative ? -sum : sum;
         }
     }
@@ -209,9 +213,13 @@ void Group16::begin(std::span<Read16> reads) {
 
 void Group16::end(std::span<Read16> reads) {
     for (std::size_t index = 0; index < count_; ++index) {
-        for (std::size_t i = 0; i < n_; ++i) {
-            const bool negative = (space_[index].best[i / kBlock] >> (i % kBlock) & 1U) != 0;
-            reads[index].best[i] = negative ? std::int8_t{-1} : std::int8_t{1};
+        for (std::size_t first = 0; first < n_; first += kBlock) {
+            const std::uint32_t negative = space_[index].best[first / kBlock];
+            const std::size_t count = std::min(kBlock, n_ - first);
+            for (std::size_t k = 0; k < count; ++k) {
+                reads[index].best[first + k] =
+                    static_cast<std::int8_t>(1 - 2 * static_cast<int>(negative >> k & 1U));
+            }
         }
     }
 }
@@ -307,7 +315,7 @@ void Group16::run_schedule(std::span<Read16> reads, std::size_t sweeps, Budget& 
 
 void Group16::anneal(std::span<Read16> reads, std::optional<BetaRange> range,
                      std::optional<std::size_t> sweeps, Budget& budget) {
-    begin(reads);
+    begin(reads, Start::random);
     if (!range) {
         descend(budget);
     }
@@ -332,11 +340,20 @@ void Group16::anneal(std::span<Read16> reads, std::optional<BetaRange> range,
     end(reads);
 }
 
-// Short rests suit most problems; a multiple now and then helps where couplings differ by orders of magnitude.
-void Group16::set_tenure(Replica16& replica, std::uint32_t factor) const {
+// Flipped spins rest for some iterations. Measured on layer problems and public instances: short rests win, by factors in
+// flips, where the local fields of a minimum are small beside the couplings, as those of Gram matrices of low rank are;
+// else rests grow with n. A multiple now and then helps where couplings differ by orders of magnitude.
+void Group16::set_tenure(std::size_t index, std::uint32_t factor) {
+    constexpr double kSmallFields = 0.8;  // of a row's root-mean-square
     const auto size = static_cast<std::uint32_t>(n_);
-    replica.least_tenure = std::min(factor * (1 + size / 100), size / 4);
-    replica.tenure_spread = std::clamp<std::uint32_t>(2 + size / 50, 1, 10);
+    Replica16& replica = replicas_[index];
+    if (space_[index].typical_field < kSmallFields * matrices_[index]->root_mean_square()) {
+        replica.least_tenure = std::min(2 * factor, size / 4);
+        replica.tenure_spread = 4;
+    } else {
+        replica.least_tenure = std::min(factor * std::min(4 + size / 100, 20U), size / 4);
+        replica.tenure_spread = std::min(6 + size / 200, 10U);
+    }
 }
 
 void Group16::perturb_best(std::size_t index, Random& random) {
@@ -352,13 +369,17 @@ void Group16::perturb_best(std::size_t index, Random& random) {
 }
 
 void Group16::tabu(std::span<Read16> reads, std::optional<std::size_t> sweeps, Budget& budget) {
-    begin(reads);
+    begin(reads, Start::leaning);
     constexpr auto kForEver = std::numeric_limits<std::size_t>::max();
     const std::size_t asked = sweeps.value_or(budget.has_deadline() ? kForEver : kDefaultTabuSweeps);
     const std::size_t flips = asked > kForEver / n_ ? kForEver : asked * n_;
     const std::size_t patience = 5 * n_;  // flips without a new best before the search moves elsewhere
+    descend(budget);
     for (std::size_t index = 0; index < count_; ++index) {
-        set_tenure(replicas_[index], 1);
+        space_[index].typical_field = mean_field(index);
+        set_tenure(index, 1);
+        std::ranges::fill(space_[index].scratch, std::int16_t{0});
+        replicas_[index].since_best = 0;
     }
     std::size_t done = 0;
     while (done < flips && !budget.exhausted()) {
@@ -373,7 +394,7 @@ void Group16::tabu(std::span<Read16> reads, std::optional<std::size_t> sweeps, B
             if (replica.since_best >= patience) {
                 Random random(0, 0, 0);
                 random.set_state(replica.random);
-                set_tenure(replica, random.below(3) == 0 ? 4 : 1);
+                set_tenure(index, random.below(3) == 0 ? 4 : 1);
                 perturb_best(index, random);
                 replica.random = random.state();
                 replica.since_best = 0;

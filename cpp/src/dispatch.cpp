@@ -123,7 +123,7 @@ private:
                 int16_.emplace_back();
                 if (searches) {
                     auto made =
-                        Dense16Matrix::make(view, first + index, solver.batch_.coupling_scale, solver.token_);
+                        Dense16Matrix::make(rows_.back(), solver.batch_.coupling_scale, solver.token_);
                     int16_.back() = made ? std::make_unique<Dense16Matrix>(std::move(*made)) : nullptr;
                 }
             }

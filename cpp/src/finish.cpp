@@ -72,27 +72,23 @@ template <class Real>
 SymmetricRows::SymmetricRows(const DenseView<Real>& view, std::size_t problem, StopToken& token)
     : n_(view.n), symmetric_(true), matrix_(view.matrix(problem)) {
     const Real* matrix = view.matrix(problem);
-    const auto mean = [&](std::size_t i, std::size_t j) {
-        return 0.5 * static_cast<double>(matrix[i * n_ + j]) + 0.5 * static_cast<double>(matrix[j * n_ + i]);
-    };
-    constexpr std::size_t kTile = 64;
     for (std::size_t row = 0; row < n_ && symmetric_; row += kTile) {
         token.throw_if_interrupted();
         for (std::size_t column = 0; column <= row && symmetric_; column += kTile) {
             for (std::size_t i = row; i < std::min(row + kTile, n_); ++i) {
+                bool equal = true;
                 for (std::size_t j = column; j < std::min(column + kTile, i); ++j) {
-                    symmetric_ = symmetric_ && matrix[i * n_ + j] == matrix[j * n_ + i];
+                    equal &= matrix[i * n_ + j] == matrix[j * n_ + i];
                 }
+                symmetric_ = symmetric_ && equal;
             }
         }
     }
     if (!symmetric_ && n_ <= kLargestCopy) {
         copy_.resize(n_ * n_);
-        for (std::size_t i = 0; i < n_; ++i) {
+        for (std::size_t first = 0; first < n_; first += kTile) {
             token.throw_if_interrupted();
-            for (std::size_t j = 0; j < n_; ++j) {
-                copy_[i * n_ + j] = mean(i, j);
-            }
+            fill_rows(matrix, first, std::min(first + kTile, n_), &copy_[first * n_]);
         }
         symmetric_ = true;
         matrix_ = static_cast<const double*>(copy_.data());
@@ -102,7 +98,8 @@ SymmetricRows::SymmetricRows(const DenseView<Real>& view, std::size_t problem, S
 template SymmetricRows::SymmetricRows(const DenseView<float>&, std::size_t, StopToken&);
 template SymmetricRows::SymmetricRows(const DenseView<double>&, std::size_t, StopToken&);
 
-void SymmetricRows::products(const double* spins, std::size_t stride, double* out, StopToken& token) const {
+void SymmetricRows::products(const double* spins, std::size_t reads, std::size_t stride, double* out,
+                             StopToken& token) const {
     const std::size_t rows = rows_of_a_call(n_);
     if (symmetric_) {
         const auto& kernel = kernels().finish;
@@ -110,21 +107,22 @@ void SymmetricRows::products(const double* spins, std::size_t stride, double* ou
             token.throw_if_interrupted();
             const std::size_t end = std::min(begin + rows, n_);
             if (const auto* floats = std::get_if<const float*>(&matrix_)) {
-                kernel.products_float(*floats, n_, begin, end, spins, stride, out);
+                kernel.products_float(*floats, n_, begin, end, spins, reads, stride, out);
             } else {
-                kernel.products_double(std::get<const double*>(matrix_), n_, begin, end, spins, stride, out);
+                kernel.products_double(std::get<const double*>(matrix_), n_, begin, end, spins, reads, stride,
+                                       out);
             }
         }
         return;
     }
     std::visit(
         [&](const auto* matrix) {
-            std::fill_n(out, kProductReads * stride, 0.0);
+            std::fill_n(out, reads * stride, 0.0);
             for (std::size_t i = 0; i < n_; ++i) {
                 if (i % rows == 0) {
                     token.throw_if_interrupted();
                 }
-                for (std::size_t r = 0; r < kProductReads; ++r) {
+                for (std::size_t r = 0; r < reads; ++r) {
                     const double* of_read = spins + r * stride;
                     double* sums = out + r * stride;
                     double sum = 0.0;
@@ -161,16 +159,19 @@ void finish_dense(const IsingBatch& batch, const SymmetricRows& rows, std::span<
     const std::size_t n = rows.n();
     const std::size_t stride = padded<double>(n);
     const double scale = batch.coupling_scale;
-    space.spins.assign(kProductReads * stride, 0.0);
-    space.local.resize(kProductReads * stride);
+    const std::size_t tiles = (reads.size() + kProductTile - 1) / kProductTile;
+    space.spins.assign(tiles * kProductTile * stride, 0.0);
+    space.local.resize(tiles * kProductTile * stride);
     for (std::size_t r = 0; r < reads.size(); ++r) {
         std::ranges::copy(reads[r].spins, space.spins.begin() + static_cast<std::ptrdiff_t>(r * stride));
     }
-    rows.products(space.spins.data(), stride, space.local.data(), token);
+    rows.products(space.spins.data(), tiles * kProductTile, stride, space.local.data(), token);
 
     double trace = 0.0;
+    space.diagonal.resize(n);
     for (std::size_t i = 0; i < n; ++i) {
-        trace += rows.diagonal(i);
+        space.diagonal[i] = rows.diagonal(i);
+        trace += space.diagonal[i];
     }
     for (std::size_t r = 0; r < reads.size(); ++r) {
         const Finished& read = reads[r];
@@ -178,7 +179,7 @@ void finish_dense(const IsingBatch& batch, const SymmetricRows& rows, std::span<
         const std::span local(space.local.data() + r * stride, n);
         // S s = 2 scale (M s - diag(M) s)
         for (std::size_t i = 0; i < n; ++i) {
-            local[i] = fields[i] + 2.0 * scale * (local[i] - rows.diagonal(i) * space.spins[r * stride + i]);
+            local[i] = fields[i] + 2.0 * scale * (local[i] - space.diagonal[i] * space.spins[r * stride + i]);
         }
         descend_exactly(read.spins, local, n * n, token,
                         [&](std::size_t i, double change) { rows.add_row(i, 2.0 * scale * change, local); });

@@ -18,15 +18,15 @@
 
 namespace qpsbgd {
 
+class SymmetricRows;
+
 class Dense16Matrix {
 public:
     // Nothing when int16 does not hold the couplings well enough. The rule: rows whose root-mean-square differs by more
     // than a factor of 32 need more digits than int16 has, unless all couplings are exact multiples of the unit.
     // The unit is the finest power of two in which every sum of couplings fits, where it divides every coupling; else
     // such that local fields of five times the largest row's root-mean-square fit. 2 n^2 bytes.
-    template <class Real>
-    static std::optional<Dense16Matrix> make(const DenseView<Real>& view, std::size_t problem, double scale,
-                                             StopToken& token);
+    static std::optional<Dense16Matrix> make(const SymmetricRows& rows, double scale, StopToken& token);
 
     // Do these fields leave room for the couplings? |h_i| of 28000 units is the most.
     bool holds(std::span<const double> fields) const;
@@ -34,6 +34,8 @@ public:
     std::size_t n() const { return n_; }
     std::size_t stride() const { return stride_; }
     double unit() const { return unit_; }
+    // Of the rows' sums of S_ij s_j over random spins, in units.
+    double root_mean_square() const { return root_mean_square_; }
     const std::int16_t* couplings() const { return values_.data(); }
 
 private:
@@ -42,6 +44,7 @@ private:
     std::size_t n_;
     std::size_t stride_;
     double unit_;
+    double root_mean_square_ = 0.0;
     AlignedVector<std::int16_t> values_;
 };
 
@@ -73,16 +76,20 @@ private:
         std::vector<std::uint32_t> negative;
         std::vector<std::uint32_t> best;
         std::vector<std::uint32_t> temperatures;
+        double typical_field = 0.0;  // mean |L| of a local minimum, in units
     };
 
-    void begin(std::span<Read16> reads);
+    // Where a read without spins of its own starts: anywhere, or where its fields point.
+    enum class Start { random, leaning };
+
+    void begin(std::span<Read16> reads, Start start);
     void end(std::span<Read16> reads);
     void run_schedule(std::span<Read16> reads, std::size_t sweeps, Budget& budget);
     bool run_sweeps(std::size_t last, Budget& budget);
     void descend(Budget& budget);
     void move_to(std::size_t index, std::span<const std::uint32_t> target);
     void perturb_best(std::size_t index, Random& random);
-    void set_tenure(Replica16& replica, std::uint32_t factor) const;
+    void set_tenure(std::size_t index, std::uint32_t factor);
     double mean_field(std::size_t index) const;
 
     std::size_t n_ = 0;
@@ -90,6 +97,7 @@ private:
     std::size_t count_ = 0;
     std::array<Space, kReplicaGroup> space_;
     std::array<Replica16, kReplicaGroup> replicas_{};
+    std::array<const Dense16Matrix*, kReplicaGroup> matrices_{};
     std::vector<std::uint32_t> target_;
 };
 

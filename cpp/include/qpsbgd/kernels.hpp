@@ -9,6 +9,7 @@
 #include "qpsbgd/kernels/dense16.hpp"
 #include "qpsbgd/kernels/exact.hpp"
 #include "qpsbgd/kernels/finish.hpp"
+#include "qpsbgd/kernels/prepare.hpp"
 #include "qpsbgd/kernels/projection.hpp"
 #include "qpsbgd/kernels/sparse8.hpp"
 
@@ -25,6 +26,8 @@ struct KernelTable {
     AssemblyKernels<double> assembly_double;
     ProjectionKernels<float> projection_float;
     ProjectionKernels<double> projection_double;
+    PrepareKernels<float> prepare_float;
+    PrepareKernels<double> prepare_double;
 };
 
 // The kernels for this machine: the widest instruction set it has, or the one that the environment variable

@@ -18,6 +18,7 @@ namespace {
 #include "dense.inl"
 #include "exact.inl"
 #include "finish.inl"
+#include "prepare.inl"
 #include "random.inl"
 
 #include "dense16_avx512.inl"
@@ -51,7 +52,9 @@ const KernelTable& avx512_kernels() {
                                         kAssembly<float>,
                                         kAssembly<double>,
                                         kProjection<float>,
-                                        kProjection<double>};
+                                        kProjection<double>,
+                                        kPrepare<float>,
+                                        kPrepare<double>};
     return kTable;
 }
 

@@ -28,12 +28,17 @@ inline void keep_best16(Replica16& replica, std::size_t stride) {
     }
 }
 
-void local_fields16(const Replica16& replica, std::size_t n, std::size_t stride) {
-    for (std::size_t i = 0; i < n; ++i) {
-        const std::int16_t* row = replica.couplings + i * stride;
-        const std::int32_t spin = spin_of(replica.negative, i);
-        for (std::size_t j = 0; j < stride; ++j) {
-            replica.local[j] = saturated(replica.local[j] + spin * (row[j] / 2));
+void local_fields16(const Replica16* replicas, std::size_t count, std::size_t n, std::size_t stride) {
+    for (std::size_t r = 0; r < count; ++r) {
+        const Replica16& replica = replicas[r];
+        for (std::size_t i = 0; i < n; i += 2) {
+            const std::int16_t* row = replica.couplings + i * stride;
+            const std::int32_t first = spin_of(replica.negative, i);
+            const std::int32_t second = i + 1 < n ? spin_of(replica.negative, i + 1) : 1;
+            for (std::size_t j = 0; j < stride; ++j) {
+                const std::int32_t pair = first * (row[j] / 2) + second * (row[stride + j] / 2);
+                replica.local[j] = saturated(replica.local[j] + pair);
+            }
         }
     }
 }

@@ -43,15 +43,24 @@ inline void keep_best16(Replica16& replica, std::size_t blocks) {
     }
 }
 
-void local_fields16(const Replica16& replica, std::size_t n, std::size_t stride) {
-    for (std::size_t i = 0; i < n; ++i) {
-        const std::int16_t* row = replica.couplings + i * stride;
-        const bool negative = (replica.negative[i / kBlock] >> (i % kBlock) & 1U) != 0;
-        const __m256i spin = _mm256_set1_epi16(negative ? -1 : 1);
-        for (std::size_t j = 0; j < stride; j += 16) {
-            const __m256i half = _mm256_srai_epi16(load16(row + j), 1);
-            store16(replica.local + j,
-                    _mm256_adds_epi16(load16(replica.local + j), _mm256_sign_epi16(half, spin)));
+void local_fields16(const Replica16* replicas, std::size_t count, std::size_t n, std::size_t stride) {
+    for (std::size_t r = 0; r < count; ++r) {
+        const Replica16& replica = replicas[r];
+        const auto spin = [&](std::size_t i) {
+            const bool negative = i < n && (replica.negative[i / kBlock] >> (i % kBlock) & 1U) != 0;
+            return _mm256_set1_epi16(negative ? -1 : 1);
+        };
+        for (std::size_t i = 0; i < n; i += 2) {
+            const std::int16_t* row = replica.couplings + i * stride;
+            const __m256i first = spin(i);
+            const __m256i second = spin(i + 1);
+            for (std::size_t j = 0; j < stride; j += 16) {
+                const __m256i of_first = _mm256_srai_epi16(load16(row + j), 1);
+                const __m256i of_second = _mm256_srai_epi16(load16(row + stride + j), 1);
+                const __m256i pair = _mm256_add_epi16(_mm256_sign_epi16(of_first, first),
+                                                      _mm256_sign_epi16(of_second, second));
+                store16(replica.local + j, _mm256_adds_epi16(load16(replica.local + j), pair));
+            }
         }
     }
 }

@@ -36,16 +36,69 @@ inline void keep_best16(Replica16& replica, std::size_t blocks) {
     }
 }
 
-void local_fields16(const Replica16& replica, std::size_t n, std::size_t stride) {
-    for (std::size_t i = 0; i < n; ++i) {
-        const std::int16_t* row = replica.couplings + i * stride;
-        const bool negative = (replica.negative[i / kBlock] >> (i % kBlock) & 1U) != 0;
-        const __m512i spin = _mm512_set1_epi16(negative ? -1 : 1);
-        for (std::size_t j = 0; j < stride; j += kBlock) {
-            const __m512i half = _mm512_srai_epi16(load16(row + j), 1);
-            const __m512i sum = _mm512_adds_epi16(load16(replica.local + j), _mm512_mullo_epi16(half, spin));
-            _mm512_store_si512(replica.local + j, sum);
+// Columns of kBlocks blocks for kCount replicas of the same couplings: what two rows add to L has four forms, which are
+// made once for all replicas.
+template <std::size_t kCount, std::size_t kBlocks>
+inline void local_fields_tile16(const Replica16* replicas, std::size_t n, std::size_t stride,
+                                std::size_t column) {
+    __m512i local[kCount][kBlocks];
+    for (std::size_t r = 0; r < kCount; ++r) {
+        for (std::size_t b = 0; b < kBlocks; ++b) {
+            local[r][b] = load16(replicas[r].local + column + b * kBlock);
         }
+    }
+    alignas(64) std::int16_t forms[4][kBlocks][kBlock];  // bits of the index: first spin, second spin
+    for (std::size_t i = 0; i < n; i += 2) {
+        const std::int16_t* row = replicas[0].couplings + i * stride + column;
+        for (std::size_t b = 0; b < kBlocks; ++b) {
+            const __m512i first = _mm512_srai_epi16(load16(row + b * kBlock), 1);
+            const __m512i second = _mm512_srai_epi16(load16(row + stride + b * kBlock), 1);
+            const __m512i sum = _mm512_add_epi16(first, second);
+            const __m512i difference = _mm512_sub_epi16(first, second);
+            const __m512i zero = _mm512_setzero_si512();
+            _mm512_store_si512(forms[0][b], sum);
+            _mm512_store_si512(forms[1][b], _mm512_sub_epi16(zero, difference));
+            _mm512_store_si512(forms[2][b], difference);
+            _mm512_store_si512(forms[3][b], _mm512_sub_epi16(zero, sum));
+        }
+#pragma GCC unroll 4
+        for (std::size_t r = 0; r < kCount; ++r) {
+            const auto& form = forms[replicas[r].negative[i / kBlock] >> (i % kBlock) & 3U];
+#pragma GCC unroll 4
+            for (std::size_t b = 0; b < kBlocks; ++b) {
+                local[r][b] = _mm512_adds_epi16(local[r][b], load16(form[b]));
+            }
+        }
+    }
+    for (std::size_t r = 0; r < kCount; ++r) {
+        for (std::size_t b = 0; b < kBlocks; ++b) {
+            _mm512_store_si512(replicas[r].local + column + b * kBlock, local[r][b]);
+        }
+    }
+}
+
+template <std::size_t kCount>
+void local_fields_count16(const Replica16* replicas, std::size_t n, std::size_t stride) {
+    std::size_t column = 0;
+    for (; column + 4 * kBlock <= stride; column += 4 * kBlock) {
+        local_fields_tile16<kCount, 4>(replicas, n, stride, column);
+    }
+    for (; column < stride; column += kBlock) {
+        local_fields_tile16<kCount, 1>(replicas, n, stride, column);
+    }
+}
+
+void local_fields16(const Replica16* replicas, std::size_t count, std::size_t n, std::size_t stride) {
+    bool shared = count == 4;
+    for (std::size_t r = 1; r < count; ++r) {
+        shared = shared && replicas[r].couplings == replicas[0].couplings;
+    }
+    if (shared) {
+        local_fields_count16<4>(replicas, n, stride);
+        return;
+    }
+    for (std::size_t r = 0; r < count; ++r) {
+        local_fields_count16<1>(replicas + r, n, stride);
     }
 }
 

@@ -13,6 +13,7 @@ namespace {
 #include "dense.inl"
 #include "exact.inl"
 #include "finish.inl"
+#include "prepare.inl"
 #include "random.inl"
 
 #include "dense16.inl"
@@ -44,7 +45,9 @@ const KernelTable& neon_kernels() {
                                         kAssembly<float>,
                                         kAssembly<double>,
                                         kProjection<float>,
-                                        kProjection<double>};
+                                        kProjection<double>,
+                                        kPrepare<float>,
+                                        kPrepare<double>};
     return kTable;
 }
 

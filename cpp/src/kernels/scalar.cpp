@@ -11,6 +11,7 @@ namespace {
 #include "dense.inl"
 #include "exact.inl"
 #include "finish.inl"
+#include "prepare.inl"
 #include "random.inl"
 
 #include "dense16.inl"
@@ -42,7 +43,9 @@ const KernelTable& scalar_kernels() {
                                         kAssembly<float>,
                                         kAssembly<double>,
                                         kProjection<float>,
-                                        kProjection<double>};
+                                        kProjection<double>,
+                                        kPrepare<float>,
+                                        kPrepare<double>};
     return kTable;
 }
 

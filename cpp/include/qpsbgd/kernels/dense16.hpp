@@ -50,8 +50,9 @@ struct Replica16 {
 };
 
 struct Dense16Kernels {
-    // L = f + sum_i s_i S_i, from `local` holding f. n^2 additions.
-    void (*local_fields)(const Replica16& replica, std::size_t n, std::size_t stride);
+    // L = f + sum_i s_i S_i of `count` <= 4 replicas, from `local` holding f: s_0 S_0 + s_1 S_1 is added, then the next
+    // two rows, saturating. n^2 / 2 additions a replica, and 2 n^2 for all with the same couplings.
+    void (*local_fields)(const Replica16* replicas, std::size_t count, std::size_t n, std::size_t stride);
 
     // Flips one spin. stride / 32 times 4 vector operations.
     void (*flip)(Replica16& replica, std::size_t spin, std::size_t stride);

@@ -1,0 +1,27 @@
+// One look at the rows of a dense matrix, and their int16 form.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+namespace qpsbgd {
+
+// Over the entries of a row beside the diagonal. Sums are eight running sums, one for every column modulo 8, added in a
+// fixed order, so every instruction set rounds alike.
+struct RowStatistics {
+    double sum;      // of |entry|
+    double squares;  // of entry^2
+    double largest;  // |entry|
+};
+
+template <class Real>
+struct PrepareKernels {
+    // Of row i of n entries. n / 8 times 5 operations on eight doubles.
+    RowStatistics (*statistics)(const Real* row, std::size_t n, std::size_t i);
+
+    // out_j = 2 nearest(factor * entry_j), 0 on the diagonal. |factor * entry| < 16384.
+    void (*quantise)(const Real* row, std::size_t n, std::size_t i, double factor, std::int16_t* out);
+};
+
+}  // namespace qpsbgd
