@@ -409,15 +409,91 @@ void add_gram(std::vector<Entry>& entries, std::size_t samples, std::size_t d, b
     const auto width = static_cast<double>(d);
     const double products = 0.5 * static_cast<double>(samples) * width * (width + 1.0);
     const std::string size = std::to_string(d) + "x" + std::to_string(samples);
-    // For inputs of ±1 the bound is that of multiply-adds too: popcounts on packed bits may go beyond it.
-    entries.push_back({signs ? "gram of ±1 (as multiply-adds)" : "gram",
-                       size,
-                       {Unit::float32, products, 4.0 * width * width, 0.0, 0.0},
-                       [=] {
+    // Inputs of ±1 are bits: an exclusive or, a count and an addition for 32 products, each on two lanes of int16.
+    const Work of_bits{Unit::int16, 3.0 * 2.0 * products / 32.0, 4.0 * width * width, 0.0, 0.0};
+    const Work of_floats{Unit::float32, products, 4.0 * width * width, 0.0, 0.0};
+    entries.push_back({signs ? "gram of ±1" : "gram", size, signs ? of_bits : of_floats, [=] {
                            qpsbgd::StopToken token(std::nullopt, nullptr);
                            qpsbgd::gram<float>(data->inputs, samples, d, 1.0, {data->out.data(), d}, 1,
                                                token);
                        }});
+}
+
+// Rows of a layer without couplings.
+struct LayerProblem {
+    LayerProblem(std::size_t size, std::size_t count)
+        : d(size),
+          rows(count),
+          stride((size + 63) / 64 * 64 + 16),
+          matrix(size * qpsbgd::spread<float>(size), 0.0F),
+          products(count * stride, 0.0F),
+          signs((size + qpsbgd::kSignsOfWord - 1) / qpsbgd::kSignsOfWord * count, 0x5555555555555555U),
+          stride16(padded<std::int16_t>(size)),
+          couplings16(size * stride16, 0),
+          spins16(stride16, 0),
+          fields16(stride16, 0),
+          units(size, 1.0) {}
+
+    // Flips all spins that want to.
+    bool descend(std::int16_t field) {
+        std::fill_n(spins16.begin(), d, std::int16_t{1});
+        std::fill_n(fields16.begin(), d, field);
+        qpsbgd::Descent<std::int16_t> row{.couplings = couplings16.data(),
+                                          .stride = stride16,
+                                          .d = d,
+                                          .factor = 1,
+                                          .units = units.data(),
+                                          .errors = units.data(),
+                                          .first_error = 0.0,
+                                          .spins = spins16.data(),
+                                          .fields = fields16.data()};
+        return qpsbgd::kernels().projection16.descend(row, d);
+    }
+
+    std::size_t d;
+    std::size_t rows;
+    std::size_t stride;
+    AlignedVector<float> matrix;
+    AlignedVector<float> products;
+    std::vector<std::uint64_t> signs;
+    std::size_t stride16;
+    AlignedVector<std::int16_t> couplings16;
+    AlignedVector<std::int16_t> spins16;
+    AlignedVector<std::int16_t> fields16;
+    std::vector<double> units;
+};
+
+void add_projection(std::vector<Entry>& entries, std::size_t size, std::size_t rows) {
+    const auto problem = std::make_shared<LayerProblem>(size, rows);
+    const auto d = static_cast<double>(size);
+    const auto m = static_cast<double>(rows);
+    const std::string name = std::to_string(size) + "x" + std::to_string(rows);
+    // Four rows of A are sixteen sums, which are stored; one of them is added for every row of the layer.
+    const double tabulated = 16.0 / 4.0 * d * d;
+    const double added = m * d * d / 4.0;
+    entries.push_back(
+        {"projection.sign_products",
+         name,
+         {Unit::float32, tabulated + added, 4.0 * (tabulated + added), 4.0 * d * d, 4.0 * d * d},
+         [=] {
+             qpsbgd::kernels().projection_float.sign_products({.matrix = problem->matrix.data(),
+                                                               .matrix_stride = qpsbgd::spread<float>(size),
+                                                               .d = size,
+                                                               .signs = problem->signs.data(),
+                                                               .signs_stride = rows,
+                                                               .products = problem->products.data(),
+                                                               .stride = problem->stride},
+                                                              rows);
+         }});
+    // A look multiplies fields and spins, compares and keeps the larger gain and its place.
+    const std::string one_row = "d=" + std::to_string(size);
+    const double looks = std::ceil(d / static_cast<double>(qpsbgd::kFlipSlots)) + 1.0;
+    const Work look{Unit::int16, 4.0 * d, 4.0 * d, 0.0, 0.0};
+    entries.push_back({"projection16.descend, none flips", one_row, look, [=] { problem->descend(-1); }});
+    // A flip multiplies a row of A by the spin and takes it from the fields.
+    const Work all_flip{Unit::int16, 4.0 * d * looks + 2.0 * d * d, 4.0 * d * looks + 4.0 * d * d,
+                        2.0 * d * d, 2.0 * d * d};
+    entries.push_back({"projection16.descend, all flip", one_row, all_flip, [=] { problem->descend(1); }});
 }
 
 std::vector<Entry> all_entries() {
@@ -431,6 +507,8 @@ std::vector<Entry> all_entries() {
     add_finish(entries, 784);
     add_gram(entries, 128, 784, false);
     add_gram(entries, 512, 784, true);
+    add_projection(entries, 512, 128);
+    add_projection(entries, 784, 128);
     return entries;
 }
 

@@ -117,6 +117,17 @@ py::tuple project_rows_of(const py::array_t<Real>& matrix, const Array<Real>& gr
 }
 
 template <class Real>
+void move_weights_of(Array<Real> weights, const Array<std::int8_t>& steps, Real lr, Real clip,
+                     std::size_t threads) {
+    require(weights.size() == steps.size(), "W and G must have the same number of entries");
+    const std::span<Real> values = mutable_view(weights);  // throws if it may not be written to
+    without_gil([&] {
+        StopToken token(std::nullopt, nullptr);  // all weights or none
+        move_weights<Real>(values, view(steps), lr, clip, threads, token);
+    });
+}
+
+template <class Real>
 void register_for(py::module_& module) {
     using py::arg;
     module.def("gram", &gram_of<Real>, arg("X").noconvert(), arg("scale"), arg("num_threads"));
@@ -125,6 +136,8 @@ void register_for(py::module_& module) {
     module.def("project_rows", &project_rows_of<Real>, arg("A").noconvert(), arg("P").noconvert(),
                py::kw_only(), arg("residual").noconvert() = py::none(), arg("keep_residual") = false,
                arg("scale"), arg("kappa"), arg("domain"), arg("num_threads"));
+    module.def("move_weights", &move_weights_of<Real>, arg("W").noconvert(), arg("G").noconvert(), arg("lr"),
+               arg("clip"), arg("num_threads"));
 }
 
 }  // namespace

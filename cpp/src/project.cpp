@@ -1,9 +1,11 @@
-// The training step's solver: every row of a layer from sign(p), greedy passes until no change helps.
+// The training step's solver: every row of a layer from sign(p), greedily until no flip helps.
 //
-// Rows are solved in groups. A block of coordinates is decided for every row of the group, each coordinate knowing all
-// flips before it, and then the flips are applied to all other columns, so that a row of A is read once for the group.
-// A row costs d^2 / 4 additions for A sigma, d comparisons a pass and d multiplications and additions a flip. A row is
-// done when a whole pass brought no flip. Rows do not depend on each other, nor on groups and threads.
+// A sigma is computed for a group of rows at once, so that a row of A is read once for the group: d^2 / 4 additions a
+// row. Then each row descends by itself, its fields in the first cache: in sweeps that flip the best of every 32nd
+// coordinate while it gains more than half of what the best gains; 2 d operations a sweep and 2 d a flip. Single
+// precision descends in int16, in units of its own for every coordinate; that changes fields by less than the number
+// of flips, in those units, which is taken off the descent before it is trusted to be one. Rows do not depend on each
+// other, nor on groups and threads.
 #include <algorithm>
 #include <atomic>
 #include <cmath>
@@ -21,12 +23,19 @@
 namespace qpsbgd {
 namespace {
 
-// Rounding could let undecided coordinates alternate for ever; real descents end within some ten passes.
-constexpr std::size_t kMostPasses = 1000;
-// Rows whose result is better by this part of the terms compared are better whatever the rounding of A G.
+// Rounding could let undecided coordinates alternate for ever; real descents flip each some once.
+constexpr std::size_t kMostFlips = 100;
+constexpr std::size_t kWorkOfLook = 1U << 22U;  // additions between two looks for an interrupt
+// Descents by this part of their size are descents, whatever the rounding of s.
 constexpr double kCertain = 1e-4;
-constexpr std::size_t kFewFlips = 16;  // fewer than d / 16 flips of a row in a pass are few
+// Errors of int16 fields, in units: each flip adds one, and this is what they start with.
+constexpr double kFirstError16 = 3.0;
+constexpr double kMostInverse = 1e37;  // of a unit, in float32
 constexpr double kWorkOfThread = 1e6;  // additions that pay for starting one
+
+std::size_t useful_threads(std::size_t threads, double work) {
+    return std::min(threads, 1 + static_cast<std::size_t>(work / kWorkOfThread));
+}
 
 template <class Real>
 const ProjectionKernels<Real>& projection_kernels() {
@@ -67,46 +76,130 @@ private:
     AlignedBuffer<Real> copy_;
 };
 
+// What all rows of a layer need of A.
+template <class Real>
+class Problem {
+public:
+    Problem(Rows<const Real> gram, std::size_t d, const ProjectionOptions& options, StopToken& token)
+        : d_(d), couplings_(gram, d), own_(d), sums_(d) {
+        const ProjectionKernels<Real>& table = projection_kernels<Real>();
+        const std::size_t threads = useful_threads(options.threads, static_cast<double>(d * d));
+        const std::size_t parts = (d + kRowsOfPart - 1) / kRowsOfPart;
+        const auto for_all_rows = [&](const auto& work) {
+            parallel_for(parts, threads, token, [&](std::size_t /*worker*/, std::size_t part) {
+                for (std::size_t i = part * kRowsOfPart; i < std::min(d, (part + 1) * kRowsOfPart); ++i) {
+                    work(i);
+                }
+            });
+        };
+        for_all_rows([&](std::size_t i) {
+            own_[i] = (options.mask ? Real(0.5) : Real{1}) * gram[i][i];
+            sums_[i] = table.magnitude(couplings_.rows()[i], d);
+        });
+        double trace = 0.0;
+        double total = 0.0;
+        for (std::size_t i = 0; i < d; ++i) {
+            trace += static_cast<double>(std::abs(gram[i][i]));
+            total += sums_[i];
+        }
+        finite_ = std::isfinite(total);
+        if constexpr (std::is_same_v<Real, float>) {
+            // Half of int16 for A G, half for p / s, and room for the rounding of as many flips as there are spins.
+            const double units = 0.5 * (32767.0 - 2.0 * static_cast<double>(d + 4));
+            fits16_ = finite_ && options.rule != ScaleRule::automatic && d <= kMost16 &&
+                      trace * units >= kLeastUnits * total;
+            if (fits16_) {
+                quantise(units, options.mask ? 1 : 2, for_all_rows);
+            }
+        }
+        if (!fits16_) {
+            // Rounding errors of a field, in those of A: each addition may add one.
+            units_.assign(d, 1.0);
+            errors_.assign(d, 0.0);
+            for (std::size_t i = 0; i < d; ++i) {
+                errors_[i] = 2.0 * static_cast<double>(std::numeric_limits<Real>::epsilon()) * sums_[i];
+            }
+        }
+    }
+
+    std::size_t d() const { return d_; }
+    bool finite() const { return finite_; }
+    bool fits16() const { return fits16_; }
+    Rows<const Real> rows() const { return couplings_.rows(); }
+    const std::int16_t* rows16() const { return couplings16_.data(); }
+    std::size_t stride16() const { return padded<std::int16_t>(d_); }
+    const Real* own() const { return own_.data(); }
+    const float* bounds() const { return bounds_.data(); }
+    const float* inverse_units() const { return inverse_units_.data(); }
+    const double* units() const { return units_.data(); }
+    const double* errors() const { return errors_.data(); }
+
+private:
+    static constexpr std::size_t kRowsOfPart = 64;
+    static constexpr std::size_t kMost16 = 4096;  // spins
+    static constexpr double kLeastUnits = 32.0;   // of a diagonal entry, in the mean
+
+    template <class ForAllRows>
+    void quantise(double units, std::int16_t factor, const ForAllRows& for_all_rows) {
+        units_.resize(d_);
+        bounds_.resize(d_);
+        inverse_units_.resize(d_);
+        for (std::size_t i = 0; i < d_; ++i) {
+            const double inverse = std::min(units / sums_[i], kMostInverse);
+            inverse_units_[i] = sums_[i] > 0.0 ? static_cast<float>(inverse) : 0.0F;
+            units_[i] = sums_[i] > 0.0 ? 1.0 / inverse : 0.0;
+            bounds_[i] = static_cast<float>(sums_[i] + units_[i] * static_cast<double>(d_ + 2));
+        }
+        errors_ = units_;
+        couplings16_ = AlignedBuffer<std::int16_t>(d_ * stride16());
+        for_all_rows([&](std::size_t i) {
+            std::int16_t* row = couplings16_.data() + i * stride16();
+            kernels().projection16.quantise(rows()[i], inverse_units_.data(), i, factor, d_, row);
+            std::fill(row + d_, row + stride16(), std::int16_t{0});
+        });
+    }
+
+    std::size_t d_;
+    Couplings<Real> couplings_;
+    std::vector<Real> own_;  // t A_ii / 2
+    std::vector<double> sums_;
+    std::vector<double> units_;
+    std::vector<double> errors_;
+    std::vector<float> bounds_;
+    std::vector<float> inverse_units_;
+    AlignedBuffer<std::int16_t> couplings16_{0};
+    bool finite_ = false;
+    bool fits16_ = false;
+};
+
+// Spins and fields of one row.
+template <class Field>
+struct RowState {
+    explicit RowState(std::size_t d)
+        : spins(rounded_up(d, kFlipSlots), Field{0}), fields(rounded_up(d, kFlipSlots), Field{0}) {}
+
+    AlignedVector<Field> spins;
+    AlignedVector<Field> fields;
+};
+
 template <class Real>
 class GroupProjection {
 public:
-    GroupProjection(Rows<const Real> gram, const Real* thresholds, const LayerRows<Real>& layer,
+    GroupProjection(const Problem<Real>& problem, const LayerRows<Real>& layer,
                     const ProjectionOptions& options, std::size_t most_rows)
         : kernels_(projection_kernels<Real>()),
+          problem_(problem),
           layer_(layer),
           options_(options),
           most_rows_(most_rows),
-          blocks_(rounded_up(layer.d, kernels_.block) / kernels_.block),
-          // Whole blocks, and rows that do not compete for the same places of a cache.
-          stride_(blocks_ * kernels_.block + kCacheLine / sizeof(Real)),
-          local_(most_rows * stride_),
-          start_(most_rows * stride_),
-          spins_(stride_),
+          // Whole tiles, and rows that do not compete for the same places of a cache.
+          stride_(rounded_up(layer.d, kernels_.tile) + kCacheLine / sizeof(Real)),
+          products_(most_rows * stride_),
           sums_(keeps_sums() ? most_rows * layer.d : 0),
-          signs_(blocks_ * most_rows),
-          flips_(blocks_ * most_rows * (kernels_.block + kFlipRoom)),
-          counts_(blocks_ * most_rows),
-          order_(blocks_ * most_rows),
-          touched_(blocks_),
-          flipping_(blocks_),
+          signs_(rounded_up(layer.d, kSignsOfWord) / kSignsOfWord * most_rows),
           norms_(most_rows),
-          scales_(most_rows),
-          active_(most_rows),
-          last_flip_(most_rows),
-          group_{.matrix = gram.data,
-                 .matrix_stride = gram.stride,
-                 .d = layer.d,
-                 .rows = most_rows,
-                 .stride = stride_,
-                 .thresholds = thresholds,
-                 .factor = options.mask ? Real{1} : Real{2},
-                 .local = local_.data(),
-                 .signs = signs_.data(),
-                 .flips = flips_.data(),
-                 .counts = counts_.data(),
-                 .order = order_.data(),
-                 .touched = touched_.data(),
-                 .flipping = flipping_.data()} {}
+          state_(problem.fits16() ? 0 : layer.d),
+          state16_(problem.fits16() ? layer.d : 0) {}
 
     // Returns false if a sum over p or A is not finite.
     bool run(std::size_t first, std::size_t count, StopToken& token) {
@@ -117,41 +210,32 @@ public:
                                               add ? of_row(layer_.residual, row) : nullptr, layer_.d,
                                               add ? sum(row) : nullptr, signs_.data() + row, most_rows_);
         }
-        kernels_.sign_products(group_, count);
+        kernels_.sign_products({.matrix = problem_.rows().data,
+                                .matrix_stride = problem_.rows().stride,
+                                .d = layer_.d,
+                                .signs = signs_.data(),
+                                .signs_stride = most_rows_,
+                                .products = products_.data(),
+                                .stride = stride_},
+                               count);
         bool finite = true;
         for (std::size_t row = 0; row < count; ++row) {
-            const double curvature = kernels_.dot(spins(row), local(row), layer_.d);
+            const double curvature = kernels_.signed_sum(p(row), product(row), layer_.d);
             finite = finite && std::isfinite(norms_[row]) && std::isfinite(curvature);
-            scales_[row] = first_scale(norms_[row], curvature);
-            if (scales_[row] > 0.0) {
-                kernels_.add_fields(p(row), 0.0, 1.0 / scales_[row], layer_.d, local(row));
-                std::copy_n(local(row), layer_.d, start(row));
-            }
-        }
-        descend(count, token);
-        if (options_.rule == ScaleRule::automatic) {
-            for (std::size_t row = 0; row < count; ++row) {
-                if (scales_[row] > 0.0) {
-                    refit(row);
+            const double scale = first_scale(norms_[row], curvature);
+            if constexpr (std::is_same_v<Real, float>) {
+                if (problem_.fits16()) {
+                    project16(row, scale, token);
+                    continue;
                 }
             }
-            descend(count, token);
-        }
-        for (std::size_t row = 0; row < count; ++row) {
-            finish(row);
+            project(row, scale, token);
         }
         return finite;
     }
 
 private:
-    Real* local(std::size_t row) { return local_.data() + row * stride_; }
-    Real* start(std::size_t row) { return start_.data() + row * stride_; }
-
-    // h of a row, until the next call.
-    const Real* spins(std::size_t row) {
-        kernels_.expand_signs(signs_.data() + row, most_rows_, layer_.d, spins_.data());
-        return spins_.data();
-    }
+    const Real* product(std::size_t row) const { return products_.data() + row * stride_; }
 
     template <class T>
     T* of_row(std::span<T> values, std::size_t row) const {
@@ -178,79 +262,99 @@ private:
         return norm > 0.0 && std::isfinite(scale) && std::isfinite(1.0 / scale) ? scale : 0.0;
     }
 
-    void descend(std::size_t count, StopToken& token) {
-        auto active_end = active_.begin();
-        for (std::size_t row = 0; row < count; ++row) {
-            if (scales_[row] > 0.0) {
-                *active_end++ = static_cast<std::uint16_t>(row);
-                last_flip_[row] = 0;
-            }
-        }
-        std::ranges::fill(flipping_, std::uint16_t{0});
-        // Blocks of all rows, while rows of A serve many flips.
-        for (std::size_t turn = 0; active_end != active_.begin(); ++turn) {
+    template <class Field>
+    static void descend(bool (*kernel)(Descent<Field>&, std::size_t), Descent<Field>& row, StopToken& token) {
+        const std::size_t flips_of_look = 1 + kWorkOfLook / row.d;
+        const std::size_t most = kMostFlips * row.d + flips_of_look;
+        while (!kernel(row, flips_of_look) && row.flips < most) {
             token.throw_if_interrupted();
-            const std::size_t block = turn % blocks_;
-            if (block == 0 && turn > 0 &&
-                !flips_are_many(static_cast<std::size_t>(active_end - active_.begin()))) {
-                break;
-            }
-            const std::size_t flipping = kernels_.descend(
-                group_, block, active_.data(), static_cast<std::size_t>(active_end - active_.begin()));
-            const auto quiet = active_.begin() + static_cast<std::ptrdiff_t>(flipping);
-            std::for_each(active_.begin(), quiet, [&](std::uint16_t row) { last_flip_[row] = turn; });
-            // The block of a row's last flip is looked at once more: its first coordinates were decided before. By
-            // then all other blocks have heard of its flips.
-            active_end = std::remove_if(quiet, active_end,
-                                        [&](std::uint16_t row) { return turn >= last_flip_[row] + blocks_; });
         }
-        kernels_.settle(group_);
-        // Then row by row, each with its fields in the first cache.
-        std::for_each(active_.begin(), active_end, [&](std::uint16_t row) {
-            std::size_t last = last_flip_[row] % blocks_ + 1;
-            for (std::size_t pass = 0; last > 0 && pass < kMostPasses; ++pass) {
-                token.throw_if_interrupted();
-                last = kernels_.descend_row(group_, row, last - 1);
-            }
+    }
+
+    void project16(std::size_t row, double scale, StopToken& token)
+        requires(std::is_same_v<Real, float>)
+    {
+        const Projection16Kernels& table = kernels().projection16;
+        bool better = false;
+        if (scale > 0.0) {
+            table.start(p(row), product(row), problem_.own(), problem_.bounds(), problem_.inverse_units(),
+                        1.0 / scale, layer_.d, state16_.spins.data(), state16_.fields.data());
+            Descent<std::int16_t> descent{.couplings = problem_.rows16(),
+                                          .stride = problem_.stride16(),
+                                          .d = layer_.d,
+                                          .factor = 1,
+                                          .units = problem_.units(),
+                                          .errors = problem_.errors(),
+                                          .first_error = kFirstError16,
+                                          .spins = state16_.spins.data(),
+                                          .fields = state16_.fields.data()};
+            descend(table.descend, descent, token);
+            better = is_better(row, scale, descent);
+        }
+        finish(row, [&](std::int8_t* step) {
+            return table.write_step(p(row), better ? state16_.spins.data() : nullptr, problem_.own(),
+                                    options_.mask, layer_.d, step);
         });
     }
 
-    // In the last pass over all blocks, per row that is not settled.
-    bool flips_are_many(std::size_t active) const {
-        std::size_t flips = 0;
-        for (std::size_t block = 0; block < blocks_; ++block) {
-            for (std::size_t k = 0; k < flipping_[block]; ++k) {
-                flips += group_.counts[block * most_rows_ + group_.order[block * most_rows_ + k]];
+    void project(std::size_t row, double scale, StopToken& token) {
+        bool better = false;
+        if (scale > 0.0) {
+            kernels_.start(p(row), product(row), problem_.own(), 1.0 / scale, layer_.d, state_.spins.data(),
+                           state_.fields.data());
+            Descent<Real> descent{.couplings = problem_.rows().data,
+                                  .stride = problem_.rows().stride,
+                                  .d = layer_.d,
+                                  .factor = options_.mask ? Real{1} : Real{2},
+                                  .units = problem_.units(),
+                                  .errors = problem_.errors(),
+                                  .first_error = static_cast<double>(layer_.d),
+                                  .spins = state_.spins.data(),
+                                  .fields = state_.fields.data()};
+            descend(kernels_.descend, descent, token);
+            if (options_.rule == ScaleRule::automatic) {
+                scale = refit(row, scale);
+                descend(kernels_.descend, descent, token);
+                descent.certain = 0.0;  // two scales: not one descent
             }
+            better = is_better(row, scale, descent);
         }
-        return flips * kFewFlips > active * layer_.d;
+        finish(row, [&](std::int8_t* step) {
+            return kernels_.write_step(p(row), better ? state_.spins.data() : nullptr, problem_.own(),
+                                       options_.mask, layer_.d, step);
+        });
     }
 
-    // The step length that fits X G best to v: s = p'G / G'AG, where A G = e + p / s.
-    void refit(std::size_t row) {
+    // The step length that fits X G best to v: s = p'G / G'AG. Fields follow it.
+    double refit(std::size_t row, double before) {
         std::int8_t* step = of_row(layer_.steps, row);
         const double slope =
-            kernels_.write_step(p(row), spins(row), group_.thresholds, options_.mask, layer_.d, step);
-        double curvature = slope / scales_[row];
+            kernels_.write_step(p(row), state_.spins.data(), problem_.own(), options_.mask, layer_.d, step);
+        // A G = f + t h A_ii / 2 + p / s
+        double curvature = slope / before;
         for (std::size_t i = 0; i < layer_.d; ++i) {
-            curvature += static_cast<double>(step[i]) * static_cast<double>(local(row)[i]);
+            const Real field = state_.fields[i] + state_.spins[i] * problem_.own()[i];
+            curvature += static_cast<double>(step[i]) * static_cast<double>(field);
         }
         const double scale = slope / curvature;
-        if (slope > 0.0 && curvature > 0.0 && std::isfinite(scale) && std::isfinite(1.0 / scale)) {
-            kernels_.add_fields(p(row), 1.0 / scales_[row], 1.0 / scale, layer_.d, local(row));
-            kernels_.add_fields(p(row), 1.0 / scales_[row], 1.0 / scale, layer_.d, start(row));
-            scales_[row] = scale;
+        if (!(slope > 0.0 && curvature > 0.0 && std::isfinite(scale) && std::isfinite(1.0 / scale))) {
+            return before;
         }
+        for (std::size_t i = 0; i < layer_.d; ++i) {
+            const auto value = static_cast<double>(p(row)[i]);
+            state_.fields[i] += static_cast<Real>(value / before) - static_cast<Real>(value / scale);
+        }
+        return scale;
     }
 
-    void finish(std::size_t row) {
+    template <class WriteStep>
+    void finish(std::size_t row, const WriteStep& write_step) {
         std::int8_t* step = of_row(layer_.steps, row);
         double slope = 0.0;
         if (norms_[row] == 0.0) {
             std::fill_n(step, layer_.d, std::int8_t{0});
         } else {
-            slope = kernels_.write_step(p(row), is_better(row) ? spins(row) : nullptr, group_.thresholds,
-                                        options_.mask, layer_.d, step);
+            slope = write_step(step);
         }
         if (!layer_.next_residual.empty()) {
             const double mean = std::max(0.0, slope / static_cast<double>(layer_.d));
@@ -259,25 +363,19 @@ private:
         }
     }
 
-    // Is the objective of h below that of sign(p)?
-    bool is_better(std::size_t row) {
-        if (!(scales_[row] > 0.0)) {
-            return false;
-        }
-        const Comparison seen =
-            kernels_.compare(p(row), spins(row), start(row), local(row), group_.thresholds, layer_.d);
-        if (seen.magnitude == 0.0) {
-            return false;  // it is the sign
-        }
-        return seen.change < -kCertain * seen.magnitude || exact_change(row) < 0.0;
+    // Is the objective of the spins below that of sign(p)?
+    template <class Field>
+    bool is_better(std::size_t row, double scale, const Descent<Field>& descent) {
+        return descent.flips > 0 && (descent.certain > kCertain * descent.lowered ||
+                                     exact_change(p(row), descent.spins, scale) < 0.0);
     }
 
     // F(G) - F(sigma) = sum over the changed coordinates of D (s (A (sigma + G)) - 2 p), D = G - sigma, in float64.
-    double exact_change(std::size_t row) {
-        const Real* spins_of_row = spins(row);
-        const auto sign = [&](std::size_t i) { return p(row)[i] < Real{0} ? -1.0 : 1.0; };
+    template <class Field>
+    double exact_change(const Real* p, const Field* spins, double scale) const {
+        const auto sign = [&](std::size_t i) { return p[i] < Real{0} ? -1.0 : 1.0; };
         const auto step = [&](std::size_t i) {
-            const auto spin = static_cast<double>(spins_of_row[i]);
+            const auto spin = static_cast<double>(spins[i]);
             return options_.mask ? 0.5 * (sign(i) + spin) : spin;
         };
         double total = 0.0;
@@ -286,56 +384,36 @@ private:
             if (difference == 0.0) {
                 continue;
             }
-            const Real* couplings = group_.matrix + i * group_.matrix_stride;
+            const Real* couplings = problem_.rows()[i];
             double product = 0.0;
             for (std::size_t j = 0; j < layer_.d; ++j) {
                 product += static_cast<double>(couplings[j]) * (sign(j) + step(j));
             }
-            total += difference * (scales_[row] * product - 2.0 * static_cast<double>(p(row)[i]));
+            total += difference * (scale * product - 2.0 * static_cast<double>(p[i]));
         }
         return total;
     }
 
     const ProjectionKernels<Real>& kernels_;
+    const Problem<Real>& problem_;
     const LayerRows<Real>& layer_;
     const ProjectionOptions& options_;
     std::size_t most_rows_;
-    std::size_t blocks_;
     std::size_t stride_;
-    std::size_t first_ = 0;      // row of the layer that is row 0 of the group
-    AlignedBuffer<Real> local_;  // e = A G - p / s
-    AlignedBuffer<Real> start_;  // e at G = sigma
-    AlignedBuffer<Real> spins_;  // h of one row
+    std::size_t first_ = 0;         // row of the layer that is row 0 of the group
+    AlignedBuffer<Real> products_;  // A sigma
     AlignedBuffer<Real> sums_;
     std::vector<std::uint64_t> signs_;
-    AlignedBuffer<std::uint16_t> flips_;
-    AlignedBuffer<std::uint16_t> counts_;
-    AlignedBuffer<std::uint16_t> order_;
-    std::vector<std::uint64_t> touched_;
-    std::vector<std::uint16_t> flipping_;
     std::vector<double> norms_;
-    std::vector<double> scales_;
-    std::vector<std::uint16_t> active_;
-    std::vector<std::size_t> last_flip_;
-    RowGroup<Real> group_;
+    RowState<Real> state_;  // of the row at work, in one of the two
+    RowState<std::int16_t> state16_;
 };
-
-// What h e must exceed for a flip, f A_ii / 2; never in the padding.
-template <class Real>
-AlignedVector<Real> flip_thresholds(Rows<const Real> gram, std::size_t d, bool mask) {
-    AlignedVector<Real> thresholds(rounded_up(d, projection_kernels<Real>().block),
-                                   std::numeric_limits<Real>::infinity());
-    for (std::size_t i = 0; i < d; ++i) {
-        thresholds[i] = (mask ? Real(0.5) : Real{1}) * gram[i][i];
-    }
-    return thresholds;
-}
 
 // Few enough rows for the second cache, enough to use each row of A often, and some for every thread.
 template <class Real>
 std::size_t group_rows(std::size_t m, std::size_t d, std::size_t threads) {
-    constexpr std::size_t kMostRows = 128;
-    constexpr std::size_t kCacheBytes = std::size_t{1} << 19U;
+    constexpr std::size_t kMostRows = 256;
+    constexpr std::size_t kCacheBytes = std::size_t{1} << 20U;
     const std::size_t fitting = std::clamp<std::size_t>(kCacheBytes / (d * sizeof(Real)), 8, kMostRows);
     return std::min(fitting, rounded_up((m + threads - 1) / threads, 4));
 }
@@ -345,19 +423,21 @@ std::size_t group_rows(std::size_t m, std::size_t d, std::size_t threads) {
 template <class Real>
 bool project_rows(Rows<const Real> gram, const LayerRows<Real>& rows, const ProjectionOptions& options,
                   StopToken& token) {
-    const double work =
-        0.5 * static_cast<double>(rows.m) * static_cast<double>(rows.d) * static_cast<double>(rows.d);
-    const std::size_t threads = std::min(options.threads, 1 + static_cast<std::size_t>(work / kWorkOfThread));
+    const std::size_t threads =
+        useful_threads(options.threads, 0.5 * static_cast<double>(rows.m) * static_cast<double>(rows.d) *
+                                            static_cast<double>(rows.d));
     const std::size_t most_rows = group_rows<Real>(rows.m, rows.d, threads);
     const std::size_t groups = (rows.m + most_rows - 1) / most_rows;
-    const Couplings<Real> couplings(gram, rows.d);
-    const AlignedVector<Real> thresholds = flip_thresholds<Real>(couplings.rows(), rows.d, options.mask);
+    const Problem<Real> problem(gram, rows.d, options, token);
+    if (!problem.finite()) {
+        return false;
+    }
     std::vector<std::optional<GroupProjection<Real>>> workers(
         std::max<std::size_t>(1, std::min(threads, groups)));
     std::atomic<bool> finite = true;
     parallel_for(groups, threads, token, [&](std::size_t worker, std::size_t index) {
         if (!workers[worker]) {
-            workers[worker].emplace(couplings.rows(), thresholds.data(), rows, options, most_rows);
+            workers[worker].emplace(problem, rows, options, most_rows);
         }
         const std::size_t first = index * most_rows;
         if (!workers[worker]->run(first, std::min(most_rows, rows.m - first), token)) {
@@ -367,8 +447,25 @@ bool project_rows(Rows<const Real> gram, const LayerRows<Real>& rows, const Proj
     return finite;
 }
 
+template <class Real>
+void move_weights(std::span<Real> weights, std::span<const std::int8_t> steps, Real lr, Real clip,
+                  std::size_t threads, StopToken& token) {
+    constexpr std::size_t kPart = std::size_t{1} << 16U;
+    parallel_for((weights.size() + kPart - 1) / kPart,
+                 useful_threads(threads, static_cast<double>(weights.size())), token,
+                 [&](std::size_t /*worker*/, std::size_t part) {
+                     const std::size_t first = part * kPart;
+                     projection_kernels<Real>().move_weights(weights.data() + first, steps.data() + first, lr,
+                                                             clip, std::min(kPart, weights.size() - first));
+                 });
+}
+
 template bool project_rows(Rows<const float>, const LayerRows<float>&, const ProjectionOptions&, StopToken&);
 template bool project_rows(Rows<const double>, const LayerRows<double>&, const ProjectionOptions&,
+                           StopToken&);
+template void move_weights(std::span<float>, std::span<const std::int8_t>, float, float, std::size_t,
+                           StopToken&);
+template void move_weights(std::span<double>, std::span<const std::int8_t>, double, double, std::size_t,
                            StopToken&);
 
 }  // namespace qpsbgd

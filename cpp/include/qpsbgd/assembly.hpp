@@ -69,4 +69,9 @@ template <class Real>
 bool project_rows(Rows<const Real> gram, const LayerRows<Real>& rows, const ProjectionOptions& options,
                   StopToken& token);
 
+// weights <- clip(weights - lr steps, -clip, clip), entry by entry.
+template <class Real>
+void move_weights(std::span<Real> weights, std::span<const std::int8_t> steps, Real lr, Real clip,
+                  std::size_t threads, StopToken& token);
+
 }  // namespace qpsbgd

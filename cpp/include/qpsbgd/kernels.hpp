@@ -28,6 +28,7 @@ struct KernelTable {
     ProjectionKernels<double> projection_double;
     PrepareKernels<float> prepare_float;
     PrepareKernels<double> prepare_double;
+    Projection16Kernels projection16;
 };
 
 // The kernels for this machine: the widest instruction set it has, or the one that the environment variable

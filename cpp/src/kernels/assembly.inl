@@ -10,6 +10,10 @@ template <>
 struct VectorOf<double> {
     using Type = Doubles;
 };
+template <>
+struct VectorOf<std::int16_t> {
+    using Type = Shorts;
+};
 template <class Real>
 using Vector = VectorOf<Real>::Type;
 

@@ -47,7 +47,8 @@ const KernelTable& avx2_kernels() {
                                         kProjection<float>,
                                         kProjection<double>,
                                         kPrepare<float>,
-                                        kPrepare<double>};
+                                        kPrepare<double>,
+                                        kProjection16};
     return kTable;
 }
 

@@ -54,7 +54,8 @@ const KernelTable& avx512_kernels() {
                                         kProjection<float>,
                                         kProjection<double>,
                                         kPrepare<float>,
-                                        kPrepare<double>};
+                                        kPrepare<double>,
+                                        kProjection16};
     return kTable;
 }
 

@@ -8,6 +8,7 @@ constexpr std::size_t kTileVectors = 3;
 using Floats = float __attribute__((vector_size(kRegisterBytes)));
 using Doubles = double __attribute__((vector_size(kRegisterBytes)));
 using Words = std::uint32_t __attribute__((vector_size(kRegisterBytes)));
+using Shorts = std::int16_t __attribute__((vector_size(kRegisterBytes)));
 
 inline Floats broadcast(float value) { return _mm256_set1_ps(value); }
 inline Doubles broadcast(double value) { return _mm256_set1_pd(value); }
@@ -24,6 +25,22 @@ inline std::uint32_t above(Floats a, Floats b) {
 }
 inline std::uint32_t above(Doubles a, Doubles b) {
     return static_cast<std::uint32_t>(_mm256_movemask_pd(_mm256_cmp_pd(a, b, _CMP_GT_OQ)));
+}
+inline std::uint32_t above(Shorts a, Shorts b) {
+    const __m256i is = _mm256_cmpgt_epi16(reinterpret_cast<__m256i>(a), reinterpret_cast<__m256i>(b));
+    const auto bytes =
+        static_cast<std::uint32_t>(_mm256_movemask_epi8(_mm256_packs_epi16(is, _mm256_setzero_si256())));
+    return (bytes & 0xffU) | (bytes >> 8 & 0xff00U);
+}
+
+// The larger of both in every lane.
+template <class Vector>
+inline Vector larger(Vector a, Vector b) {
+    return a > b ? a : b;
+}
+inline Shorts larger(Shorts a, Shorts b) {
+    return reinterpret_cast<Shorts>(
+        _mm256_max_epi16(reinterpret_cast<__m256i>(a), reinterpret_cast<__m256i>(b)));
 }
 
 // v with the signs of those lanes turned whose bits are set.

@@ -8,6 +8,7 @@ constexpr std::size_t kTileVectors = 3;
 using Floats = float __attribute__((vector_size(kRegisterBytes)));
 using Doubles = double __attribute__((vector_size(kRegisterBytes)));
 using Words = std::uint32_t __attribute__((vector_size(kRegisterBytes)));
+using Shorts = std::int16_t __attribute__((vector_size(kRegisterBytes)));
 
 inline Floats broadcast(float value) { return _mm512_set1_ps(value); }
 inline Doubles broadcast(double value) { return _mm512_set1_pd(value); }
@@ -21,6 +22,19 @@ inline Doubles multiply_subtract(Doubles a, Doubles b, Doubles c) { return _mm51
 // Bit i is set where a_i > b_i.
 inline std::uint32_t above(Floats a, Floats b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
 inline std::uint32_t above(Doubles a, Doubles b) { return _mm512_cmp_pd_mask(a, b, _CMP_GT_OQ); }
+inline std::uint32_t above(Shorts a, Shorts b) {
+    return _mm512_cmpgt_epi16_mask(reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(b));
+}
+
+// The larger of both in every lane.
+template <class Vector>
+inline Vector larger(Vector a, Vector b) {
+    return a > b ? a : b;
+}
+inline Shorts larger(Shorts a, Shorts b) {
+    return reinterpret_cast<Shorts>(
+        _mm512_max_epi16(reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(b)));
+}
 
 // v with the signs of those lanes turned whose bits are set.
 inline Floats turn_signs(Floats v, std::uint32_t bits) {

@@ -8,6 +8,7 @@ constexpr std::size_t kTileVectors = 6;
 using Floats = float __attribute__((vector_size(kRegisterBytes)));
 using Doubles = double __attribute__((vector_size(kRegisterBytes)));
 using Words = std::uint32_t __attribute__((vector_size(kRegisterBytes)));
+using Shorts = std::int16_t __attribute__((vector_size(kRegisterBytes)));
 
 inline Floats broadcast(float value) { return vdupq_n_f32(value); }
 inline Doubles broadcast(double value) { return vdupq_n_f64(value); }
@@ -27,6 +28,17 @@ inline std::uint32_t above(Doubles a, Doubles b) {
     const std::uint64_t weights[2] = {1, 2};
     return static_cast<std::uint32_t>(vaddvq_u64(vandq_u64(vcgtq_f64(a, b), vld1q_u64(weights))));
 }
+inline std::uint32_t above(Shorts a, Shorts b) {
+    const std::uint16_t weights[8] = {1, 2, 4, 8, 16, 32, 64, 128};
+    return vaddvq_u16(vandq_u16(vcgtq_s16(a, b), vld1q_u16(weights)));
+}
+
+// The larger of both in every lane.
+template <class Vector>
+inline Vector larger(Vector a, Vector b) {
+    return a > b ? a : b;
+}
+inline Shorts larger(Shorts a, Shorts b) { return vmaxq_s16(a, b); }
 
 // v with the signs of those lanes turned whose bits are set.
 inline Floats turn_signs(Floats v, std::uint32_t bits) {

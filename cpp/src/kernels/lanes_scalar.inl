@@ -7,6 +7,7 @@ constexpr std::size_t kTileVectors = 2;
 using Floats = float __attribute__((vector_size(kRegisterBytes)));
 using Doubles = double __attribute__((vector_size(kRegisterBytes)));
 using Words = std::uint32_t __attribute__((vector_size(kRegisterBytes)));
+using Shorts = std::int16_t __attribute__((vector_size(kRegisterBytes)));
 
 inline Floats broadcast(float value) { return Floats{value, value, value, value}; }
 inline Doubles broadcast(double value) { return Doubles{value, value}; }
@@ -35,6 +36,12 @@ inline std::uint32_t above(const Vector& a, const Vector& b) {
         bits |= static_cast<std::uint32_t>(a[i] > b[i]) << i;
     }
     return bits;
+}
+
+// The larger of both in every lane.
+template <class Vector>
+inline Vector larger(Vector a, Vector b) {
+    return a > b ? a : b;
 }
 
 // v with the signs of those lanes turned whose bits are set.

@@ -45,7 +45,8 @@ const KernelTable& scalar_kernels() {
                                         kProjection<float>,
                                         kProjection<double>,
                                         kPrepare<float>,
-                                        kPrepare<double>};
+                                        kPrepare<double>,
+                                        kProjection16};
     return kTable;
 }
 

@@ -1,13 +1,10 @@
 // The training step's solver: many rows with one matrix A and fields of their own, greedily from sign(p).
 //
-// With spins h in {-1,+1}, local fields e = A G - p / s and a factor f, flipping coordinate i lowers the objective if
-//   h_i e_i > f A_ii / 2,      and then      e <- e - f h_i A_i.
-// f = 2 for G = h, and f = 1 for G = (sigma + h) / 2, the mask. Coordinates are looked at in blocks of `block`. What a
-// block flips is applied to its own fields at once and to those of another block when that one is next looked at:
-// the same sums in the same order, but fields and rows of A are read in pieces that stay in the first cache.
-//
-// Rows of A are aligned and padded to whole cache lines, local fields and thresholds to whole blocks; the thresholds
-// of the padding are infinite.
+// With spins h in {-1,+1} and a factor t, 2 for G = h and 1 for G = (sigma + h) / 2, the mask, the local field of
+// coordinate i without its own part is
+//   f_i = (A G)_i - p_i / s - t h_i A_ii / 2.
+// Flipping i lowers the objective if its gain h_i f_i is positive, by 2 t s times the gain; then, for all others,
+//   f <- f - t h_i A_i.
 #pragma once
 
 #include <cstddef>
@@ -15,82 +12,91 @@
 
 namespace qpsbgd {
 
-inline constexpr std::size_t kMostBlockCoordinates = 64;
-inline constexpr std::size_t kFlipRoom =
-    32;  // entries after the flips of a block, of which one may be written
+inline constexpr std::size_t kSignsOfWord = 64;
+inline constexpr std::size_t kFlipSlots =
+    32;  // of every so many coordinates the best is a candidate for a flip
 
-// Rows of one layer that are solved together, because each row of A that is read serves them all.
+// Rows of one layer that are multiplied together, because each row of A that is read serves them all.
 template <class Real>
-struct RowGroup {
-    const Real* matrix;  // A
+struct SignProducts {
+    const Real* matrix;  // A: aligned rows, padded to whole cache lines
     std::size_t matrix_stride;
     std::size_t d;
-    std::size_t rows;        // how many there is room for
-    std::size_t stride;      // of `local`
-    const Real* thresholds;  // f A_ii / 2
-    Real factor;             // f
-    Real* local;             // e: (rows x stride)
-    std::uint64_t* signs;    // (blocks x rows) bits of h: set where it is -1
-    // What each block flipped when it was last looked at:
-    std::uint16_t* flips;     // (blocks x rows x (block + kFlipRoom)) coordinates and signs
-    std::uint16_t* counts;    // (blocks x rows) flips of a row
-    std::uint16_t* order;     // (blocks x rows) rows that flipped
-    std::uint64_t* touched;   // (blocks) bits of the coordinates that any row flipped
-    std::uint16_t* flipping;  // (blocks) number of those; 0 before the first descent
+    const std::uint64_t* signs;  // words of 64 bits, `signs_stride` apart for each row; set where h is -1
+    std::size_t signs_stride;
+    Real* products;  // out: A h, rows padded to whole tiles
+    std::size_t stride;
 };
 
-// What decides whether a result is better than the sign.
-struct Comparison {
-    double change;  // sum of h_i (e_i + start_i) where h is not sign(p): below zero if the objective fell
-    double
-        magnitude;  // the same with the sizes of all terms, and f A_ii / 2: what rounding errors are small against
+// One row on its way down. Spins and fields are padded with zeros to whole groups of kFlipSlots.
+template <class Field>
+struct Descent {
+    const Field* couplings = nullptr;  // A, or what of it fits int16
+    std::size_t stride = 0;
+    std::size_t d = 0;
+    Field factor = 0;                // t; 1 where it is in the couplings
+    const double* units = nullptr;   // of gains and fields
+    const double* errors = nullptr;  // of a field in those of A: this times (first_error + flips so far)
+    double first_error = 0.0;
+    Field* spins = nullptr;
+    Field* fields = nullptr;
+    // So far:
+    std::size_t flips = 0;
+    double lowered = 0.0;  // sum of all gains
+    double certain = 0.0;  // the same, less what they may be wrong by
 };
 
 template <class Real>
 struct ProjectionKernels {
-    std::size_t block;  // coordinates that are decided together: four registers
+    std::size_t tile;  // columns that sign_products works on together
 
-    // Bits of sign(p), p = gradient + residual, if there is one, which is kept in `p`. Words of blocks are
-    // `signs_stride` apart. Returns the sum of |p|.
+    // Bits of sign(p), p = gradient + residual, if there is one, which is kept in `p`. Words are `signs_stride` apart.
+    // Returns the sum of |p|.
     double (*take_signs)(const Real* gradient, const Real* residual, std::size_t d, Real* p,
                          std::uint64_t* signs, std::size_t signs_stride);
 
-    // Bits as -1 and +1, padded to whole blocks.
-    void (*expand_signs)(const std::uint64_t* signs, std::size_t signs_stride, std::size_t d, Real* spins);
+    // The sixteen signed sums of four rows of A at a time are tabulated, so d^2 / 4 additions a row.
+    void (*sign_products)(const SignProducts<Real>& what, std::size_t rows);
 
-    // local = A h for the first `rows` rows: the sixteen signed sums of four rows of A at a time are tabulated, so
-    // d^2 / 4 additions a row.
-    void (*sign_products)(const RowGroup<Real>& group, std::size_t rows);
+    // Sums in float64 of |a_i| and of sign(p_i) a_i.
+    double (*magnitude)(const Real* a, std::size_t d);
+    double (*signed_sum)(const Real* p, const Real* a, std::size_t d);
 
-    // Sum of a_i b_i in float64.
-    double (*dot)(const Real* a, const Real* b, std::size_t d);
+    // Spins sign(p) and their fields from A sign(p); own = t A_ii / 2.
+    void (*start)(const Real* p, const Real* product, const Real* own, double inverse_scale, std::size_t d,
+                  Real* spins, Real* fields);
 
-    // local += before p - after p, each product rounded from float64.
-    void (*add_fields)(const Real* p, double before, double after, std::size_t d, Real* local);
+    // Flips the best of every kFlipSlots-th coordinate while its gain is above half of the largest; again until no
+    // gain is positive. A look at all gains costs 2 d operations, a flip d multiplications and additions. Returns
+    // false if it gave up before that, after some flips more than `most_flips`.
+    bool (*descend)(Descent<Real>& row, std::size_t most_flips);
 
-    // One block for the rows listed: coordinates in order, each with all flips before it. Rows that flipped are moved
-    // to the front of the list; returns their number. A check costs a comparison, a flip d multiplications and
-    // additions.
-    std::size_t (*descend)(const RowGroup<Real>& group, std::size_t block, std::uint16_t* rows,
-                           std::size_t count);
-
-    // After a pass over all blocks: applies all flips that some block has not heard of.
-    void (*settle)(const RowGroup<Real>& group);
-
-    // One pass over one row, after `settle`: the same, with every flip applied to the whole row at once, which costs
-    // less where flips are few. Ends after block `last` if nothing flipped up to there. Returns the number of
-    // the last block that flipped plus 1, or 0.
-    std::size_t (*descend_row)(const RowGroup<Real>& group, std::size_t row, std::size_t last);
-
-    Comparison (*compare)(const Real* p, const Real* spins, const Real* start, const Real* local,
-                          const Real* thresholds, std::size_t d);
-
-    // G of h or, where `spins` is null, of sign(p); 0 where p and the threshold are. Returns p'G.
-    double (*write_step)(const Real* p, const Real* spins, const Real* thresholds, bool mask, std::size_t d,
+    // G of h or, where `spins` is null, of sign(p); 0 where p and `own` are. Returns p'G.
+    double (*write_step)(const Real* p, const Real* spins, const Real* own, bool mask, std::size_t d,
                          std::int8_t* step);
 
     // out = p - size G; out may be p.
     void (*subtract_step)(const Real* p, const std::int8_t* step, Real size, std::size_t d, Real* out);
+
+    // weights <- clip(weights - lr G, -clip, clip) for `count` weights.
+    void (*move_weights)(Real* weights, const std::int8_t* step, Real lr, Real clip, std::size_t count);
+};
+
+// The same in int16, with units u_i of fields and couplings for every coordinate.
+struct Projection16Kernels {
+    // factor * round(A_i / u_i) of one row of A, whose own entry becomes 0.
+    void (*quantise)(const float* row, const float* inverse_units, std::size_t own, std::int16_t factor,
+                     std::size_t d, std::int16_t* couplings);
+
+    // As above, with p / s cut at `bounds`: beyond them it decides the spin whatever the others do.
+    void (*start)(const float* p, const float* product, const float* own, const float* bounds,
+                  const float* inverse_units, double inverse_scale, std::size_t d, std::int16_t* spins,
+                  std::int16_t* fields);
+
+    bool (*descend)(Descent<std::int16_t>& row, std::size_t most_flips);
+
+    double (*write_step)(const float* p, const std::int16_t* spins, const float* own, bool mask,
+                         std::size_t d, std::int8_t* step);
 };
 
 }  // namespace qpsbgd
