@@ -18,12 +18,12 @@ CPP_UNITS := $(filter %.cpp,$(CPP_FILES))
 PACKAGE_SOURCES := CMakeLists.txt pyproject.toml README.md LICENSE \
   $(shell find cpp/include cpp/src cpp/bindings python/qpsbgd -name __pycache__ -prune -o -print)
 
-.PHONY: demo test lint bench wheel clean package native ctest
+.PHONY: demo test lint bench wheel clean package native ctest neon
 
 demo: $(STAMPS)/package
 	$(BIN)/qpsbgd demo
 
-test: ctest $(STAMPS)/test
+test: ctest neon $(STAMPS)/test
 	$(BIN)/pytest tests --pyargs qpsbgd --doctest-modules
 
 lint: $(STAMPS)/package $(STAMPS)/lint native
@@ -53,17 +53,28 @@ native: $(STAMPS)/build
 	@$(BIN)/cmake -S . -B $(NATIVE) -G Ninja -DCMAKE_MAKE_PROGRAM="$(abspath $(BIN))/ninja" \
 	  -DCMAKE_BUILD_TYPE=Release -DQPSBGD_WERROR=$(WERROR) -DPython_EXECUTABLE="$(abspath $(BIN))/python" \
 	  -Dpybind11_DIR="$$($(BIN)/python -m pybind11 --cmakedir)"
-	@if grep -q cpp/tests $(NATIVE)/compile_commands.json; then \
-	  $(BIN)/cmake --build $(NATIVE) --target qpsbgd_tests; \
+	@if grep -q test_solvers $(NATIVE)/compile_commands.json; then \
+	  $(BIN)/cmake --build $(NATIVE) --target qpsbgd_tests qpsbgd_answers; \
 	else \
 	  $(BIN)/cmake --build $(NATIVE) --target qpsbgd_native; \
 	fi
 
 ctest: native
-	@if grep -q cpp/tests $(NATIVE)/compile_commands.json; then \
+	@if grep -q test_solvers $(NATIVE)/compile_commands.json; then \
 	  $(BIN)/ctest --test-dir $(NATIVE) --output-on-failure --no-tests=error -j $(JOBS); \
 	else \
 	  echo "*** THE C++ TESTS ARE LEFT OUT: CMake found no GoogleTest (on Debian: apt-get install libgtest-dev) ***"; \
+	fi
+
+# The C++ tests once more, for aarch64 under user-mode emulation.
+neon: $(STAMPS)/build
+	@if command -v aarch64-linux-gnu-g++ qemu-aarch64-static >/dev/null; then \
+	  $(BIN)/cmake -S . -B build/neon -G Ninja -DCMAKE_MAKE_PROGRAM="$(abspath $(BIN))/ninja" \
+	    --toolchain cmake/aarch64-linux-gnu.cmake -DQPSBGD_PYTHON=OFF -DQPSBGD_WERROR=$(WERROR) && \
+	  $(BIN)/cmake --build build/neon && \
+	  $(BIN)/ctest --test-dir build/neon --output-on-failure --no-tests=error -j $(JOBS); \
+	else \
+	  echo "*** THE NEON TESTS ARE LEFT OUT: they need g++-aarch64-linux-gnu and qemu-user-static ***"; \
 	fi
 
 # A stamp is older than its sources exactly when something has to be installed again.

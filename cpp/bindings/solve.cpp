@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "arrays.hpp"
+#include "qpsbgd/interactions.hpp"
 #include "qpsbgd/solvers.hpp"
 
 #include <pybind11/stl.h>
@@ -42,6 +43,33 @@ struct Arguments {
     std::uint64_t seed;
     std::size_t threads;
     std::uint64_t first_problem;
+    std::optional<py::function> interrupt_function;
+};
+
+// The caller's own function: true ends the solve with what it has found. An exception ends it too, and is kept.
+class InterruptFunction {
+public:
+    explicit InterruptFunction(py::function function) : function_(std::move(function)) {}
+
+    bool operator()() {
+        const py::gil_scoped_acquire gil;
+        try {
+            return py::cast<bool>(py::bool_(function_()));
+        } catch (py::error_already_set& error) {
+            failure_ = std::move(error);
+            return true;
+        }
+    }
+
+    void rethrow() {
+        if (failure_) {
+            throw *failure_;
+        }
+    }
+
+private:
+    py::function function_;
+    std::optional<py::error_already_set> failure_;
 };
 
 py::dict info_of(const SolveReport& report) {
@@ -89,6 +117,11 @@ py::tuple run(const CouplingsView& couplings, const Arguments& arguments) {
     options.threads = arguments.threads;
     options.first_problem = arguments.first_problem;
     options.interrupt_check = signals_pending;
+    std::optional<InterruptFunction> interrupt;
+    if (arguments.interrupt_function) {
+        interrupt.emplace(*arguments.interrupt_function);
+        options.finish_check = [&] { return (*interrupt)(); };
+    }
 
     Array<std::int8_t> samples({batch.problems, options.reads, batch.n});
     Array<double> energies({batch.problems, options.reads});
@@ -96,6 +129,9 @@ py::tuple run(const CouplingsView& couplings, const Arguments& arguments) {
     auto energies_view = mutable_view(energies);
     const SolveReport report =
         without_gil([&] { return solve(batch, options, samples_view, energies_view); });
+    if (interrupt) {
+        interrupt->rethrow();
+    }
     return py::make_tuple(samples, energies, info_of(report));
 }
 
@@ -104,7 +140,8 @@ py::tuple solve_dense(const Array<double>& fields, const Array<Real>& couplings,
                       double coupling_scale, std::optional<Array<std::int8_t>> initial_states,
                       std::string method, std::size_t reads, std::optional<std::size_t> sweeps,
                       std::optional<std::pair<double, double>> beta_range, std::optional<double> time_limit,
-                      std::uint64_t seed, std::size_t threads, std::uint64_t first_problem) {
+                      std::uint64_t seed, std::size_t threads, std::uint64_t first_problem,
+                      std::optional<py::function> interrupt_function) {
     require(couplings.ndim() == 2 || couplings.ndim() == 3, "J must have shape (n, n) or (b, n, n)");
     DenseView<Real> dense;
     dense.values = view(couplings);
@@ -114,8 +151,9 @@ py::tuple solve_dense(const Array<double>& fields, const Array<Real>& couplings,
                 extent(couplings, couplings.ndim() - 2) == dense.n &&
                 (dense.count == 1 || dense.count == extent(fields, 0)),
             "h of shape (b, n) needs J of shape (n, n) or (b, n, n)");
-    return run(dense, {fields, offset, coupling_scale, std::move(initial_states), std::move(method), reads,
-                       sweeps, beta_range, time_limit, seed, threads, first_problem});
+    return run(dense,
+               {fields, offset, coupling_scale, std::move(initial_states), std::move(method), reads, sweeps,
+                beta_range, time_limit, seed, threads, first_problem, std::move(interrupt_function)});
 }
 
 template <class Real>
@@ -125,11 +163,27 @@ py::tuple solve_sparse(const Array<double>& fields, const Array<std::int64_t>& i
                        std::optional<Array<std::int8_t>> initial_states, std::string method,
                        std::size_t reads, std::optional<std::size_t> sweeps,
                        std::optional<std::pair<double, double>> beta_range, std::optional<double> time_limit,
-                       std::uint64_t seed, std::size_t threads, std::uint64_t first_problem) {
+                       std::uint64_t seed, std::size_t threads, std::uint64_t first_problem,
+                       std::optional<py::function> interrupt_function) {
     require(fields.ndim() == 2, "h must have shape (b, n)");
     const SparseView<Real> sparse{view(indptr), view(indices), view(data), extent(fields, 1)};
-    return run(sparse, {fields, offset, coupling_scale, std::move(initial_states), std::move(method), reads,
-                        sweeps, beta_range, time_limit, seed, threads, first_problem});
+    return run(sparse,
+               {fields, offset, coupling_scale, std::move(initial_states), std::move(method), reads, sweeps,
+                beta_range, time_limit, seed, threads, first_problem, std::move(interrupt_function)});
+}
+
+// Fills a matrix of zeros; see dense_couplings.
+template <class Real>
+void fill_couplings(Array<Real>& couplings, const Array<std::int32_t>& first,
+                    const Array<std::int32_t>& second, const Array<Real>& value) {
+    require(couplings.ndim() == 2 && couplings.shape(0) == couplings.shape(1), "J must have shape (n, n)");
+    require(first.ndim() == 1 && second.size() == first.size() && value.size() == first.size(),
+            "rows, columns and values must have the same length");
+    auto matrix = mutable_view(couplings);
+    without_gil([&] {
+        StopToken token(std::nullopt, signals_pending);
+        dense_couplings<Real>({view(first), view(second), view(value)}, extent(couplings, 0), matrix, token);
+    });
 }
 
 template <class Real>
@@ -138,12 +192,14 @@ void register_for(py::module_& module) {
     module.def("solve_dense", &solve_dense<Real>, arg("h").noconvert(), arg("J").noconvert(),
                arg("offset").noconvert(), arg("coupling_scale"), arg("initial_states").noconvert(),
                arg("method"), arg("num_reads"), arg("num_sweeps"), arg("beta_range"), arg("time_limit"),
-               arg("seed"), arg("num_threads"), arg("first_problem"));
+               arg("seed"), arg("num_threads"), arg("first_problem"), arg("interrupt_function") = py::none());
     module.def("solve_sparse", &solve_sparse<Real>, arg("h").noconvert(), arg("indptr").noconvert(),
                arg("indices").noconvert(), arg("data").noconvert(), arg("offset").noconvert(),
                arg("coupling_scale"), arg("initial_states").noconvert(), arg("method"), arg("num_reads"),
                arg("num_sweeps"), arg("beta_range"), arg("time_limit"), arg("seed"), arg("num_threads"),
-               arg("first_problem"));
+               arg("first_problem"), arg("interrupt_function") = py::none());
+    module.def("fill_couplings", &fill_couplings<Real>, arg("J").noconvert(), arg("rows").noconvert(),
+               arg("columns").noconvert(), arg("values").noconvert());
 }
 
 }  // namespace

@@ -309,7 +309,7 @@ void Group16::run_schedule(std::span<Read16> reads, std::size_t sweeps, Budget& 
         }
     }
     // The answer is a local minimum even when the time is up: this takes far less than a sweep.
-    Budget polish(budget.token(), std::nullopt);
+    Budget polish(budget.token());
     descend(polish);
 }
 

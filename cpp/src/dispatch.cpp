@@ -55,6 +55,7 @@ public:
     SolveReport run() {
         SolveReport report;
         const auto start = Clock::now();
+        std::ranges::fill(energies_, std::numeric_limits<double>::infinity());
         std::visit([&](const auto& view) { run_on(view, report); }, batch_.couplings);
         sort_reads();
         report.method = method_name(method_);
@@ -165,6 +166,9 @@ private:
         for (std::size_t piece = first; piece < last; ++piece) {
             const std::size_t problem = piece / options_.reads;
             const std::size_t read = piece % options_.reads;
+            if (left_out(read)) {
+                continue;
+            }
             if (!matrices.int16_serves(problem)) {
                 solve_read(matrices.float32(problem), worker, problem, read);
                 const Finished finished{problem, sample(problem, read), &energies_[piece]};
@@ -261,6 +265,9 @@ private:
                      [&](std::size_t worker, std::size_t piece) {
                          const std::size_t problem = piece / options_.reads;
                          const std::size_t read = piece % options_.reads;
+                         if (left_out(read)) {
+                             return;
+                         }
                          solve_read(matrix, workers_[worker], problem, read);
                          finish_sparse(batch_, {problem, sample(problem, read), &energies_[piece]},
                                        workers_[worker].finish, token_);
@@ -422,6 +429,9 @@ private:
         return now + std::chrono::duration_cast<Clock::duration>(left * std::min(share, 1.0));
     }
 
+    // A read that has not begun when the caller wants to finish; every problem gets one answer.
+    bool left_out(std::size_t read) const { return read != 0 && token_.finishing(); }
+
     // The spins to start from, or nothing.
     std::span<const std::int8_t> initial_state(std::size_t problem, std::size_t read) const {
         if (batch_.initial_states.empty()) {
@@ -564,7 +574,7 @@ SolveReport solve(const IsingBatch& batch, const SolveOptions& asked, std::span<
         deadline = Clock::now() + std::chrono::duration_cast<Clock::duration>(
                                       std::chrono::duration<double>(std::min(*options.time_limit, 1e9)));
     }
-    StopToken token(deadline, options.interrupt_check);
+    StopToken token(deadline, options.interrupt_check, options.finish_check);
     const std::size_t runs = runs_per_read(batch, options);
     if (runs == 1) {
         return BatchSolver(batch, options, samples, energies, token).run();

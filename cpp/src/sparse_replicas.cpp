@@ -506,7 +506,7 @@ void ReplicaGroup::anneal(BetaRange range, std::size_t sweeps, Budget& budget) {
         }
     }
     // The answers are local minima even when the time is up: this takes far less than the sweeps.
-    Budget polish(budget.token(), std::nullopt);
+    Budget polish(budget.token());
     descend(polish);
     bool was_better = false;
     for (std::size_t lane = 0; lane < replicas_.size(); ++lane) {
@@ -664,6 +664,11 @@ private:
     }
 
     void solve_group(Worker& worker, std::size_t number, const std::vector<ReplicaId>& ids) {
+        const bool left_out = !timed_ && token_.finishing() &&
+                              std::ranges::none_of(ids, [](ReplicaId id) { return id.read == 0; });
+        if (left_out) {
+            return;  // the caller wants to finish
+        }
         Budget budget(token_, share_of_time());
         ReplicaGroup& group = group_of(worker);
         const BetaRange range = ranges_[ids.front().problem];

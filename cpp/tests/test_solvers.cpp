@@ -169,6 +169,27 @@ TEST(Solve, an_interrupt_ends_every_worker) {
     }
 }
 
+TEST(Solve, a_finish_keeps_what_was_found_and_leaves_out_what_had_not_begun) {
+    for (const Method method : {Method::anneal, Method::tabu}) {
+        const Example example(2, 100, 1, 3);
+        SolveOptions options;
+        options.method = method;
+        options.reads = 300;
+        options.sweeps = 1'000'000;
+        options.threads = 2;
+        options.finish_check = [] { return true; };
+        const auto start = Clock::now();
+        const Answer answer = solve_example(example, options);
+        EXPECT_LT(Clock::now() - start, std::chrono::seconds(2));
+        for (std::size_t problem = 0; problem < 2; ++problem) {
+            const std::size_t first = problem * options.reads;
+            EXPECT_NEAR(answer.energies[first], example.energy(problem, answer.samples.data() + first * 100),
+                        1e-9);
+            EXPECT_TRUE(std::isinf(answer.energies[first + options.reads - 1]));
+        }
+    }
+}
+
 TEST(Solve, a_time_limit_ends_a_run_that_would_not_end) {
     const Example example(2, 100, 1, 3);
     SolveOptions options;

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
@@ -14,6 +15,12 @@ def gram_and_fields(
     field_scale: float,
     num_threads: int,
 ) -> tuple[npt.NDArray[_Real], npt.NDArray[_Real]]: ...
+def fill_couplings(
+    J: npt.NDArray[_Real],
+    rows: npt.NDArray[np.int32],
+    columns: npt.NDArray[np.int32],
+    values: npt.NDArray[_Real],
+) -> None: ...
 def project_rows(
     A: npt.NDArray[_Real],
     P: npt.NDArray[_Real],
@@ -25,6 +32,9 @@ def project_rows(
     domain: str,
     num_threads: int,
 ) -> tuple[npt.NDArray[np.int8], npt.NDArray[_Real] | None, bool]: ...
+def move_weights(
+    W: npt.NDArray[_Real], G: npt.NDArray[np.int8], lr: float, clip: float, num_threads: int
+) -> None: ...
 def solve_dense(
     h: npt.NDArray[np.float64],
     J: npt.NDArray[np.floating[Any]],
@@ -39,6 +49,7 @@ def solve_dense(
     seed: int,
     num_threads: int,
     first_problem: int,
+    interrupt_function: Callable[[], object] | None = None,
 ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float64], dict[str, Any]]: ...
 def solve_sparse(
     h: npt.NDArray[np.float64],
@@ -56,4 +67,5 @@ def solve_sparse(
     seed: int,
     num_threads: int,
     first_problem: int,
+    interrupt_function: Callable[[], object] | None = None,
 ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float64], dict[str, Any]]: ...

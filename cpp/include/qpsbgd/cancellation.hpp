@@ -1,7 +1,8 @@
-// How a long solve ends early: a deadline, or an interrupt noticed by the calling thread.
+// How a long solve ends early: a deadline, or what the calling thread notices: an interrupt, or the wish to finish.
 //
-// Workers ask `stopped()` every few hundred microseconds of work. Only the calling thread runs the interrupt
-// check (in Python: pending signals), at most every few milliseconds; the others see its verdict in a flag.
+// Workers ask every few hundred microseconds of work. Only the calling thread runs the checks (in Python: pending
+// signals, the caller's own function), at most every few milliseconds; the others see the verdict in a flag.
+// An interrupt discards the answer. A finish, like a deadline, keeps the best states found so far.
 #pragma once
 
 #include <atomic>
@@ -22,21 +23,21 @@ struct Interrupted : std::runtime_error {
 
 class StopToken {
 public:
-    StopToken(std::optional<Clock::time_point> deadline, std::function<bool()> interrupt_check)
+    StopToken(std::optional<Clock::time_point> deadline, std::function<bool()> interrupt_check,
+              std::function<bool()> finish_check = {})
         : deadline_(deadline),
           interrupt_check_(std::move(interrupt_check)),
+          finish_check_(std::move(finish_check)),
           caller_(std::this_thread::get_id()) {}
 
     // Has the calling program asked to give up? Workers leave at once; the answer is discarded.
     bool interrupted() {
-        if (!interrupted_.load(std::memory_order_relaxed) && interrupt_check_ &&
+        if (!interrupted_.load(std::memory_order_relaxed) && (interrupt_check_ || finish_check_) &&
             std::this_thread::get_id() == caller_) {
             const auto now = Clock::now();
             if (now >= next_check_) {
-                next_check_ = now + kCheckInterval;
-                if (interrupt_check_()) {
-                    interrupted_.store(true, std::memory_order_relaxed);
-                }
+                run_checks();
+                next_check_ = Clock::now() + kCheckInterval;
             }
         }
         return interrupted_.load(std::memory_order_relaxed);
@@ -51,28 +52,44 @@ public:
     // A worker failed: the others need not go on.
     void abandon() { interrupted_.store(true, std::memory_order_relaxed); }
 
+    // Is the caller content with what has been found so far? Known after the checks that `interrupted` runs.
+    bool finishing() const { return finishing_.load(std::memory_order_relaxed); }
+
     std::optional<Clock::time_point> deadline() const { return deadline_; }
 
     static constexpr auto kCheckInterval = std::chrono::milliseconds(5);
 
 private:
+    void run_checks() {
+        if (interrupt_check_ && interrupt_check_()) {
+            interrupted_.store(true, std::memory_order_relaxed);
+        } else if (finish_check_ && !finishing() && finish_check_()) {
+            finishing_.store(true, std::memory_order_relaxed);
+        }
+    }
+
     std::optional<Clock::time_point> deadline_;
     std::function<bool()> interrupt_check_;
+    std::function<bool()> finish_check_;
     std::thread::id caller_;
     Clock::time_point next_check_ = Clock::now() + kCheckInterval;
     std::atomic<bool> interrupted_{false};
+    std::atomic<bool> finishing_{false};
 };
 
 // One piece of work's view of the token: its own share of the time, and a note whether it ran out.
 class Budget {
 public:
     Budget(StopToken& token, std::optional<Clock::time_point> deadline)
-        : token_(token), deadline_(deadline) {}
+        : token_(token), deadline_(deadline), searches_(true) {}
+
+    // Of work that completes an answer and takes far less time than the search did: only an interrupt ends it.
+    explicit Budget(StopToken& token) : token_(token) {}
 
     // True when this piece of work should return what it has. Throws Interrupted when nobody wants it any more.
     bool exhausted() {
         token_.throw_if_interrupted();
-        return deadline_ && Clock::now() >= *deadline_;
+        return searches_ && (token_.finishing() || (deadline_ && Clock::now() >= *deadline_));
     }
 
     bool has_deadline() const { return deadline_.has_value(); }
@@ -81,6 +98,7 @@ public:
 private:
     StopToken& token_;
     std::optional<Clock::time_point> deadline_;
+    bool searches_ = false;
 };
 
 }  // namespace qpsbgd

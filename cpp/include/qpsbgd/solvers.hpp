@@ -84,6 +84,7 @@ struct SolveOptions {
     std::size_t threads = 1;
     std::uint64_t first_problem = 0;  // number of the batch's first problem in the caller's larger batch
     std::function<bool()> interrupt_check;
+    std::function<bool()> finish_check;  // true: return what has been found
 };
 
 struct SolveReport {
@@ -95,7 +96,9 @@ struct SolveReport {
     std::int64_t solve_ns = 0;
 };
 
-// Solves the batch into samples (problems x reads x n) and energies (problems x reads), best read first.
+// Solves the batch into samples (problems x reads x n) and energies (problems x reads), best read first. Once
+// finish_check says so, reads that have not begun are left out, except the first of every problem: they stand last,
+// with infinite energy.
 // Throws std::invalid_argument for what the batch cannot be, Interrupted when interrupt_check says so.
 SolveReport solve(const IsingBatch& batch, const SolveOptions& asked, std::span<std::int8_t> samples,
                   std::span<double> energies);
