@@ -239,6 +239,16 @@ def test_mnist_is_downloaded_into_the_data_folder(server, tmp_path):
     assert len(list((tmp_path / "mnist").iterdir())) == 4
 
 
+def test_smaller_mnist_has_the_means_of_squares(server, tmp_path):
+    files = tiny_mnist(server)
+    large, small = (datasets.mnist(tmp_path, size, files=files) for size in (28, 8))
+    assert (small.name, small.x_test.shape) == ("mnist-8x8", (10, 64))
+    pixels = large.x_train[3].reshape(28, 28)
+    assert small.x_train[3].reshape(8, 8)[2, 5] == pytest.approx(pixels[6:10, 18:22].mean(), rel=1e-5)
+    with pytest.raises(ValueError, match="size is 7, expected 28, 8 or 4"):
+        datasets.mnist(tmp_path, 7, files=files)
+
+
 def test_data_folder_is_argument_then_environment_then_cache(monkeypatch, tmp_path):
     monkeypatch.setenv("QPSBGD_DATA", str(tmp_path / "environment"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -333,6 +343,7 @@ def test_unknown_name_is_refused():
     ("name", "train", "test", "classes"),
     [
         ("mnist", (60000, 784), (10000, 784), 10),
+        ("mnist-8x8", (60000, 64), (10000, 64), 10),
         ("mnist-pairs-02", (11881, 784), (2012, 784), 2),
         ("adult", (1605, 123), (30956, 123), 2),
     ],

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.utils import prune
 
 from qpsbgd.capture import BinaryWeight, attach
-from qpsbgd.nn import BinaryActivation, BinaryLinear, Scale, to_binary
+from qpsbgd.nn import BinaryActivation, BinaryConv2d, BinaryLinear, Scale, to_binary
 
 
 def test_output_is_a_times_inputs_times_signs():
@@ -152,12 +152,12 @@ def test_scale_refuses(init):
         Scale(init)
 
 
-def test_to_binary_swaps_linear_layers_everywhere_and_nothing_else():
+def test_to_binary_swaps_linear_and_convolution_layers_everywhere_and_nothing_else():
     model = nn.Sequential(
         nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Sequential(nn.Linear(8, 4), nn.BatchNorm1d(4)), nn.Linear(4, 2)
     )
     assert to_binary(model) is model
-    assert [type(layer) for layer in model] == [nn.Conv2d, nn.Flatten, nn.Sequential, BinaryLinear]
+    assert [type(layer) for layer in model] == [BinaryConv2d, nn.Flatten, nn.Sequential, BinaryLinear]
     assert type(model[2][0]) is BinaryLinear
     assert model(torch.randn(3, 1, 4, 4)).shape == (3, 2)
 

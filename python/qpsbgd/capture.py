@@ -6,20 +6,37 @@ Nothing is recorded without an attached capture, in evaluation mode, under ``tor
 forward pass whose backward pass never runs, so evaluating a model leaves memory flat.
 
 There are no hooks on modules: the layer itself asks its weight for the capture, by `recorded_product`.
+
+What is kept is the layer's input as it came, an image for a convolution. Its `RowForm` says how that
+becomes the matrix X, so the unfolded image exists only in blocks of bounded size.
 """
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
-from typing import Any, NamedTuple, cast
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["BinaryWeight", "Capture", "Record", "as_binary_weight", "attach", "binarize", "recorded_product"]
+__all__ = [
+    "BinaryWeight",
+    "Capture",
+    "Record",
+    "RowForm",
+    "as_binary_weight",
+    "attach",
+    "binarize",
+    "record_slopes",
+    "recorded_product",
+    "relax",
+]
 
 _ATTRIBUTE = "_qpsbgd_capture"
+_RELAXED = "_qpsbgd_relaxed_by"
+_BLOCK_ELEMENTS = 2**22
+"""Numbers in one block of unfolded inputs: 16 MiB of float32."""
 
 
 class BinaryWeight(nn.Parameter):
@@ -57,7 +74,8 @@ class BinaryWeight(nn.Parameter):
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         """Pickle values and attributes, without an attached capture."""
-        attributes = {name: value for name, value in self.__dict__.items() if name != _ATTRIBUTE}
+        own = (_ATTRIBUTE, _RELAXED)
+        attributes = {name: value for name, value in self.__dict__.items() if name not in own}
         return _rebuild, (self.data, self.requires_grad, attributes)
 
 
@@ -99,24 +117,82 @@ def as_binary_weight(parameter: nn.Parameter) -> BinaryWeight:
     return cast(BinaryWeight, parameter)
 
 
+class RowForm(Protocol):
+    """How a layer's inputs and outputs become rows of X and Z; a fixed property of the layer.
+
+    A layer with groups is several layers side by side, each with inputs, a Gram matrix and rows of its own.
+    """
+
+    @property
+    def groups(self) -> int:
+        """Number of groups; each has m / groups of the weight's rows, in order."""
+
+    def num_rows(self, inputs: Tensor) -> int:
+        """Rows of X that `inputs` has."""
+
+    def batched(self, inputs: Tensor) -> Tensor:
+        """Give `inputs` with samples along the first dimension, along which they may be cut."""
+
+    def input_rows(self, inputs: Tensor) -> Tensor:
+        """X (groups, n, d) of batched inputs."""
+
+    def output_rows(self, outputs: Tensor) -> Tensor:
+        """Z (groups, n, m / groups) in the order of `input_rows`, of outputs as the layer makes them."""
+
+
 class Record(NamedTuple):
     """One backward pass through one layer."""
 
     inputs: Tensor
-    """Layer inputs X (n, d), detached and not copied."""
+    """What X is made of, detached and not copied: X (n, d) itself, or an image for a convolution."""
     output_gradient: Tensor | None
-    """Gradient of the loss with respect to Z (n, m), if the capture keeps it."""
+    """Gradient of the loss with respect to Z (n, m) or an image, if the capture keeps it."""
     source: weakref.ref[Tensor]
     """The tensor that the layer was called with: alive and the same for static inputs."""
     source_version: int
     """Version counter of `source` in the forward pass; in-place writes increase it."""
     version: int
     """Version counter of `inputs` when recorded."""
+    slopes: Tensor | None = None
+    """Derivative of the activation after the layer, of the shape of `output_gradient`, if it is kept."""
+    form: RowForm | None = None
+    """How `inputs` becomes X; None where it is X."""
 
     @property
     def overwritten(self) -> bool:
         """Whether `inputs` was written to, in place, since it was recorded."""
         return self.inputs._version != self.version
+
+    @property
+    def groups(self) -> int:
+        """Number of groups of the layer."""
+        return 1 if self.form is None else self.form.groups
+
+    @property
+    def num_samples(self) -> int:
+        """Rows n of X."""
+        return len(self.inputs) if self.form is None else self.form.num_rows(self.inputs)
+
+    def blocks(self) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """X (groups, k, d) and slopes (groups, k, m / groups), block by block until all n rows were there."""
+        if self.form is None:
+            yield self.inputs[None], None if self.slopes is None else self.slopes[None]
+            return
+        inputs = self.form.batched(self.inputs)
+        slopes = None if self.slopes is None else self.form.output_rows(self.slopes)
+        one = self.form.input_rows(inputs[:1])
+        step = max(1, _BLOCK_ELEMENTS // max(1, one.numel()))
+        rows = one.shape[1]
+        for first in range(0, len(inputs), step):
+            X = self.form.input_rows(inputs[first : first + step])
+            start = first * rows
+            yield X, None if slopes is None else slopes[:, start : start + X.shape[1]]
+
+    def output_gradient_rows(self) -> Tensor | None:
+        """Gradient of the loss with respect to Z, (groups, n, m / groups)."""
+        if self.output_gradient is None or self.form is None:
+            return None if self.output_gradient is None else self.output_gradient[None]
+        return self.form.output_rows(self.output_gradient)
 
 
 class Capture:
@@ -132,14 +208,20 @@ class Capture:
         The weight whose layers record here.
     keep_output_gradients : bool
         Whether records hold the gradient with respect to the layer's output too.
+    keep_slopes : bool
+        Whether records hold the derivative of the activation after the layer, where `record_slopes` tells it.
     records : list of Record
         In the order of the backward passes.
     """
 
-    def __init__(self, parameter: BinaryWeight, keep_output_gradients: bool) -> None:
+    def __init__(
+        self, parameter: BinaryWeight, keep_output_gradients: bool, keep_slopes: bool = False
+    ) -> None:
         self.parameter = parameter
         self.keep_output_gradients = keep_output_gradients
+        self.keep_slopes = keep_slopes
         self.records: list[Record] = []
+        self._latest: weakref.ref[_Pending] | None = None
 
     @property
     def attached(self) -> bool:
@@ -163,6 +245,10 @@ class Capture:
         mean ``(a / n) V' X`` is the gradient that autograd gives for a loss that is a mean over the
         samples. V is n times the gradient with respect to the layer's output Z = a X sign(W)'.
 
+        A sample is a row of X: for a convolution a place in an image, for a graph convolution a node. The
+        X of a convolution is its unfolded input, whole. With groups > 1 both have one more dimension:
+        V (groups, n, m / groups) and X (groups, n, d).
+
         Raises
         ------
         RuntimeError
@@ -184,20 +270,23 @@ class Capture:
             raise RuntimeError(
                 f"nothing is recorded for the weight of shape {shape}: run a backward pass in training mode"
             )
-        gradients = [r.output_gradient for r in self.records if r.output_gradient is not None]
+        gradients = [rows for r in self.records if (rows := r.output_gradient_rows()) is not None]
         if len(gradients) != len(self.records):
             raise RuntimeError(
                 f"the capture of the weight of shape {shape} keeps no output gradients: "
                 "attach it with keep_output_gradients=True"
             )
-        inputs = torch.cat([r.inputs for r in self.records])
-        return len(inputs) * torch.cat(gradients), inputs
+        X = torch.cat([block for record in self.records for block, _ in record.blocks()], dim=1)
+        V = X.shape[1] * torch.cat(gradients, dim=1)
+        return (V, X) if len(X) > 1 else (V[0], X[0])
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return attach, (self.parameter, self.keep_output_gradients)
+        return attach, (self.parameter, self.keep_output_gradients, self.keep_slopes)
 
 
-def attach(parameter: BinaryWeight, keep_output_gradients: bool = False) -> Capture:
+def attach(
+    parameter: BinaryWeight, keep_output_gradients: bool = False, keep_slopes: bool = False
+) -> Capture:
     """Record the inputs of every layer that uses `parameter`; replaces a capture attached before.
 
     Parameters
@@ -206,6 +295,8 @@ def attach(parameter: BinaryWeight, keep_output_gradients: bool = False) -> Capt
         The weight of a `qpsbgd.nn` layer.
     keep_output_gradients : bool
         Also record the gradient with respect to the layer's output, for `Capture.jacobian_factors`.
+    keep_slopes : bool
+        Also record the derivative of the activation after the layer; see `qpsbgd.nn.Activated`.
 
     Returns
     -------
@@ -233,9 +324,40 @@ def attach(parameter: BinaryWeight, keep_output_gradients: bool = False) -> Capt
             f"parameter must be a BinaryWeight, but is {type(parameter).__name__}: "
             "use the layers of qpsbgd.nn, or to_binary"
         )
-    capture = Capture(parameter, keep_output_gradients)
+    capture = Capture(parameter, keep_output_gradients, keep_slopes)
     setattr(parameter, _ATTRIBUTE, weakref.ref(capture))
     return capture
+
+
+def relax(parameter: BinaryWeight, owner: object) -> None:
+    """Let layers in training mode use the real weight itself, not its sign, as long as `owner` lives.
+
+    Nothing is recorded then. In evaluation mode the layer uses the sign as always.
+
+    Parameters
+    ----------
+    parameter : BinaryWeight
+        The weight of a `qpsbgd.nn` layer.
+    owner : object
+        Whoever wants it so, usually an optimizer; it must allow weak references.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from qpsbgd.nn import BinaryLinear
+    >>> layer = BinaryLinear(1, 1)
+    >>> _ = layer.weight.data.fill_(0.25)
+    >>> optimizer = torch.optim.SGD([layer.weight])
+    >>> relax(layer.weight, optimizer)
+    >>> layer(torch.ones(1, 1)).item(), layer.eval()(torch.ones(1, 1)).item()
+    (0.25, 1.0)
+    """
+    setattr(parameter, _RELAXED, weakref.ref(owner))
+
+
+def _is_relaxed(weight: Tensor) -> bool:
+    owner = getattr(weight, _RELAXED, None)
+    return owner is not None and owner() is not None
 
 
 def _current(weight: Tensor) -> Capture | None:
@@ -277,11 +399,16 @@ class _RecordedSign(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Any) -> Any:
         (inputs,) = ctx.saved_tensors
         pending = ctx.pending
-        output_gradient = None
+        form = pending.form
+        kept = _kept(inputs.detach(), form)
+        output_gradient = slopes = None
         if ctx.capture.keep_output_gradients:
-            output_gradient = _as_rows(pending.output_gradients[-1].detach())
-        rows = _as_rows(inputs.detach())
-        record = Record(rows, output_gradient, pending.source, pending.source_version, rows._version)
+            output_gradient = _kept(pending.output_gradients[-1].detach(), form)
+        if pending.slopes is not None:
+            slopes = _kept(pending.slopes, form)
+        record = Record(
+            kept, output_gradient, pending.source, pending.source_version, kept._version, slopes, form
+        )
         ctx.capture.records.append(record)
         return gradients[0], None, None, None
 
@@ -289,14 +416,17 @@ class _RecordedSign(torch.autograd.Function):
 class _Pending:
     """What is known of a record at the time of the forward pass."""
 
-    def __init__(self, inputs: Tensor) -> None:
+    def __init__(self, inputs: Tensor, form: RowForm | None) -> None:
         self.source = weakref.ref(inputs)
         self.source_version = inputs._version
+        self.form = form
         self.output_gradients: list[Tensor] = []
+        self.slopes: Tensor | None = None
 
 
-def _as_rows(tensor: Tensor) -> Tensor:
-    return tensor.reshape(-1, tensor.shape[-1])
+def _kept(tensor: Tensor, form: RowForm | None) -> Tensor:
+    """As it came where a form turns it into rows later, else as rows."""
+    return tensor if form is not None else tensor.reshape(-1, tensor.shape[-1])
 
 
 def _sign(weight: Tensor) -> Tensor:
@@ -318,7 +448,9 @@ def binarize(weight: Tensor) -> Tensor:
 # Recording changes Python state in a backward pass, which a compiled graph cannot do: torch.compile
 # breaks the graph here. This wrapper, unlike torch.compiler.disable, imports the compiler when first called.
 @torch._disable_dynamo  # type: ignore[attr-defined]
-def recorded_product(weight: Tensor, inputs: Tensor, product: Callable[[Tensor], Tensor]) -> Tensor:
+def recorded_product(
+    weight: Tensor, inputs: Tensor, product: Callable[[Tensor], Tensor], form: RowForm | None = None
+) -> Tensor:
     """``product(sign(weight))``, recorded for the weight's capture in the backward pass.
 
     What a layer's forward pass calls in training mode. Without an attached capture, without grad mode
@@ -326,12 +458,14 @@ def recorded_product(weight: Tensor, inputs: Tensor, product: Callable[[Tensor],
 
     Parameters
     ----------
-    weight : Tensor (m, d)
+    weight : Tensor (m, d), or (m, ...) with d elements a row
         Latent weight.
     inputs : Tensor (..., d)
-        The X of the layer's product, one sample a row.
+        The X of the layer's product, one sample a row; with a `form` whatever that turns into X.
     product : callable
         Makes the layer's output Z = a X B' (..., m) from the binary weight B (m, d).
+    form : RowForm, optional
+        How inputs and output become X and Z, for layers that are no plain matrix product.
 
     Examples
     --------
@@ -340,14 +474,51 @@ def recorded_product(weight: Tensor, inputs: Tensor, product: Callable[[Tensor],
     >>> recorded_product(weight, x, lambda binary: x @ binary.T).item()
     2.0
     """
+    if _is_relaxed(weight):
+        return product(weight)
     capture = _current(weight)
-    # Under a functorch transform tensors are wrappers that must not outlive it.
-    if capture is None or not torch.is_grad_enabled() or torch._C._are_functorch_transforms_active():
+    if capture is None or not _recording():
         return product(binarize(weight))
-    pending = _Pending(inputs)
+    pending = _Pending(inputs, form)
+    capture._latest = weakref.ref(pending)
     binary = _RecordedSign.apply(weight, inputs.detach(), capture, pending)  # type: ignore[no-untyped-call]
     output = product(binary)
     if capture.keep_output_gradients and output.requires_grad:
         # The hook belongs to this node of the graph and goes with it.
         output.register_hook(pending.output_gradients.append)
     return output
+
+
+def _recording() -> bool:
+    # Under a functorch transform tensors are wrappers that must not outlive it.
+    return torch.is_grad_enabled() and not torch._C._are_functorch_transforms_active()
+
+
+@torch._disable_dynamo  # type: ignore[attr-defined]
+def record_slopes(weight: Tensor, slopes: Callable[[], Tensor]) -> None:
+    """Add the activation's derivative to what the latest `recorded_product` of `weight` will record.
+
+    Parameters
+    ----------
+    weight : Tensor
+        Latent weight of the layer before the activation.
+    slopes : callable
+        Returns φ'(z), of the shape of the layer's output. Called only if the weight's capture keeps slopes.
+
+    Examples
+    --------
+    >>> import torch
+    >>> weight = BinaryWeight(torch.tensor([[0.5, -0.5]]))
+    >>> capture = attach(weight, keep_slopes=True)
+    >>> z = recorded_product(weight, torch.ones(1, 2), lambda binary: torch.ones(1, 2) @ binary.T)
+    >>> record_slopes(weight, lambda: 1 - torch.tanh(z.detach()) ** 2)
+    >>> torch.tanh(z).sum().backward()
+    >>> capture.records[0].slopes
+    tensor([[1.]])
+    """
+    capture = _current(weight)
+    if capture is None or not capture.keep_slopes or not _recording() or capture._latest is None:
+        return
+    pending = capture._latest()
+    if pending is not None:
+        pending.slopes = slopes().detach()

@@ -20,7 +20,17 @@ import numpy.typing as npt
 
 from qpsbgd.download import RemoteFile, fetch
 
-__all__ = ["FILES", "Dataset", "adult", "data_folder", "digits", "load", "mnist", "mnist_pair"]
+__all__ = [
+    "FILES",
+    "Dataset",
+    "adult",
+    "data_folder",
+    "digits",
+    "load",
+    "mnist",
+    "mnist_pair",
+    "validation_split",
+]
 
 _MNIST_MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
@@ -129,7 +139,8 @@ def load(name: str, data_dir: str | os.PathLike[str] | None = None) -> Dataset:
     Parameters
     ----------
     name : str
-        ``"digits"``, ``"mnist"``, ``"adult"``, or ``"mnist-pairs-AB"`` for the two digits A and B.
+        ``"digits"``, ``"mnist"``, ``"adult"``, or for the two digits A and B ``"mnist-pairs-AB"``; reduced to
+        S x S pixels ``"mnist-SxS"`` and ``"mnist-pairs-AB-SxS"``.
     data_dir : path, optional
         Data folder, see `data_folder`.
 
@@ -152,13 +163,14 @@ def load(name: str, data_dir: str | os.PathLike[str] | None = None) -> Dataset:
     """
     if name == "digits":
         return digits()
-    if name == "mnist":
-        return mnist(data_dir)
+    full = re.fullmatch(r"mnist(?:-([0-9]+)x\1)?", name)
+    if full is not None:
+        return mnist(data_dir, int(full[1] or 28))
     if name == "adult":
         return adult(data_dir)
-    pair = re.fullmatch(r"mnist-pairs-([0-9])([0-9])", name)
+    pair = re.fullmatch(r"mnist-pairs-([0-9])([0-9])(?:-([0-9]+)x\3)?", name)
     if pair is not None:
-        return mnist_pair(int(pair[1]), int(pair[2]), data_dir=data_dir)
+        return mnist_pair(int(pair[1]), int(pair[2]), int(pair[3] or 28), data_dir=data_dir)
     raise ValueError(f"name is {name!r}, expected 'digits', 'mnist', 'adult' or 'mnist-pairs-AB'")
 
 
@@ -195,6 +207,47 @@ def digits() -> Dataset:
     return Dataset("digits", x[~test], y[~test], x[test], y[test], 10)
 
 
+def validation_split(data: Dataset, fraction: float = 1 / 6, seed: int = 0) -> Dataset:
+    """Hold out training samples of every class to choose settings by; the test samples are not in the result.
+
+    Parameters
+    ----------
+    data : Dataset
+        The data set.
+    fraction : float
+        Share of each class that is held out, between 0 and 1.
+    seed : int
+        Fixes which.
+
+    Returns
+    -------
+    Dataset
+        Held-out samples as ``x_test, y_test``, and the other training samples.
+
+    Raises
+    ------
+    ValueError
+        If `fraction` is not between 0 and 1.
+
+    Examples
+    --------
+    >>> split = validation_split(digits())
+    >>> len(split.x_train), len(split.x_test)
+    (1199, 239)
+    """
+    if not 0 < fraction < 1:
+        raise ValueError(f"fraction is {fraction}, expected a number between 0 and 1")
+    held = _stratified_choice(data.y_train, fraction, seed)
+    return Dataset(
+        data.name,
+        data.x_train[~held],
+        data.y_train[~held],
+        data.x_train[held],
+        data.y_train[held],
+        data.num_classes,
+    )
+
+
 def _stratified_choice(labels: npt.NDArray[np.int64], fraction: float, seed: int) -> npt.NDArray[np.bool_]:
     """Choose `fraction` of the samples of each class: a mask of the samples' shape."""
     random = np.random.default_rng(seed)
@@ -206,41 +259,50 @@ def _stratified_choice(labels: npt.NDArray[np.int64], fraction: float, seed: int
 
 
 def mnist(
-    data_dir: str | os.PathLike[str] | None = None, *, files: Mapping[str, RemoteFile] = FILES
+    data_dir: str | os.PathLike[str] | None = None,
+    size: int = 28,
+    *,
+    files: Mapping[str, RemoteFile] = FILES,
 ) -> Dataset:
-    """Load MNIST: 60000 training and 10000 test images of 28x28 handwritten digits.
+    """Load MNIST: 60000 training and 10000 test images of handwritten digits.
 
     Parameters
     ----------
     data_dir : path, optional
         Data folder, see `data_folder`; missing files are downloaded into it.
+    size : {28, 8, 4}
+        Edge of the images in pixels. The smaller sizes pad the image to 32x32 and average squares of it.
     files : mapping
         Mirrors and checksums to use instead of `FILES`.
 
     Returns
     -------
     Dataset
-        Inputs of 784 pixels in [0, 1], classes 0 to 9.
+        Inputs of size * size pixels in [0, 1], classes 0 to 9.
 
     Raises
     ------
     ValueError
-        If a file is not an idx file of the right kind; the message names it.
+        If `size` is not one of the three, or a file is not an idx file of the right kind; the message names
+        it.
     OSError
         If a file is missing and cannot be downloaded, or fails its checksum.
     """
+    if size not in (28, 8, 4):
+        raise ValueError(f"size is {size}, expected 28, 8 or 4")
     folder = data_folder(data_dir) / "mnist"
 
     def images(part: str) -> npt.NDArray[np.float32]:
         name = f"{part}-images-idx3-ubyte.gz"
         pixels = _read_idx(fetch(files[f"mnist/{name}"], folder / name), dimensions=3)
-        return pixels.reshape(len(pixels), -1).astype(np.float32) / np.float32(255.0)
+        return _shrink(pixels.reshape(len(pixels), -1).astype(np.float32) / np.float32(255.0), size)
 
     def labels(part: str) -> npt.NDArray[np.int64]:
         name = f"{part}-labels-idx1-ubyte.gz"
         return _read_idx(fetch(files[f"mnist/{name}"], folder / name), dimensions=1).astype(np.int64)
 
-    data = Dataset("mnist", images("train"), labels("train"), images("t10k"), labels("t10k"), 10)
+    name = "mnist" if size == 28 else f"mnist-{size}x{size}"
+    data = Dataset(name, images("train"), labels("train"), images("t10k"), labels("t10k"), 10)
     for part, x, y in (("train", data.x_train, data.y_train), ("t10k", data.x_test, data.y_test)):
         if len(x) != len(y):
             raise ValueError(f"{folder} has {len(x)} {part} images but {len(y)} {part} labels")
@@ -297,16 +359,14 @@ def mnist_pair(
     """
     if not (first in range(10) and second in range(10) and first != second):
         raise ValueError(f"first and second are {first} and {second}, expected two different digits 0..9")
-    if size not in (28, 8, 4):
-        raise ValueError(f"size is {size}, expected 28, 8 or 4")
-    data = mnist(data_dir, files=files)
+    data = mnist(data_dir, size, files=files)
     train = np.isin(data.y_train, (first, second))
     test = np.isin(data.y_test, (first, second))
     return Dataset(
-        f"mnist-pairs-{first}{second}",
-        _shrink(data.x_train[train], size),
+        f"mnist-pairs-{first}{second}" + ("" if size == 28 else f"-{size}x{size}"),
+        data.x_train[train],
         (data.y_train[train] == second).astype(np.int64),
-        _shrink(data.x_test[test], size),
+        data.x_test[test],
         (data.y_test[test] == second).astype(np.int64),
         2,
     )

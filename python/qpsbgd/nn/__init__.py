@@ -1,0 +1,21 @@
+"""Layers with binary weights, for ordinary torch modules.
+
+The layers know no solver and no optimizer: a weight is a `qpsbgd.capture.BinaryWeight`, and whoever
+wants the layer's inputs attaches a capture to it.
+"""
+
+from qpsbgd.nn.activation import Activated, BinaryActivation, Scale
+from qpsbgd.nn.convert import to_binary
+from qpsbgd.nn.convolution import BinaryConv2d
+from qpsbgd.nn.graph import BinaryGCNConv
+from qpsbgd.nn.linear import BinaryLinear
+
+__all__ = [
+    "Activated",
+    "BinaryActivation",
+    "BinaryConv2d",
+    "BinaryGCNConv",
+    "BinaryLinear",
+    "Scale",
+    "to_binary",
+]

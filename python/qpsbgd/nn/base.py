@@ -1,0 +1,52 @@
+"""What binary layers share: a weight that stays marked as binary, and how latent weights start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from torch import nn
+
+from qpsbgd.capture import BinaryWeight, as_binary_weight
+
+__all__ = ["BinaryLayer", "check_sizes"]
+
+_LayerT = TypeVar("_LayerT", bound="BinaryLayer")
+
+_INITIAL_RANGE = 0.1
+"""Latent weights start in U(-.1, .1): far enough from the clip at 1, near enough to 0 to flip."""
+
+
+class BinaryLayer(nn.Module):
+    """Base of the layers whose parameter `weight` is a latent binary weight."""
+
+    weight: BinaryWeight
+    bias: nn.Parameter | None
+
+    def reset_parameters(self) -> None:
+        """Draw the latent weights from U(-.1, .1) and set the bias to zero."""
+        nn.init.uniform_(self.weight, -_INITIAL_RANGE, _INITIAL_RANGE)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def register_parameter(self, name: str, param: nn.Parameter | None) -> None:
+        """Register as `torch.nn.Module` does; whatever becomes the weight is marked as binary."""
+        # Assignments come through here, load_state_dict(assign=True) among them.
+        if name == "weight" and param is not None:
+            param = as_binary_weight(param)
+        super().register_parameter(name, param)
+
+    def _apply(self: _LayerT, fn: Callable[..., Any], recurse: bool = True) -> _LayerT:
+        # torch makes new plain parameters where memory cannot be swapped, as in Module.to_empty.
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        weight = self._parameters.get("weight")  # pruning and parametrizations keep it elsewhere
+        if weight is not None:
+            as_binary_weight(weight)
+        return self
+
+
+def check_sizes(**sizes: Any) -> None:
+    """Refuse sizes that are no positive integers."""
+    for name, size in sizes.items():
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise ValueError(f"{name} must be a positive integer, but is {size!r}")

@@ -1,0 +1,69 @@
+"""Plain models turned into binary ones."""
+
+from __future__ import annotations
+
+from typing import TypeVar, cast
+
+from torch import nn
+
+from qpsbgd.capture import as_binary_weight
+from qpsbgd.nn.base import BinaryLayer
+from qpsbgd.nn.convolution import BinaryConv2d
+from qpsbgd.nn.linear import BinaryLinear
+
+__all__ = ["to_binary"]
+
+_ModuleT = TypeVar("_ModuleT", bound=nn.Module)
+
+_BINARY: dict[type[nn.Module], type[BinaryLayer]] = {nn.Linear: BinaryLinear, nn.Conv2d: BinaryConv2d}
+
+
+def to_binary(module: _ModuleT) -> _ModuleT:
+    """Turn every `torch.nn.Linear` and `torch.nn.Conv2d` in `module` into a binary layer, in place.
+
+    The layers stay the same objects with the same parameters: values, ties, hooks, devices, dtypes and
+    ``requires_grad`` are kept, and an optimizer's references stay valid (attach `QPSBGD` afterwards). Only
+    exactly these two types are turned; subclasses and all other layers are left as they are.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        A model, or one layer.
+
+    Returns
+    -------
+    torch.nn.Module
+        `module` itself.
+
+    Raises
+    ------
+    TypeError
+        If `module` is no module, or a layer's weight is no plain floating-point parameter.
+    ValueError
+        If a layer shares its weight with a layer of another kind, such as an embedding.
+
+    Examples
+    --------
+    >>> import torch
+    >>> model = to_binary(torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU()))
+    >>> model[0]
+    BinaryLinear(4, 3, bias=True)
+    """
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"module must be a torch.nn.Module, but is {type(module).__name__}")
+    layers = [layer for layer in module.modules() if type(layer) in _BINARY]
+    weights = {id(layer.weight): type(layer) for layer in layers}
+    for name, other in module.named_modules():
+        for parameter in other._parameters.values():
+            plain = weights.get(id(parameter))
+            if plain is not None and not isinstance(other, (plain, _BINARY[plain])):
+                kind = "linear layer" if plain is nn.Linear else "convolution"
+                raise ValueError(
+                    f"module: a {kind} shares its weight with {name!r} ({type(other).__name__}), "
+                    "which would become binary too; untie them first"
+                )
+    for layer in layers:
+        as_binary_weight(cast(nn.Parameter, layer.weight))
+        # Both classes have the same attributes; changing the class keeps hooks, ties and references.
+        layer.__class__ = _BINARY[type(layer)]
+    return module

@@ -1,0 +1,170 @@
+"""The binary convolution, and how its images become the rows of X and Z."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from qpsbgd.capture import binarize, recorded_product
+from qpsbgd.nn.base import BinaryLayer, check_sizes
+
+__all__ = ["BinaryConv2d"]
+
+
+class BinaryConv2d(BinaryLayer, nn.Conv2d):  # type: ignore[misc] # torch declares weight and bias as plain
+    """``Z = a conv(X, sign(W)) + bias`` with ``a = 1 / sqrt(fan_in)`` and sign(0) = +1.
+
+    The fan-in is ``d = in_channels / groups * kernel height * kernel width``. Unfolded, every place of every
+    output image is a row of a matrix X (n, d) and the layer is ``Z = a X B'`` as a `BinaryLinear`; with
+    groups, each group of channels is such a layer of its own. The gradient is passed straight through the
+    sign. Arguments, attributes and state dict are those of `torch.nn.Conv2d`, without bias by default: batch
+    norm usually follows.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+        Channels of the input and of the output; `groups` divides both.
+    kernel_size, stride, dilation : int or pair of int
+        Height and width.
+    padding : int, pair of int, "same" or "valid"
+        Added on every side; "same" keeps the image's size (stride 1 only).
+    groups : int
+        Number of groups of channels that do not see each other.
+    bias : bool
+        Learn an additive bias of shape (out_channels,).
+    padding_mode : {"zeros", "reflect", "replicate", "circular"}
+        What is added.
+    device, dtype
+        As in `torch.nn.Conv2d`.
+
+    Raises
+    ------
+    ValueError
+        If a size is not a positive integer, or options do not fit together.
+
+    Examples
+    --------
+    >>> import torch
+    >>> layer = BinaryConv2d(1, 4, 3, padding="same")
+    >>> layer(torch.ones(2, 1, 8, 8)).shape
+    torch.Size([2, 4, 8, 8])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int] = 1,
+        padding: int | tuple[int, int] | str = 0,
+        dilation: int | tuple[int, int] = 1,
+        groups: int = 1,
+        bias: bool = False,
+        padding_mode: str = "zeros",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        check_sizes(in_channels=in_channels, out_channels=out_channels, groups=groups)
+        for name, pair in (("kernel_size", kernel_size), ("stride", stride), ("dilation", dilation)):
+            sizes = pair if isinstance(pair, tuple) else (pair, pair)
+            if len(sizes) != 2:
+                raise ValueError(f"{name} must be an integer or a pair of them, but is {pair!r}")
+            for size in sizes:
+                check_sizes(**{name: size})
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding,
+            dilation,
+            groups,
+            bias,
+            padding_mode,  # type: ignore[arg-type]
+            device,
+            dtype,
+        )
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Compute Z (N, out_channels, H', W') of images (N, in_channels, H, W), or of one without N."""
+        fan_in = self.in_channels // self.groups * math.prod(self.kernel_size)
+
+        def product(binary: Tensor) -> Tensor:
+            output: Tensor = self._conv_forward(input, binary, None)
+            return output * float(fan_in**-0.5)
+
+        if self.training:
+            output = recorded_product(self.weight, input, product, self._form())
+        else:
+            output = product(binarize(self.weight))
+        return output if self.bias is None else output + self.bias[:, None, None]
+
+    def _form(self) -> _Unfolded:
+        return _Unfolded(
+            self.groups,
+            (self.kernel_size[0], self.kernel_size[1]),
+            (self.stride[0], self.stride[1]),
+            (self.dilation[0], self.dilation[1]),
+            tuple(self._reversed_padding_repeated_twice),
+            "constant" if self.padding_mode == "zeros" else self.padding_mode,
+        )
+
+
+@dataclass(frozen=True)
+class _Unfolded:
+    """A `qpsbgd.capture.RowForm`: a row for every place in an output image, in the order (image, y, x).
+
+    Attributes
+    ----------
+    groups : int
+        Groups of channels.
+    kernel_size, stride, dilation : (int, int)
+        Height and width.
+    padding : tuple of four int
+        Left, right, top and bottom.
+    padding_mode : str
+        The name for `torch.nn.functional.pad`.
+    """
+
+    groups: int
+    kernel_size: tuple[int, int]
+    stride: tuple[int, int]
+    dilation: tuple[int, int]
+    padding: tuple[int, ...]
+    padding_mode: str
+
+    def num_rows(self, inputs: Tensor) -> int:
+        """Rows of X that the images have."""
+        left, right, top, bottom = self.padding
+        extents = (inputs.shape[-2] + top + bottom, inputs.shape[-1] + left + right)
+        places = [
+            (extent - dilation * (kernel - 1) - 1) // stride + 1
+            for extent, kernel, stride, dilation in zip(
+                extents, self.kernel_size, self.stride, self.dilation, strict=True
+            )
+        ]
+        return len(self.batched(inputs)) * math.prod(places)
+
+    def batched(self, inputs: Tensor) -> Tensor:
+        """Images (N, C, H, W); a single one may come without N."""
+        return inputs if inputs.dim() == 4 else inputs[None]
+
+    def input_rows(self, inputs: Tensor) -> Tensor:
+        """X (groups, n, d) of images (N, C, H, W), with d in the order (channel, y, x) of the weight."""
+        padded = F.pad(inputs, self.padding, mode=self.padding_mode)
+        columns = F.unfold(padded, self.kernel_size, dilation=self.dilation, stride=self.stride)
+        images, _, places = columns.shape
+        grouped = columns.reshape(images, self.groups, -1, places).permute(1, 0, 3, 2)
+        return grouped.reshape(self.groups, images * places, -1)
+
+    def output_rows(self, outputs: Tensor) -> Tensor:
+        """Z (groups, n, m / groups) of output images (N, m, H', W')."""
+        images = self.batched(outputs)
+        grouped = images.reshape(len(images), self.groups, -1, math.prod(images.shape[2:])).permute(
+            1, 0, 3, 2
+        )
+        return grouped.reshape(self.groups, -1, images.shape[1] // self.groups)
