@@ -7,7 +7,7 @@ constant. `J` is shared by the batch, one per problem, or sparse and shared.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,7 +17,15 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     import dimod
 
-__all__ = ["CSRCouplings", "IsingProblem", "Solutions", "check_finite", "ising_problem", "qubo_problem"]
+__all__ = [
+    "CSRCouplings",
+    "Couplings",
+    "IsingProblem",
+    "Solutions",
+    "check_finite",
+    "ising_problem",
+    "qubo_problem",
+]
 
 _EXACT_IN_FLOAT32 = 2**24
 """Integers of at most this size are exactly representable in float32."""
@@ -131,26 +139,50 @@ class IsingProblem:
         >>> float(ising_problem([1.0, 0.0], [[0.0, -1.0], [0.0, 0.0]]).to_bqm().energy([-1, -1]))
         -2.0
         """
+        bqm = self._coupled_bqm(index)
+        self._add_fields(bqm, index)
+        return bqm
+
+    def to_bqms(self) -> Iterator[dimod.BinaryQuadraticModel]:
+        """Every problem of the batch as `to_bqm` makes it; couplings that all share are read once.
+
+        Examples
+        --------
+        >>> problem = ising_problem([[1.0, 0.0], [0.0, -2.0]], [[0.0, -1.0], [0.0, 0.0]])
+        >>> [float(bqm.energy([-1, -1])) for bqm in problem.to_bqms()]
+        [-2.0, 1.0]
+        """
+        shared = None if _num_matrices(self.J) > 1 else self._coupled_bqm(0)
+        for index in range(self.num_problems):
+            bqm = self._coupled_bqm(index) if shared is None else shared.copy()
+            self._add_fields(bqm, index)
+            yield bqm
+
+    def _add_fields(self, bqm: dimod.BinaryQuadraticModel, index: int) -> None:
+        bqm.add_linear_from_array(self.h[index])
+        bqm.offset += float(self.offset[index])
+
+    def _coupled_bqm(self, index: int) -> dimod.BinaryQuadraticModel:
+        """Return the couplings of one problem, without its fields and offset."""
         import dimod
 
         n = self.num_spins
-        offset = float(self.offset[index])
         if isinstance(self.J, CSRCouplings):
             row = np.repeat(np.arange(n), np.diff(self.J.indptr))
             column = self.J.indices.astype(np.int64)
             weight = self.coupling_scale * self.J.data.astype(np.float64)
-            offset += float(weight[row == column].sum())
+            trace = float(weight[row == column].sum())
             keep = row != column
             row, column, weight = row[keep], column[keep], weight[keep]
         else:
             dense = self.J if self.J.ndim == 2 else self.J[index]
             couplings = self.coupling_scale * dense.astype(np.float64)
-            offset += float(np.trace(couplings))
+            trace = float(np.trace(couplings))
             upper = np.triu(couplings, 1) + np.tril(couplings, -1).T
             row, column = np.nonzero(upper)
             weight = upper[row, column]
         return dimod.BinaryQuadraticModel.from_numpy_vectors(
-            self.h[index], (row, column, weight), offset, dimod.SPIN, variable_order=list(range(n))
+            np.zeros(n), (row, column, weight), trace, dimod.SPIN, variable_order=list(range(n))
         )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import dimod
 import numpy as np
+import numpy.typing as npt
 
 from qpsbgd.problem import IsingProblem, Solutions
 
@@ -16,8 +17,13 @@ __all__ = ["DimodSolver"]
 class DimodSolver:
     """Solve every problem of a batch with a dimod sampler.
 
-    The sampler gets `seed` and `initial_states` where it lists them among its parameters. Energies are
-    recomputed in float64, and as many reads a problem are returned as every problem has.
+    All problems are handed to the sampler before the first answer is awaited, so samplers that answer with a
+    future (`dimod.SampleSet.from_future`, as ``DWaveSampler`` does) work on all of them at once. When one
+    fails, the others are cancelled.
+
+    The sampler gets `seed` and `initial_states` where it lists them among its parameters. A sample that it
+    reports with `num_occurrences` counts as that many reads. Energies are recomputed in float64, and as many
+    reads a problem are returned as every problem has.
 
     Parameters
     ----------
@@ -52,16 +58,16 @@ class DimodSolver:
         Raises
         ------
         ValueError
-            If the sampler returns no sample for a problem.
+            If the sampler returns no sample for a problem, or not a spin for each of its variables.
+        Exception
+            What the sampler raises, after the answers still awaited were cancelled.
         """
         begin = time.perf_counter_ns()
-        # One 31-bit seed a problem: that is what samplers written in C commonly take.
-        seeds = np.random.SeedSequence(seed).generate_state(problem.num_problems, np.uint32) >> 1
-        found = [self._sample(problem, index, int(seeds[index])) for index in range(problem.num_problems)]
-        reads = min(len(samples) for samples in found)
+        found = self._all_spins(problem, seed)
+        reads = min(len(spins) for spins in found)
         if reads == 0:
             raise ValueError(f"sampler {type(self.sampler).__name__} returned no samples")
-        samples = np.stack([samples[:reads] for samples in found])
+        samples = np.stack([spins[:reads] for spins in found])
         energies = problem.energies(samples)
         order = np.argsort(energies, axis=1, kind="stable")
         samples = np.take_along_axis(samples, order[:, :, None], axis=1)
@@ -74,16 +80,55 @@ class DimodSolver:
         }
         return Solutions(samples, np.take_along_axis(energies, order, axis=1), info)
 
-    def _sample(self, problem: IsingProblem, index: int, seed: int) -> np.ndarray[Any, np.dtype[np.int8]]:
-        """Return spins (reads, n) of one problem, by the sampler's own energies best first."""
-        variables = list(range(problem.num_spins))
+    def _all_spins(self, problem: IsingProblem, seed: int) -> list[npt.NDArray[np.int8]]:
+        """Spins (reads, n) of every problem. Whatever goes wrong, Ctrl-C included, cancels the others."""
+        # One 31-bit seed a problem: that is what samplers written in C commonly take.
+        seeds = np.random.SeedSequence(seed).generate_state(problem.num_problems, np.uint32) >> 1
+        answers: list[dimod.SampleSet] = []
+        try:
+            for index, bqm in enumerate(problem.to_bqms()):
+                answers.append(
+                    self.sampler.sample(bqm, **self._parameters_of(problem, index, int(seeds[index])))
+                )
+            return [self._spins(answer, problem.num_spins) for answer in answers]
+        except BaseException:
+            for answer in answers:
+                _cancel(answer)
+            raise
+
+    def _parameters_of(self, problem: IsingProblem, index: int, seed: int) -> dict[str, Any]:
         parameters = dict(self.parameters)
         if "seed" in self.sampler.parameters:
             parameters.setdefault("seed", seed)
         if "initial_states" in self.sampler.parameters and problem.initial_states is not None:
+            variables = list(range(problem.num_spins))
             parameters.setdefault("initial_states", (problem.initial_states[index], variables))
-        answer = self.sampler.sample(problem.to_bqm(index), **parameters)
-        answer = answer.change_vartype(dimod.SPIN, inplace=False)
-        columns = [answer.variables.index(variable) for variable in variables]
-        order = np.argsort(answer.record.energy, kind="stable")
-        return np.asarray(answer.record.sample[order][:, columns], dtype=np.int8)
+        return parameters
+
+    def _spins(self, answer: dimod.SampleSet, n: int) -> npt.NDArray[np.int8]:
+        """Await an answer: its spins (reads, n), by the sampler's energies best first."""
+        name = type(self.sampler).__name__
+        if set(answer.variables) != set(range(n)):
+            raise ValueError(
+                f"sampler {name} returned {len(answer.variables)} variables, which are not the problem's "
+                f"variables 0 to {n - 1}"
+            )
+        record = answer.record
+        columns = [answer.variables.index(variable) for variable in range(n)]
+        order = np.argsort(record.energy, kind="stable")
+        spins = np.repeat(record.sample[order], record.num_occurrences[order], axis=0)[:, columns]
+        if answer.vartype is dimod.BINARY:
+            spins = 2 * spins - 1
+        if not bool(np.all(np.abs(spins) == 1)):
+            raise ValueError(f"sampler {name} returned values that are not of vartype {answer.vartype.name}")
+        return spins.astype(np.int8)
+
+
+def _cancel(answer: Any) -> None:
+    """Cancel an answer that is still awaited; composites hand on futures of futures."""
+    # dimod has no public way to the future of a sample set, which is gone once the set is resolved.
+    while isinstance(answer, dimod.SampleSet):
+        answer = getattr(answer, "_future", None)
+    cancel = getattr(answer, "cancel", None)
+    if callable(cancel):
+        cancel()

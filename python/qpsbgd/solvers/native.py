@@ -7,7 +7,7 @@ import math
 import numbers
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,7 +18,7 @@ import numpy.typing as npt
 from qpsbgd import _core
 from qpsbgd.problem import CSRCouplings, IsingProblem, Solutions, ising_problem, qubo_problem
 
-__all__ = ["METHODS", "NativeSolver", "default_num_threads", "solve_ising", "solve_qubo"]
+__all__ = ["METHODS", "NativeSolver", "checked_seed", "default_num_threads", "solve_ising", "solve_qubo"]
 
 METHODS = ("auto", "exact", "descent", "anneal", "tabu")
 
@@ -46,7 +46,8 @@ def _real(name: str, value: Any) -> float:
     return float(value)
 
 
-def _checked_seed(seed: Any) -> int:
+def checked_seed(seed: Any) -> int:
+    """Return `seed`, an integer 0 <= seed < 2**64, or one drawn for None."""
     if seed is None:
         return secrets.randbits(63)
     value = _integer("seed", seed, 0)
@@ -71,7 +72,7 @@ class NativeSolver:
         as the time allows.
     num_threads : int or None
         Threads; None: every processor this process may use. Results do not depend on it.
-    beta_range : (float, float) or None
+    beta_range : sequence of two floats or None
         First and last inverse temperature of "anneal"; None: from the local fields.
     time_limit : float or None
         Seconds for the whole batch, shared evenly between its reads. Results then depend on the machine.
@@ -88,7 +89,7 @@ class NativeSolver:
     num_reads: int = 1
     num_sweeps: int | None = None
     num_threads: int | None = None
-    beta_range: tuple[float, float] | None = None
+    beta_range: Sequence[float] | None = None
     time_limit: float | None = None
 
     def __post_init__(self) -> None:
@@ -109,10 +110,17 @@ class NativeSolver:
             if not 0 < hot <= cold:
                 raise ValueError(f"beta_range must be 0 < hot <= cold, but is {self.beta_range!r}")
 
-    def solve(self, problem: IsingProblem, *, seed: int | None) -> Solutions:
+    def solve(
+        self,
+        problem: IsingProblem,
+        *,
+        seed: int | None,
+        interrupt_function: Callable[[], object] | None = None,
+    ) -> Solutions:
         """Solve every problem of the batch, starting from its `initial_states` if it has any.
 
-        One initial state per problem serves all reads.
+        One initial state per problem serves all reads. `interrupt_function` is called every few milliseconds;
+        once it returns True, what has been found is the answer: as many reads as every problem has had.
 
         Raises
         ------
@@ -121,9 +129,15 @@ class NativeSolver:
         KeyboardInterrupt
             On Ctrl-C, within milliseconds.
         """
-        return self._solve(problem, _checked_seed(seed), first_problem=0)
+        return self._solve(problem, checked_seed(seed), 0, interrupt_function)
 
-    def _solve(self, problem: IsingProblem, seed: int, first_problem: int) -> Solutions:
+    def _solve(
+        self,
+        problem: IsingProblem,
+        seed: int,
+        first_problem: int,
+        interrupt_function: Callable[[], object] | None = None,
+    ) -> Solutions:
         starts = problem.initial_states
         if starts is not None and starts.shape[1] == 1:
             starts = np.repeat(starts, self.num_reads, axis=1)
@@ -141,6 +155,7 @@ class NativeSolver:
             seed,
             default_num_threads() if self.num_threads is None else int(self.num_threads),
             first_problem,
+            interrupt_function,
         )
         fields = np.ascontiguousarray(problem.h)
         if isinstance(problem.J, CSRCouplings):
@@ -149,6 +164,9 @@ class NativeSolver:
         else:
             answer = _core.solve_dense(fields, problem.J, *common)
         samples, energies, info = answer
+        if interrupt_function is not None:
+            reads = int(np.isfinite(energies).sum(axis=1).min())  # reads that were left out are infinite
+            samples, energies = samples[:, :reads], energies[:, :reads]
         if problem.binary:
             samples = (samples > 0).astype(np.int8)
         return Solutions(samples, energies, info)
@@ -243,7 +261,7 @@ def solve_ising(
     """
     solver = NativeSolver(method, num_reads, num_sweeps, num_threads, beta_range, time_limit)
     problem = ising_problem(h, J, initial_states=initial_states, num_reads=solver.num_reads)
-    return _solve_on(solver, problem, _checked_seed(seed), executor)
+    return _solve_on(solver, problem, checked_seed(seed), executor)
 
 
 def solve_qubo(
@@ -291,4 +309,4 @@ def solve_qubo(
     """
     solver = NativeSolver(method, num_reads, num_sweeps, num_threads, beta_range, time_limit)
     problem = qubo_problem(Q, linear, initial_states=initial_states, num_reads=solver.num_reads)
-    return _solve_on(solver, problem, _checked_seed(seed), executor)
+    return _solve_on(solver, problem, checked_seed(seed), executor)
