@@ -1,0 +1,25 @@
+"""What can go wrong with a QPU, each under a name of its own."""
+
+from __future__ import annotations
+
+__all__ = ["QPUBudgetError", "QPUConfigError", "QPUError", "QPUFallbackWarning", "QPUTimeoutError"]
+
+
+class QPUError(RuntimeError):
+    """A QPU did not answer, and there was no fallback."""
+
+
+class QPUConfigError(QPUError):
+    """No QPU can be reached with what is configured."""
+
+
+class QPUBudgetError(QPUError):
+    """A submission would take more QPU time than `max_qpu_seconds` allows; nothing of it was sent."""
+
+
+class QPUTimeoutError(QPUError):
+    """A submission was not answered within `timeout` seconds."""
+
+
+class QPUFallbackWarning(UserWarning):
+    """The native solver answers in place of a QPU."""
