@@ -6,7 +6,16 @@ import sys
 
 import pytest
 
-LEFT_ALONE = ["torch._dynamo", "torch._inductor", "dwave.system", "sklearn", "matplotlib", "scipy"]
+LEFT_ALONE = [
+    "torch._dynamo",
+    "torch._inductor",
+    "dwave.system",
+    "sklearn",
+    "matplotlib",
+    "scipy",
+    "dimod",
+    "neal",
+]
 
 
 def modules_after(code: str) -> set[str]:

@@ -36,6 +36,24 @@ print(digest.hexdigest())
 """
 
 
+PROJECT = """
+import hashlib
+import numpy as np
+from qpsbgd.projection import project
+
+digest = hashlib.sha256()
+rng = np.random.default_rng(0)
+for d in (1, 2, 31, 33, 64, 100, 500):
+    for dtype in (np.float32, np.float64):
+        V, X = rng.normal(size=(20, 12)).astype(dtype), rng.normal(size=(20, d)).astype(dtype)
+        for inputs in (X, np.sign(X), X[:, :1] + dtype(1e-3) * X):
+            for domain in ("spin", "mask"):
+                for scale in ("relative", "auto", 0.5):
+                    digest.update(project(V, inputs, domain=domain, scale=scale).tobytes())
+print(digest.hexdigest())
+"""
+
+
 def output(script, instruction_set):
     environment = {**os.environ, "QPSBGD_ISA": instruction_set}
     run = subprocess.run(
@@ -48,6 +66,11 @@ def output(script, instruction_set):
 @pytest.mark.parametrize("instruction_set", AVAILABLE[1:])
 def test_solvers_give_the_same_numbers_as_scalar_code(instruction_set):
     assert output(SOLVE, instruction_set) == output(SOLVE, "scalar")
+
+
+@pytest.mark.parametrize("instruction_set", AVAILABLE[1:])
+def test_projections_are_the_same_as_those_of_scalar_code(instruction_set):
+    assert output(PROJECT, instruction_set) == output(PROJECT, "scalar")
 
 
 def test_chosen_instruction_set_is_the_one_used():

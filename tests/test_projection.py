@@ -23,6 +23,7 @@ from qpsbgd.problem import Solutions
 from qpsbgd.projection import (
     average,
     error_feedback,
+    move_weights,
     objective,
     project,
     project_gradient,
@@ -146,6 +147,58 @@ def test_native_result_is_a_local_optimum_as_the_greedy_reference_is():
     assert objective(G, p, gram, scales).mean() == pytest.approx(
         objective(reference, p, gram, scales).mean(), rel=0.05
     )
+
+
+@pytest.mark.parametrize("domain", ["spin", "mask"])
+@pytest.mark.parametrize("d", [1, 31, 33, 150])
+def test_single_precision_descends_as_far_as_double(d, domain):
+    V, X = random_layer(d, n=40, m=60, d=d)
+    p, gram = gradient_and_gram(V, X)
+    scales = scales_of(p, gram)
+    single, double = (
+        objective(project(V.astype(dtype), X.astype(dtype), domain=domain), p, gram, scales)
+        for dtype in DTYPES
+    )
+    assert single.mean() == pytest.approx(double.mean(), rel=0.01)
+
+
+@pytest.mark.parametrize("domain", ["spin", "mask"])
+def test_no_flip_lowers_a_single_precision_result_by_more_than_rounding(domain):
+    V, X = random_layer(5, n=30, m=20, d=70, dtype=np.float32)
+    p, gram = gradient_and_gram(V, X)
+    scales = scales_of(p, gram)
+    G = project(V, X, domain=domain)
+    sigma = signs(p)
+    # int16 fields are off by a unit, some 16,000th of the row's sum, for every flip made.
+    unit = np.abs(gram).sum(axis=1) / 16000 * (10 + 3 * (sigma != G).sum(axis=1, keepdims=True))
+    flipped = -G if domain == "spin" else sigma - G
+    change = flipped - G
+    lowered = -(change * (2 * (G @ gram) + change * np.diag(gram) - 2 * p / scales[:, None]))
+    assert np.all(lowered <= 4 * unit)
+    assert np.any(sigma != G)
+
+
+def test_fields_far_above_the_couplings_decide_their_spins():
+    V, X = random_layer(6, n=30, m=20, d=70, dtype=np.float32)
+    memory = np.zeros((20, 70), dtype=np.float32)
+    memory[:, ::9] = np.where(np.arange(20) % 2, 1e6, -1e6)[:, None]
+    G = project(V, X, memory=memory, scale=1.0)
+    assert np.array_equal(G[:, ::9], np.sign(memory[:, ::9]))
+    assert np.any(signs(gradient_and_gram(V, X)[0] + memory) != G)
+
+
+def test_layer_whose_diagonal_is_lost_in_the_sums_of_rows_is_projected_in_floats():
+    # All inputs alike: in int16 a diagonal entry of A would be a few units.
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(4, 1)) + 1e-3 * rng.normal(size=(4, 520))
+    V = rng.normal(size=(4, 20))
+    p, gram = gradient_and_gram(V, X)
+    scales = scales_of(p, gram)
+    before = objective(signs(p), p, gram, scales)
+    for dtype in DTYPES:
+        after = objective(project(V.astype(dtype), X.astype(dtype)), p, gram, scales)
+        assert np.all(after <= before)
+        assert np.any(after < before)
 
 
 @pytest.mark.parametrize("domain", ["spin", "mask"])
@@ -365,7 +418,7 @@ def test_auto_is_native():
     assert resolve_solver("auto") == resolve_solver("native") == "native"
 
 
-@pytest.mark.parametrize("name", ["qpu", "simulated"])
+@pytest.mark.parametrize("name", ["annealer", "simulated"])
 def test_unknown_solver_names_are_refused(name):
     with pytest.raises(ValueError, match=f"Invalid solver: '{name}' .*'neal'"):
         resolve_solver(name)
@@ -378,6 +431,21 @@ def test_objects_that_do_not_solve_are_refused(solver):
 
 
 # Memory rules
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_weights_move_by_the_step_within_the_clip(dtype, transposed):
+    generator = torch.Generator().manual_seed(0)
+    weight = (torch.rand((300, 257), generator=generator) * 2 - 1).to(dtype)
+    step = torch.randint(-1, 2, (300, 257), generator=generator, dtype=torch.int8)
+    if transposed:
+        weight, step = weight.T, step.T
+    expected = torch.clamp(weight + step.to(dtype) * -0.3, -0.75, 0.75)
+    version = weight._version
+    move_weights(weight, step, lr=0.3, clip=0.75)
+    assert torch.equal(weight, expected)
+    assert weight._version > version
 
 
 def test_error_feedback_leaves_what_the_step_does_not_take():

@@ -125,8 +125,9 @@ def test_records_are_gone_after_step_and_after_zero_grad():
 
 def test_static_input_keeps_its_gram_matrix_until_it_is_written_to(monkeypatch):
     calls = []
-    gram_matrix = QPSBGD._gram.__globals__["gram_matrix"]
-    monkeypatch.setitem(QPSBGD._gram.__globals__, "gram_matrix", lambda x: calls.append(1) or gram_matrix(x))
+    optim = QPSBGD._gram.__globals__
+    gram_matrices = optim["gram_matrices"]
+    monkeypatch.setitem(optim, "gram_matrices", lambda *given: calls.append(1) or gram_matrices(*given))
     layer = BinaryLinear(6, 4)
     optimizer = QPSBGD(layer.parameters())
     x = torch.randn(8, 6)

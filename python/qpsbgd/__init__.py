@@ -2,16 +2,42 @@
 
 Three levels, each usable alone: `solve_ising` and `solve_qubo` solve batches of problems natively,
 `project` computes the binary projection of one layer's gradient, and `QPSBGD` trains networks in an
-ordinary torch loop.
+ordinary torch loop. `NativeSampler` is the native solver as a dimod sampler.
 """
 
-from qpsbgd import baselines, nn, solvers
+from typing import TYPE_CHECKING, Any
+
+from qpsbgd import baselines, diagnostics, nn, residual, solvers
 from qpsbgd._core import build_info as _build_info
 from qpsbgd.optim import QPSBGD
 from qpsbgd.problem import Solutions
 from qpsbgd.projection import project
 from qpsbgd.solvers.native import solve_ising, solve_qubo
 
-__all__ = ["QPSBGD", "Solutions", "baselines", "nn", "project", "solve_ising", "solve_qubo", "solvers"]
+if TYPE_CHECKING:
+    from qpsbgd.sampler import NativeSampler
+
+__all__ = [
+    "QPSBGD",
+    "NativeSampler",
+    "Solutions",
+    "baselines",
+    "diagnostics",
+    "nn",
+    "project",
+    "residual",
+    "solve_ising",
+    "solve_qubo",
+    "solvers",
+]
 
 __version__: str = _build_info()["version"]
+
+
+def __getattr__(name: str) -> Any:
+    # dimod takes a noticeable part of a second to import, which only the sampler needs.
+    if name == "NativeSampler":
+        from qpsbgd.sampler import NativeSampler
+
+        return NativeSampler
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

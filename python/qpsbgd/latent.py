@@ -18,7 +18,7 @@ from torch.optim.optimizer import Optimizer, ParamsT
 from qpsbgd.capture import BinaryWeight
 from qpsbgd.validation import check_learning_rate
 
-__all__ = ["LatentWeightOptimizer", "Update", "adam_step", "descend"]
+__all__ = ["LatentWeightOptimizer", "Update", "adam_step", "descend", "restore_state"]
 
 
 class Update(NamedTuple):
@@ -144,17 +144,24 @@ class LatentWeightOptimizer(Optimizer, ABC):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load what `state_dict` returned, as it was saved: dtypes are kept, tensors are not shared."""
         super().load_state_dict(state_dict)
-        # torch casts state to the dtype of the parameter, which would round the memory of half weights.
-        saved = chain.from_iterable(group["params"] for group in state_dict["param_groups"])
-        own = chain.from_iterable(group["params"] for group in self.param_groups)
-        for key, parameter in zip(saved, own, strict=True):
-            for name, value in state_dict["state"].get(key, {}).items():
-                if isinstance(value, Tensor):
-                    self.state[parameter][name] = value.to(device=parameter.device, copy=True)
+        restore_state(self, state_dict)
 
     def __getstate__(self) -> dict[str, Any]:
         # A process group belongs to this process: a copy in another one needs its own.
         return {**super().__getstate__(), "_process_group": None}
+
+
+def restore_state(optimizer: Optimizer, state_dict: dict[str, Any]) -> None:
+    """Give the state that was loaded into `optimizer` its saved dtypes back.
+
+    torch casts state to the dtype of the parameter, which would round the memory of half weights.
+    """
+    saved = chain.from_iterable(group["params"] for group in state_dict["param_groups"])
+    own = chain.from_iterable(group["params"] for group in optimizer.param_groups)
+    for key, parameter in zip(saved, own, strict=True):
+        for name, value in state_dict["state"].get(key, {}).items():
+            if isinstance(value, Tensor):
+                optimizer.state[parameter][name] = value.to(device=parameter.device, copy=True)
 
 
 def descend(weight: Tensor, step: Tensor, group: dict[str, Any]) -> None:

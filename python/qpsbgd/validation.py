@@ -8,10 +8,19 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-__all__ = ["check_choice", "check_learning_rate", "check_nonnegative", "check_scale", "check_seed"]
+__all__ = [
+    "check_betas",
+    "check_choice",
+    "check_fraction",
+    "check_learning_rate",
+    "check_nonnegative",
+    "check_scale",
+    "check_seed",
+]
 
 SCALES = ("relative", "auto", "step", "raw")
 DOMAINS = ("spin", "mask")
+MEMORIES = ("error-feedback", "momentum", None)
 
 
 def check_nonnegative(name: str, value: Any) -> None:
@@ -53,3 +62,19 @@ def check_seed(seed: Any) -> int:
     if not 0 <= seed < 2**64:
         raise ValueError(f"Invalid seed: {seed} (expected 0 <= seed < 2**64)")
     return int(seed)
+
+
+def check_fraction(name: str, value: Any) -> None:
+    """Refuse what is no number in [0, 1)."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number, but is {type(value).__name__}")
+    if not 0.0 <= value < 1.0:
+        raise ValueError(f"Invalid {name}: {value} (expected 0 <= {name} < 1)")
+
+
+def check_betas(betas: Any) -> None:
+    """Refuse what is no pair of numbers in [0, 1), as Adam takes them."""
+    if not isinstance(betas, (tuple, list)) or len(betas) != 2:
+        raise TypeError(f"betas must be a pair of numbers, but is {betas!r}")
+    for index, beta in enumerate(betas):
+        check_fraction(f"beta parameter at index {index}", beta)
