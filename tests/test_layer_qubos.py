@@ -1,0 +1,179 @@
+"""The QUBOs that a layer's rows pose: against brute force and the optimizer's own problems."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oracles import all_spins, relative_scale, row_objective
+from oracles import signs as signs_of
+from qpsbgd.layer_qubos import QuboRecorder, draw_qubos, qubo_matrix, solved_rows
+from qpsbgd.optim import QPSBGD
+from qpsbgd.solvers.native import NativeSolver
+from training import batches, small_net, train
+
+
+def random_row(seed, d=5):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(8, d))
+    return rng.normal(size=d), X.T @ X / (8 * d), rng.uniform(0.1, 2.0)
+
+
+@given(st.integers(0, 1000), st.sampled_from(["spin", "mask"]))
+def test_every_energy_of_the_matrix_is_that_of_the_row(seed, domain):
+    p, gram, scale = random_row(seed)
+    matrix, offset = qubo_matrix(p, gram, scale, domain=domain)
+    for spins in all_spins(5):
+        x = (spins + 1) // 2
+        step = spins if domain == "spin" else signs_of(p) * x
+        assert scale * (x @ matrix @ x + offset) == pytest.approx(row_objective(step, p, gram, scale))
+
+
+def test_entries_of_the_matrix_are_those_of_the_formula():
+    p, gram, scale = random_row(0)
+    matrix, _ = qubo_matrix(p, gram, scale)
+    expected = 4 * gram
+    expected[np.diag_indices(5)] += -4 * gram.sum(axis=1) - 4 * p / scale
+    np.testing.assert_allclose(matrix, expected)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([1.0], np.eye(2), 1.0), r"p has shape \(1,\) and A \(2, 2\)"),
+        (([1.0, 2.0], np.eye(2), 0.0), "scale must be positive, but is 0.0"),
+    ],
+)
+def test_matrix_of_what_is_no_row_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        qubo_matrix(*arguments)
+
+
+def projections_of(count=2, **options):
+    """All projections of the first layer in a training of the small network."""
+    model = small_net(torch.float64)
+    optimizer = QPSBGD(model.parameters(), **options)
+    seen = []
+    optimizer.register_projection_hook(
+        lambda projection: seen.append(projection) if projection.weight is model[0].weight else None
+    )
+    train(model, optimizer, batches(count, dtype=torch.float64))
+    return seen
+
+
+@pytest.mark.parametrize("memory", ["error-feedback", "momentum", None])
+@pytest.mark.parametrize("solver", ["native", NativeSolver()])
+def test_hook_sees_the_problem_that_was_solved(memory, solver):
+    first, second = projections_of(memory=memory, solver=solver)
+    for projection in (first, second):
+        solved = solved_rows(projection)
+        for j, p in enumerate(projection.p.numpy()):
+            kappa = 0.5 if memory == "momentum" else 1.0
+            assert solved.scales[j] == pytest.approx(relative_scale(p, projection.A, kappa))
+    same = torch.equal(second.p, second.gradient)
+    assert same == (memory is None)
+
+
+@pytest.mark.parametrize("domain", ["spin", "mask"])
+@pytest.mark.parametrize("scale", ["relative", "auto", "raw", "step", 0.3])
+def test_answers_are_never_above_those_of_the_signs(scale, domain):
+    for projection in projections_of(memory=None, scale=scale, domain=domain):
+        solved = solved_rows(projection)
+        start = signs_of(solved.p) if domain == "spin" else np.ones_like(solved.spins)
+        energies = solved.problem.energies(np.stack([solved.spins, start], axis=1))
+        assert np.all(energies[:, 0] <= energies[:, 1] + 1e-9)
+
+
+def test_answers_of_an_exact_solver_are_the_lowest_of_the_matrix():
+    solver = NativeSolver(method="exact")
+    for projection in projections_of(solver=solver):
+        solved = solved_rows(projection)
+        for p, scale, spins in zip(solved.p, solved.scales, solved.spins, strict=True):
+            matrix, _ = qubo_matrix(p, solved.A, scale)
+            bits = (all_spins(6) + 1) // 2
+            energies = np.einsum("xk,kl,xl->x", bits, matrix, bits)
+            x = (spins + 1) // 2
+            assert x @ matrix @ x == pytest.approx(energies.min())
+
+
+def test_rows_without_a_gradient_pose_no_problem():
+    (projection,) = projections_of(count=1)
+    projection.p[2] = 0.0
+    assert 2 not in solved_rows(projection).rows
+    assert solved_rows(projection, rows=[2]).problem.num_problems == 0
+    with pytest.raises(IndexError, match="rows \\[8\\] are not all in a layer of 8 rows"):
+        solved_rows(projection, rows=[8])
+
+
+def test_parts_of_a_layer_keep_the_numbers_of_their_rows():
+    (whole,) = projections_of(count=1)
+    part = whole._replace(rows=slice(3, 8), p=whole.p[3:], G=whole.G[3:], gradient=whole.gradient[3:])
+    one, other = solved_rows(whole, rows=[1, 4, 6]), solved_rows(part, rows=[1, 4, 6])
+    assert (one.rows.tolist(), other.rows.tolist()) == ([1, 4, 6], [4, 6])
+    np.testing.assert_array_equal(one.p[1:], other.p)
+
+
+@pytest.mark.parametrize("scale", ["relative", "auto"])
+def test_rows_may_have_gram_matrices_of_their_own(scale):
+    (shared,) = projections_of(count=1, scale=scale)
+    own = shared._replace(A=np.stack([(1 + j) * shared.A for j in range(8)]))
+    one, other = solved_rows(shared, rows=[2, 5]), solved_rows(own, rows=[2, 5])
+    np.testing.assert_allclose(other.A, np.stack([3 * one.A, 6 * one.A]))
+    np.testing.assert_allclose(other.scales, one.scales / [3, 6])
+
+
+# Recording and drawing
+
+
+def test_recorder_keeps_the_matrices_of_its_rows_and_steps():
+    model = small_net()
+    optimizer = QPSBGD(model.parameters())
+    seen = []
+    optimizer.register_projection_hook(seen.append)
+    with QuboRecorder(optimizer, model[0].weight, rows=[1, 4], steps=[1, 3]) as recorder:
+        train(model, optimizer, batches(3))
+    train(model, optimizer, batches(1))
+    assert sorted(recorder.matrices) == [(1, 1), (1, 4), (3, 1), (3, 4)]
+    third = [projection for projection in seen if projection.weight is model[0].weight][2]
+    p = third.p[4].double().numpy()
+    expected, _ = qubo_matrix(p, third.A, relative_scale(p, third.A.astype(np.float64)))
+    np.testing.assert_allclose(recorder.matrices[3, 4], expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rows": [8]}, r"rows must be in 0..7, but are \[8\]"),
+        ({"steps": [0]}, r"steps must be at least 1, but are \[0\]"),
+        ({"weight": torch.nn.Parameter(torch.ones(2, 2))}, r"weight of shape \(2, 2\) is none"),
+    ],
+)
+def test_recorder_refuses_what_is_not_there(change, message):
+    model = small_net()
+    optimizer = QPSBGD(model.parameters())
+    with pytest.raises(ValueError, match=message):
+        QuboRecorder(optimizer, **{"weight": model[0].weight, "rows": [0], "steps": [1], **change})
+
+
+def test_picture_shows_every_matrix_on_one_scale(tmp_path, monkeypatch):
+    from matplotlib.axes import Axes
+
+    shown = []
+    draw = Axes.imshow
+
+    def spy(axes, data, **options):
+        shown.append((data, options))
+        return draw(axes, data, **options)
+
+    monkeypatch.setattr(Axes, "imshow", spy)
+    matrices = {(1, 0): np.eye(3), (1, 2): -5 * np.eye(3), (7, 2): np.ones((3, 3))}
+    draw_qubos(matrices, tmp_path / "new" / "qubos.png")
+    assert (tmp_path / "new" / "qubos.png").read_bytes().startswith(b"\x89PNG")
+    assert [data.tolist() for data, _ in shown] == [matrix.tolist() for matrix in matrices.values()]
+    assert all((options["vmin"], options["vmax"]) == (-5.0, 5.0) for _, options in shown)
+
+
+def test_picture_of_nothing_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="matrices is empty"):
+        draw_qubos({}, tmp_path / "qubos.png")
