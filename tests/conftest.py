@@ -1,6 +1,7 @@
 """What every test shares: repeatable randomness, few threads, and the optional data folder."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -24,3 +25,15 @@ def data_folder() -> Path:
     if not folder:
         pytest.skip("QPSBGD_DATA names no data folder")
     return Path(folder)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_configuration(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the user's D-Wave token, its configuration and the embedding files out of the tests."""
+    folder = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith(("DWAVE_", "QPSBGD_SOLVER"))]:
+            patch.delenv(name)
+        for name in ("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_DIRS"):
+            patch.setenv(name, str(folder))
+        yield

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from qpsbgd.baselines import BinaryConnect, SignSGD
+from qpsbgd import QPSBGD
+from qpsbgd.baselines import BinaryConnect, Bop, ProxQuant, SignSGD
 from qpsbgd.nn import BinaryLinear
 
 ALL = [
@@ -16,8 +17,10 @@ ALL = [
     lambda p, **options: BinaryConnect(p, base="sign", **options),
     lambda p, **options: SignSGD(p, **options),
     lambda p, **options: SignSGD(p, momentum=0.9, error_feedback=True, **options),
+    lambda p, **options: ProxQuant(p, total_steps=10, **options),
+    lambda p, **options: Bop(p, threshold=1e-4, **options),
 ]
-IDS = ["adam", "sgd", "sign", "signsgd", "signum_with_feedback"]
+IDS = ["adam", "sgd", "sign", "signsgd", "signum_with_feedback", "proxquant", "bop"]
 
 
 def layer_with(values):
@@ -110,6 +113,91 @@ def test_error_feedback_adds_what_the_sign_left_behind():
     torch.testing.assert_close(step_with(optimizer, layer, [[-0.5, 0.5]]), torch.tensor([[-0.2, 0.0]]))
 
 
+def test_prox_quant_on_two_steps_by_hand():
+    layer = layer_with([[0.5, -0.9, 0.02]])
+    optimizer = ProxQuant(layer.parameters(), lr=0.1, base="sgd", total_steps=4, strength=1.0)
+    # λ_1 = 2/20: (0.4, -1.0 after the clip, -0.08) move by 0.1 towards (1, -1, -1).
+    torch.testing.assert_close(
+        step_with(optimizer, layer, [[1.0, 3.0, 1.0]]), torch.tensor([[0.5, -1.0, -0.18]])
+    )
+    # λ_2 = 4/20: (0.5, -0.9, -0.18), and the second is less than 0.2 from -1.
+    torch.testing.assert_close(
+        step_with(optimizer, layer, [[0.0, -1.0, 0.0]]), torch.tensor([[0.7, -1.0, -0.38]])
+    )
+
+
+def test_prox_quant_solves_the_proximal_problem():
+    # prox(w) = argmin over u of (u - w)²/2 + λ ||u| - 1|, on a fine grid.
+    w = torch.linspace(-1, 1, 41)[None]
+    layer = layer_with(w.tolist())
+    optimizer = ProxQuant(layer.parameters(), lr=0.0, base="sgd", total_steps=1, strength=0.3)
+    moved = step_with(optimizer, layer, torch.zeros_like(w).tolist())
+    grid = torch.linspace(-1, 1, 4001)[:, None]
+    objective = (grid - w).square() / 2 + 0.3 * (grid.abs() - 1).abs()
+    found = (moved - w).square() / 2 + 0.3 * (moved.abs() - 1).abs()
+    torch.testing.assert_close(found[0], objective.min(dim=0).values, atol=1e-5, rtol=0)
+
+
+def test_prox_quant_moves_weights_by_its_strength_whatever_the_number_of_steps():
+    for steps in (1, 7, 100):
+        layer = layer_with([[0.1, -0.2]])
+        optimizer = ProxQuant(layer.parameters(), lr=0.0, total_steps=steps, strength=0.5)
+        for _ in range(steps):
+            moved = step_with(optimizer, layer, [[0.0, 0.0]])
+        torch.testing.assert_close(moved, torch.tensor([[0.6, -0.7]]))
+
+
+def test_prox_quant_takes_gradients_at_the_real_weights_and_evaluates_the_signs():
+    layer = layer_with([[0.5, -0.25]])
+    x = torch.tensor([[2.0, 4.0]])
+    optimizer = ProxQuant(layer.parameters(), total_steps=10)
+    factor = 2**-0.5
+    assert layer(x).item() == pytest.approx(factor * (0.5 * 2 - 0.25 * 4))
+    layer(x).square().sum().backward()
+    torch.testing.assert_close(layer.weight.grad, 2 * layer(x).detach() * factor * x)
+    assert layer.eval()(x).item() == pytest.approx(factor * (2 - 4))
+    del optimizer
+    assert layer.train()(x).item() == pytest.approx(factor * (2 - 4))
+
+
+def test_copies_of_prox_quant_relax_the_copied_weights():
+    model = nn.Sequential(BinaryLinear(2, 1))
+    optimizer = ProxQuant(model.parameters(), total_steps=10)
+    copied_model, copied = copy.deepcopy((model, optimizer))
+    with torch.no_grad():
+        copied_model[0].weight.fill_(0.25)
+    assert copied_model(torch.ones(1, 2)).item() == pytest.approx(0.5 * 2**-0.5)
+    del copied
+    assert copied_model(torch.ones(1, 2)).item() == pytest.approx(2 * 2**-0.5)
+
+
+def test_qpsbgd_over_relaxed_weights_says_that_nothing_was_captured():
+    layer = BinaryLinear(2, 1)
+    relaxing = ProxQuant(layer.parameters(), total_steps=10)
+    optimizer = QPSBGD(layer.parameters())
+    layer(torch.ones(3, 2)).sum().backward()
+    with pytest.raises(RuntimeError, match="no layer input was captured"):
+        optimizer.step()
+    del relaxing
+
+
+def test_bop_on_three_steps_by_hand():
+    layer = layer_with([[0.5, -0.9, 0.3, -0.2]])
+    optimizer = Bop(layer.parameters(), lr=0.5, threshold=0.1)
+    # m = (0.5, 0.5, 0.05, -0.5): the first has the weight's sign and is above 0.1, so is the last.
+    torch.testing.assert_close(
+        step_with(optimizer, layer, [[1.0, 1.0, 0.1, -1.0]]), torch.tensor([[-1.0, -1.0, 1.0, 1.0]])
+    )
+    # m = (0.25, 0.25, 0.225, -0.25): only the third is above 0.1 with the weight's sign.
+    torch.testing.assert_close(
+        step_with(optimizer, layer, [[0.0, 0.0, 0.4, 0.0]]), torch.tensor([[-1.0, -1.0, -1.0, 1.0]])
+    )
+    # m = (-0.125, 0.125, 0.1125, 0.075): -1 flips back; 0.075 is below the threshold.
+    torch.testing.assert_close(
+        step_with(optimizer, layer, [[-0.5, 0.0, 0.0, 0.4]]), torch.tensor([[1.0, -1.0, -1.0, 1.0]])
+    )
+
+
 @pytest.mark.parametrize("make", ALL, ids=IDS)
 def test_other_parameters_take_adam_unclipped(make):
     model = nn.Sequential(BinaryLinear(4, 3), nn.Linear(3, 2))
@@ -193,6 +281,12 @@ def test_gradient_that_is_not_finite_is_refused(make):
         (SignSGD, {"error_feedback": "yes"}, TypeError, "error_feedback must be a bool"),
         (SignSGD, {"other_lr": float("inf")}, ValueError, "Invalid other_lr: inf"),
         (SignSGD, {"maximize": None}, TypeError, "maximize must be a bool"),
+        (Bop, {"threshold": -1.0}, ValueError, "Invalid threshold: -1.0"),
+        (Bop, {"lr": 1.5}, ValueError, "Invalid lr: 1.5"),
+        (ProxQuant, {"total_steps": 0}, ValueError, "Invalid total_steps: 0"),
+        (ProxQuant, {"total_steps": 1.5}, TypeError, "total_steps must be an integer"),
+        (ProxQuant, {"total_steps": 5, "strength": -1}, ValueError, "Invalid strength: -1"),
+        (ProxQuant, {"total_steps": 5, "base": "sign"}, ValueError, "Invalid base: 'sign'"),
     ],
 )
 def test_bad_options_are_named(make, options, error, message):

@@ -56,6 +56,48 @@ def test_train_writes_results_plot_and_weights(tmp_path, capsys):
     assert capsys.readouterr().out.splitlines()[-1] == f"test accuracy: {mean:.4f}"
 
 
+def test_train_goes_on_with_finished_runs_and_keeps_their_weights(tmp_path, capsys):
+    arguments = ["train", "digits", "--steps", "2", "--out", str(tmp_path)]
+    assert main(arguments) == 0
+    first = capsys.readouterr()
+    before = (tmp_path / "weights-seed0.pt").read_bytes()
+    (tmp_path / "weights-seed0.pt").unlink()
+    assert main([*arguments, "--seeds", "2"]) == 0
+    second = capsys.readouterr()
+    assert [line.split(":")[0] for line in second.err.splitlines()] == ["digits, qpsbgd, seed 1"]
+    assert torch.load(tmp_path / "weights-seed0.pt", weights_only=True).keys()
+    assert len((tmp_path / "weights-seed0.pt").read_bytes()) == len(before)
+    assert first.err.startswith("digits, qpsbgd, seed 0: test accuracy 0.")
+
+
+def test_train_tunes_several_optimizers_and_report_shows_them(tmp_path, capsys):
+    names = ["--optimizer", "qpsbgd", "--optimizer", "bop"]
+    arguments = ["train", "digits", *names, "--tune", "--seeds", "1", "--steps", "1", "--out", str(tmp_path)]
+    assert main(arguments) == 0
+    output = capsys.readouterr()
+    assert len(output.err.splitlines()) == 2 * (6 * 3 + 1)
+    assert [one["optimizer"] for one in json.loads((tmp_path / "results.json").read_text())] == names[1::2]
+    assert (tmp_path / "digits.png").read_bytes().startswith(PNG)
+    assert main(["report", str(tmp_path)]) == 0
+    page = (tmp_path / "report.html").read_text()
+    assert "<td>qpsbgd</td>" in page
+    assert "Tuning: 12 settings" in page
+    assert capsys.readouterr().out == f"report: {tmp_path / 'report.html'}\n"
+
+
+def test_experiment_of_several_tasks_runs_them_all(tmp_path, capsys):
+    arguments = ["train", "depth", "--optimizer", "signsgd", "--steps", "1", "--seeds", "1"]
+    assert main([*arguments, "--out", str(tmp_path)]) == 0
+    tasks = [one["task"] for one in json.loads((tmp_path / "results.json").read_text())]
+    assert tasks == ["depth-2", "depth-4", "depth-8", "depth-16", "depth-32"]
+
+
+def test_report_of_a_folder_without_runs_is_one_line(tmp_path, capsys):
+    assert main(["report", str(tmp_path)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "no finished runs" in line
+
+
 def test_train_names_the_corrupt_data_file(tmp_path, capsys):
     (tmp_path / "mnist").mkdir()
     (tmp_path / "mnist" / "train-images-idx3-ubyte.gz").write_bytes(b"damaged")
@@ -109,7 +151,9 @@ def test_info_shows_core_and_optional_parts(capsys):
         assert re.search(rf"^{name} +\S", output, re.MULTILINE), name
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["solve", "--help"], ["train", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["solve", "--help"], ["train", "--help"], ["report", "--help"]]
+)
 def test_help_succeeds(arguments, capsys):
     assert main(arguments) == 0
     assert "qpsbgd" in capsys.readouterr().out
@@ -125,6 +169,7 @@ def test_help_succeeds(arguments, capsys):
         ["train", "digits", "--optimizer", "adam"],
         ["train", "digits", "--seeds", "0"],
         ["train", "digits", "--steps", "many"],
+        ["report"],
         ["solve"],
         ["solve", "x.txt", "--method", "guess"],
         ["solve", "x.txt", "--seed", "-1"],

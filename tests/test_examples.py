@@ -57,6 +57,14 @@ def test_solve_batch_prints_one_energy_per_problem(tmp_path):
     assert len(re.findall(r"-\d+\.\d+", output)) == 10
 
 
+def test_diagnostics_shows_the_agreement_of_steps_and_draws_qubos(tmp_path):
+    arguments = ["digits", "--steps", "40", "--out", str(tmp_path / "out")]
+    output = run_python(str(ROOT / "examples" / "diagnostics.py"), *arguments, folder=tmp_path)
+    assert "different quantities" in output
+    assert last_number(output) > 0.8
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"diagnostics.json", "qubos.png"}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_between_pages_lead_to_files(page):
     links = LINK.findall(page.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""The command line: ``qpsbgd demo``, ``qpsbgd train``, ``qpsbgd solve``, ``qpsbgd info``.
+"""The command line: ``qpsbgd demo``, ``train``, ``report``, ``solve`` and ``info``.
 
 Modules that take long to import are imported by the command that needs them.
 """
@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from qpsbgd import __version__
-from qpsbgd.experiments import EXPERIMENTS, OPTIMIZERS
+from qpsbgd.experiments import EXPERIMENTS, TASKS
 
 if TYPE_CHECKING:
-    from qpsbgd.experiments import Result, Run
+    from qpsbgd.experiments import Result, Settings, Task
+    from qpsbgd.experiments.runner import Record
     from qpsbgd.instances import Instance
 
 __all__ = ["main"]
@@ -45,6 +46,10 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Say what is wrong and how to get help, and exit."""
         self.exit(_BAD_USE, f"qpsbgd: error: {message} (see {self.prog} --help)\n")
+
+
+class _BadUseError(Exception):
+    """What the user asks for does not exist."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -71,6 +76,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except SystemExit as end:  # argparse has said why
         return int(end.code or 0)
+    except _BadUseError as error:
+        print(f"qpsbgd: error: {error}", file=sys.stderr)
+        return _BAD_USE
     except KeyboardInterrupt:
         print("qpsbgd: interrupted", file=sys.stderr)
         return _INTERRUPTED
@@ -114,6 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
     _add_demo(commands)
     _add_train(commands)
+    _add_report(commands)
     _add_solve(commands)
     info = commands.add_parser("info", help="show versions, the native core and optional parts")
     info.set_defaults(command=_info)
@@ -137,17 +146,29 @@ def _add_train(commands: Any) -> None:
     train = commands.add_parser(
         "train",
         help="train the network of a task and keep results, plot and weights",
-        description="Train the network of a task. Writes results.json, curves.png and weights-seedK.pt.",
+        description="Run a task, or all tasks of an experiment. Writes results.json and learning curves, for "
+        "one optimizer on one task also weights-seedK.pt. Finished runs are kept in the folder: after an "
+        "interruption the same command goes on with the others.",
     )
-    train.add_argument("task", choices=EXPERIMENTS, metavar="TASK", help=", ".join(EXPERIMENTS))
+    train.add_argument("task", choices=_names(), metavar="TASK", help=", ".join(_names()))
     train.add_argument(
         "--optimizer",
-        choices=OPTIMIZERS,
-        default=OPTIMIZERS[0],
+        action="append",
         metavar="NAME",
-        help=f"{', '.join(OPTIMIZERS)} (default: {OPTIMIZERS[0]})",
+        help="may be given several times; 'all' for every optimizer of the task, which "
+        f"are usually {', '.join(TASKS['digits'].optimizers)} (default: the first, or all with --tune)",
     )
-    train.add_argument("--seeds", type=_count, default=1, metavar="K", help="number of runs (default: 1)")
+    train.add_argument(
+        "--tune",
+        action="store_true",
+        help="first choose each optimizer's settings from its grid on a validation split",
+    )
+    train.add_argument(
+        "--seeds",
+        type=_count,
+        metavar="K",
+        help="runs per optimizer (default: 1, or the task's number for several optimizers)",
+    )
     train.add_argument("--steps", type=_count, metavar="N", help="steps per run (default: the task's)")
     train.add_argument(
         "--data-dir",
@@ -155,8 +176,27 @@ def _add_train(commands: Any) -> None:
         metavar="D",
         help="folder of data files (default: $QPSBGD_DATA, else a cache folder); missing ones are downloaded",
     )
-    train.add_argument("--out", type=Path, metavar="DIR", help="folder (default: runs/TASK-NAME)")
+    train.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder (default: runs/TASK-NAME or runs/TASK)"
+    )
     train.set_defaults(command=_train)
+
+
+def _names() -> list[str]:
+    """Names that ``train`` knows: experiments, and tasks that are only a part of one."""
+    return list(dict.fromkeys([*EXPERIMENTS, *TASKS]))
+
+
+def _add_report(commands: Any) -> None:
+    report = commands.add_parser(
+        "report",
+        help="build one HTML page of all finished runs",
+        description="Build one HTML page, readable offline, of all finished runs below DIR: tables with "
+        "paired differences, learning curves, settings, versions and seeds.",
+    )
+    report.add_argument("folder", type=Path, metavar="DIR", help="what --out of train was, or a folder above")
+    report.add_argument("--out", type=Path, metavar="FILE", help="the page (default: DIR/report.html)")
+    report.set_defaults(command=_report)
 
 
 def _add_solve(commands: Any) -> None:
@@ -190,67 +230,134 @@ def _add_solve(commands: Any) -> None:
 def _demo(arguments: argparse.Namespace) -> None:
     import torch
 
-    from qpsbgd.datasets import load
-    from qpsbgd.experiments.training import run
+    from qpsbgd.experiments.runner import run
     from qpsbgd.report import draw_curves, table
 
     torch.set_num_threads(1)  # matrices of this size gain nothing from more, and lose when cores are shared
-    experiment = EXPERIMENTS["digits"]
-    data = load(experiment.dataset)
-    results = [
-        run(experiment, name, data, arguments.seeds, steps=arguments.steps, report=_reporter(name))
-        for name in _DEMO_OPTIMIZERS
-    ]
+    task = _with_steps(TASKS["digits"], arguments.steps)
+    settings = {name: task.optimizers[name] for name in _DEMO_OPTIMIZERS}
+    results = run(task, settings, seeds=arguments.seeds, report=_say)
     for result in results:
         result.write(arguments.out / f"{result.optimizer}.json")
     picture = arguments.out / "curves.png"
     draw_curves(results, picture)
-    print(f"{experiment.network} network on {experiment.dataset}, {arguments.seeds} seeds")
+    print(f"{task.definition()['network']} network on {task.description}, {arguments.seeds} seeds")
     print(table(results))
     print(f"learning curves: {picture}")
-    _print_accuracy(results[0])
+    _print_outcome(results[0], task)
 
 
-def _print_accuracy(result: Result) -> None:
-    """Print the line that tells a script the outcome: the mean test accuracy."""
-    print(f"test accuracy: {result.mean_and_deviation('test_accuracy')[0]:.4f}")
+def _with_steps(task: Task, steps: int | None) -> Task:
+    return task if steps is None else task.replaced(steps=steps)
 
 
-def _reporter(optimizer: str) -> Any:
-    def report(run: Run) -> None:
-        accuracy, seconds = run.metrics["test_accuracy"], run.metrics["seconds"]
-        line = f"{optimizer}, seed {run.seed}: test accuracy {accuracy:.4f} after {seconds:.1f} s"
-        print(line, file=sys.stderr)
+def _print_outcome(result: Result, task: Task) -> None:
+    """Print the line that tells a script the outcome: the mean of the task's metric."""
+    print(f"{task.metric.replace('_', ' ')}: {result.mean_and_deviation(task.metric)[0]:.4f}")
 
-    return report
+
+def _say(record: Record) -> None:
+    """Tell the user of a run that has just finished."""
+    name = f"{record.task['name']}, {record.optimizer}, seed {record.seed}"
+    if record.split == "validation":
+        name += f", {', '.join(f'{key}={value}' for key, value in record.settings.items())}"
+    if record.run is None:
+        outcome = f"failed: {record.failure}"
+    else:
+        metric = record.task["metric" if record.split == "test" else "tuning_metric"]
+        outcome = f"{metric.replace('_', ' ')} {record.run.metrics[metric]:.4f}"
+        if "seconds" in record.run.metrics:
+            outcome += f" after {record.run.metrics['seconds']:.1f} s"
+    print(f"{name}: {outcome}", file=sys.stderr)
 
 
 def _train(arguments: argparse.Namespace) -> None:
+    tasks = (TASKS[arguments.task],) if arguments.task in TASKS else EXPERIMENTS[arguments.task].tasks
+    chosen = [(_with_steps(task, arguments.steps), _optimizers(task, arguments)) for task in tasks]
+    if len(chosen) == 1 and len(chosen[0][1]) == 1:
+        _train_one(*chosen[0], arguments)
+    else:
+        _train_several(chosen, arguments)
+
+
+def _optimizers(task: Task, arguments: argparse.Namespace) -> list[str]:
+    """Names of the optimizers that the user asks for."""
+    names = arguments.optimizer or (["all"] if arguments.tune else [next(iter(task.optimizers))])
+    names = list(dict.fromkeys(names))
+    if names == ["all"]:
+        return list(task.optimizers)
+    for name in names:
+        if name not in task.optimizers:
+            known = ", ".join(["all", *task.optimizers])
+            raise _BadUseError(f"--optimizer {name!r} is none of {task.name}: expected {known}")
+    return names
+
+
+def _settings(task: Task, names: list[str], store: Any, arguments: argparse.Namespace) -> dict[str, Settings]:
+    from qpsbgd.experiments.runner import tune
+
+    if not arguments.tune:
+        return {name: task.optimizers[name] for name in names}
+    return tune(task, names, store, data_dir=arguments.data_dir, report=_say)
+
+
+def _train_one(task: Task, names: list[str], arguments: argparse.Namespace) -> None:
     import torch
 
-    from qpsbgd.datasets import load
-    from qpsbgd.experiments.training import run
+    from qpsbgd.experiments.runner import Store, run
     from qpsbgd.files import atomic_write
     from qpsbgd.report import draw_curves, table
 
-    experiment = EXPERIMENTS[arguments.task]
-    folder: Path = arguments.out or Path("runs") / f"{arguments.task}-{arguments.optimizer}"
-    result = run(
-        experiment,
-        arguments.optimizer,
-        load(experiment.dataset, arguments.data_dir),
-        arguments.seeds,
-        steps=arguments.steps,
-        report=_reporter(arguments.optimizer),
-    )
+    folder: Path = arguments.out or Path("runs") / f"{task.name}-{names[0]}"
+    store = Store(folder, keep_weights=True)
+    settings = _settings(task, names, store, arguments)
+    seeds = arguments.seeds or 1
+    (result,) = run(task, settings, store, seeds=seeds, data_dir=arguments.data_dir, report=_say)
     result.write(folder / "results.json")
     for one in result.runs:
-        with atomic_write(folder / f"weights-seed{one.seed}.pt") as file:
-            torch.save(one.weights, file)
+        if one.weights:
+            with atomic_write(folder / f"weights-seed{one.seed}.pt") as file:
+                torch.save(dict(one.weights), file)
     draw_curves([result], folder / "curves.png")
-    print(table([result]))
+    print(table([result], task.metric))
     print(f"results, curves and weights: {folder}")
-    _print_accuracy(result)
+    _print_outcome(result, task)
+
+
+def _train_several(chosen: list[tuple[Task, list[str]]], arguments: argparse.Namespace) -> None:
+    from qpsbgd.experiments.results import write_results
+    from qpsbgd.experiments.runner import Store, run
+    from qpsbgd.report import axis_table, draw_against_axis, draw_curves, table
+
+    folder: Path = arguments.out or Path("runs") / arguments.task
+    store = Store(folder)
+    everything: list[Result] = []
+    for task, names in chosen:
+        settings = _settings(task, names, store, arguments)
+        results = run(task, settings, store, seeds=arguments.seeds, data_dir=arguments.data_dir, report=_say)
+        everything += results
+        draw_curves(results, folder / f"{task.name}.png")
+        print(f"{task.name}: {task.description}")
+        print(table(results, task.metric))
+        write_results(everything, folder / "results.json")
+    experiment = EXPERIMENTS.get(arguments.task)
+    if experiment is not None and experiment.axis is not None:
+        draw_against_axis(experiment, everything, folder / f"{experiment.name}-axis.png")
+        for metric in (experiment.tasks[0].metric, *experiment.also_drawn):
+            print(axis_table(experiment, everything, metric))
+    print(f"results and curves: {folder}; for a page of all: qpsbgd report {folder}")
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    from qpsbgd.experiments.runner import read_records
+    from qpsbgd.files import atomic_write
+    from qpsbgd.report import page
+
+    target: Path = arguments.out or arguments.folder / "report.html"
+    text = page(read_records(arguments.folder), EXPERIMENTS)
+    with atomic_write(target) as file:
+        file.write(text.encode())
+    print(f"report: {target}")
 
 
 def _solve(arguments: argparse.Namespace) -> None:

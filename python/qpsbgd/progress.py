@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -59,6 +61,15 @@ class ProgressBar:
         """Show a short text behind the bar."""
         if self._bar is not None:
             self._bar.set_postfix_str(text, refresh=False)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Take all bars off the terminal while something is printed."""
+        if self._bar is None:
+            yield
+            return
+        with self._bar.external_write_mode(file=sys.stderr):
+            yield
 
     def __enter__(self) -> ProgressBar:
         """Return the bar itself."""

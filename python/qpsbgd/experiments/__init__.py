@@ -1,18 +1,21 @@
-"""Experiments as data: task, network, optimizers with their settings.
+"""Experiments as data: tasks, optimizers with their settings and grids, seeds.
 
-`qpsbgd.experiments.training` runs them; it alone needs torch.
+`catalogue` lists them; `task` says what a task is; `runner` tunes, repeats, keeps and resumes.
 """
 
-from qpsbgd.experiments.catalogue import EXPERIMENTS, OPTIMIZERS, Experiment, Network, Setting
+from qpsbgd.experiments.catalogue import EXPERIMENTS, TASKS
+from qpsbgd.experiments.optimizers import OPTIMIZERS
 from qpsbgd.experiments.results import CurvePoint, Result, Run
+from qpsbgd.experiments.task import Experiment, Settings, Task
 
 __all__ = [
     "EXPERIMENTS",
     "OPTIMIZERS",
+    "TASKS",
     "CurvePoint",
     "Experiment",
-    "Network",
     "Result",
     "Run",
-    "Setting",
+    "Settings",
+    "Task",
 ]

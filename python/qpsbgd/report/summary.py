@@ -1,4 +1,4 @@
-"""What a reader sees of results: a table of figures and a picture of the learning curves."""
+"""A table of figures and a picture of the learning curves."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 __all__ = ["draw_curves", "table"]
 
-_HEADINGS = ("optimizer", "test accuracy", "seconds", "QUBOs/s")
 
-
-def table(results: Sequence[Result]) -> str:
+def table(results: Sequence[Result], metric: str = "test_accuracy") -> str:
     """Make a Markdown table of results, aligned so that it reads as plain text too.
 
     Parameters
     ----------
     results : sequence of Result
-        One line each: test accuracy as mean ± sample standard deviation over the seeds, mean seconds of
-        training per run, mean QUBOs solved per second.
+        One line each: the metric as mean ± sample standard deviation over the seeds, mean seconds of
+        training per run, mean QUBOs solved per second; a dash where a task measures no such thing.
+    metric : str
+        Key of the runs' metrics.
 
     Returns
     -------
@@ -43,8 +43,9 @@ def table(results: Sequence[Result]) -> str:
     |-----------|-----------------|---------|---------|
     | signsgd   | 0.9500 ± 0.0000 | 2.0     | –       |
     """
-    rows = [_HEADINGS, *(_table_row(result) for result in results)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
+    headings = ("optimizer", metric.replace("_", " "), "seconds", "QUBOs/s")
+    rows = [headings, *(_table_row(result, metric) for result in results)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(headings))]
     lines = [
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
         for row in rows
@@ -53,14 +54,15 @@ def table(results: Sequence[Result]) -> str:
     return "\n".join(lines)
 
 
-def _table_row(result: Result) -> tuple[str, str, str, str]:
-    accuracy, deviation = result.mean_and_deviation("test_accuracy")
-    seconds, _ = result.mean_and_deviation("seconds")
-    rate, _ = result.mean_and_deviation("qubos_per_second")
+def _table_row(result: Result, metric: str) -> tuple[str, str, str, str]:
+    value, deviation = result.mean_and_deviation(metric)
+    measured = result.runs[0].metrics
+    seconds = result.mean_and_deviation("seconds")[0] if "seconds" in measured else 0.0
+    rate = result.mean_and_deviation("qubos_per_second")[0] if "qubos_per_second" in measured else 0.0
     return (
         result.optimizer,
-        f"{accuracy:.4f} ± {deviation:.4f}",
-        f"{seconds:.1f}",
+        f"{value:.4f} ± {deviation:.4f}",
+        f"{seconds:.1f}" if seconds else "–",
         f"{rate:,.0f}" if rate else "–",
     )
 
@@ -73,9 +75,9 @@ def draw_curves(results: Sequence[Result], path: str | os.PathLike[str]) -> None
     Parameters
     ----------
     results : sequence of Result
-        One line per result in each of the two panels, test accuracy and training loss.
+        One line per result in each panel, a panel for each value of the curves.
     path : path
-        The PNG file; missing folders above it are made.
+        The PNG file; missing folders above it are made. Nothing is written for results without curves.
 
     Raises
     ------
@@ -90,16 +92,23 @@ def draw_curves(results: Sequence[Result], path: str | os.PathLike[str]) -> None
         raise ModuleNotFoundError(
             "plots are drawn by matplotlib: pip install 'qpsbgd[demo]'", name=error.name
         ) from None
-    figure: Any = Figure(figsize=(9.0, 3.8), layout="constrained")
-    accuracy, loss = figure.subplots(1, 2)
-    for result in results:
-        _draw(accuracy, result, "test_accuracy")
-        _draw(loss, result, "loss")
-    accuracy.set(xlabel="step", ylabel="test accuracy", title=f"{results[0].task}: test accuracy")
-    loss.set(xlabel="step", ylabel="training loss", yscale="log", title=f"{results[0].task}: training loss")
-    for axes in (accuracy, loss):
+    curves = [result for result in results if result.runs[0].curve]
+    quantities = list(dict.fromkeys(name for result in curves for name in result.runs[0].curve[0].values))
+    quantities.sort(key="loss".__eq__)  # the loss stands last
+    if not quantities:
+        return
+    figure: Any = Figure(figsize=(4.5 * len(quantities), 3.8), layout="constrained")
+    panels = figure.subplots(1, len(quantities), squeeze=False)[0]
+    for axes, quantity in zip(panels, quantities, strict=True):
+        for result in curves:
+            if quantity in result.runs[0].curve[0].values:
+                _draw(axes, result, quantity)
+        label = "training loss" if quantity == "loss" else quantity.replace("_", " ")
+        axes.set(xlabel="step", ylabel=label, title=f"{results[0].task}: {label}")
+        if quantity == "loss":
+            axes.set(yscale="log")
         axes.grid(alpha=0.3)
-    accuracy.legend(loc="lower right")
+    panels[0].legend(loc="best")
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=150)
     with atomic_write(path) as file:
@@ -108,6 +117,6 @@ def draw_curves(results: Sequence[Result], path: str | os.PathLike[str]) -> None
 
 def _draw(axes: Axes, result: Result, quantity: str) -> None:
     steps = [point.step for point in result.runs[0].curve]
-    values = np.array([[getattr(point, quantity) for point in run.curve] for run in result.runs])
+    values = np.array([[point.values[quantity] for point in run.curve] for run in result.runs])
     (line,) = axes.plot(steps, values.mean(axis=0), label=result.optimizer)
     axes.fill_between(steps, values.min(axis=0), values.max(axis=0), color=line.get_color(), alpha=0.2)

@@ -1,0 +1,112 @@
+"""Tasks that train a network on one graph to classify its nodes, from the labels of a few."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from qpsbgd.datasets_graph import GraphDataset, load_graph
+from qpsbgd.experiments.networks import Gcn
+from qpsbgd.experiments.optimizers import make_optimizer
+from qpsbgd.experiments.results import Run
+from qpsbgd.experiments.task import Settings, Split, Task
+from qpsbgd.experiments.training import fit
+
+__all__ = ["NodeClassification"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeClassification(Task):
+    """A graph network trained on the whole graph in every step, by the cross-entropy of its labelled nodes.
+
+    The features are divided by the sum of each node's own, as Kipf and Welling do.
+
+    Attributes
+    ----------
+    graph : str
+        Name for `qpsbgd.datasets_graph.load_graph`.
+    network : Gcn
+        What is trained.
+    steps : int
+        Steps, over which the learning rate decays to 0 along a cosine.
+    """
+
+    graph: str
+    network: Gcn
+    steps: int = 150
+
+    version: ClassVar[int] = 1
+
+    def run(
+        self,
+        optimizer: str,
+        settings: Settings,
+        seed: int,
+        *,
+        split: Split = "test",
+        data_dir: str | os.PathLike[str] | None = None,
+    ) -> Run:
+        """Train once; `seed` fixes initial weights and what dropout leaves out, for all optimizers alike."""
+        graph = _graph(self.graph, None if data_dir is None else os.fspath(data_dir))
+        return self.train(optimizer, settings, seed, graph, split=split)
+
+    def train(
+        self, optimizer: str, settings: Settings, seed: int, graph: GraphDataset, *, split: Split = "test"
+    ) -> Run:
+        """Do the run on a graph in memory.
+
+        Raises
+        ------
+        ValueError
+            If the graph does not fit the network, or has no nodes for `split`.
+        FloatingPointError
+            If the training loss becomes infinite or NaN.
+        """
+        judged = torch.from_numpy(graph.val_mask if split == "validation" else graph.test_mask)
+        self._check(graph, judged, split)
+        features = torch.from_numpy(graph.row_normalised())
+        edges, labels = torch.from_numpy(graph.edge_index), torch.from_numpy(graph.labels)
+        labelled = torch.from_numpy(graph.train_mask)
+        model = self.network.build(torch.Generator().manual_seed(2 * seed))
+
+        def loss_of(mask: Tensor) -> Tensor:
+            return nn.functional.cross_entropy(model(features, edges)[mask], labels[mask])
+
+        def evaluate() -> dict[str, float]:
+            correct = model(features, edges).argmax(dim=1) == labels
+            return {f"{split}_accuracy": float(correct[judged].float().mean())}
+
+        # Dropout draws from torch's own generator, which is given back as it was.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(2 * seed + 1)
+            curve, metrics = fit(
+                model,
+                make_optimizer(optimizer, model, settings, seed=seed, steps=self.steps),
+                lambda: loss_of(labelled),
+                evaluate,
+                steps=self.steps,
+                label=f"{self.name} {optimizer}, seed {seed}",
+            )
+        model.eval()
+        with torch.no_grad():
+            metrics["train_loss"] = float(loss_of(labelled))
+        return Run(seed, metrics, curve, model.state_dict())
+
+    def _check(self, graph: GraphDataset, judged: Tensor, split: Split) -> None:
+        found = (graph.features.shape[1], graph.num_classes)
+        if found != (self.network.inputs, self.network.outputs):
+            raise ValueError(
+                f"graph has {found[0]} features and {found[1]} classes, but the network is {self.network}"
+            )
+        if not judged.any():
+            raise ValueError(f"graph {graph.name!r} has no {split} nodes")
+
+
+@lru_cache(maxsize=1)  # runs on one graph come one after the other
+def _graph(name: str, data_dir: str | None) -> GraphDataset:
+    return load_graph(name, data_dir)
