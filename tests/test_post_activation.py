@@ -311,6 +311,19 @@ def test_step_is_the_projection_with_slopes(scale):
     assert optimizer.num_qubos == 11
 
 
+def test_a_loaded_state_may_change_the_jacobian():
+    asked = net()
+    expected = QPSBGD(asked.parameters(), jacobian="post-activation")
+    state = expected.state_dict()
+    model = net()
+    optimizer = QPSBGD(model.parameters())
+    optimizer.load_state_dict(state)
+    for trained, own in ((asked, expected), (model, optimizer)):
+        backward(trained, 0)
+        own.step()
+    torch.testing.assert_close(model[0][0].weight, asked[0][0].weight, rtol=0, atol=0)
+
+
 def test_error_feedback_keeps_what_the_step_left_behind(monkeypatch):
     monkeypatch.setitem(row_chunks.__globals__, "_CHUNK_ELEMENTS", 3 * 36)  # 8 rows in three chunks
     model = net()

@@ -252,7 +252,7 @@ def test_a_state_may_change_the_variant_and_older_states_have_one():
     optimizer.load_state_dict(QPSBGD(small_net().parameters(), variant="projected").state_dict())
     train(model, optimizer, batches(1))
     assert set(model[0].weight.detach().unique().tolist()) == {-1.0, 1.0}
-    for name in ("variant", "majorizer", "damping"):
+    for name in ("variant", "majorizer", "damping", "jacobian"):
         del older["param_groups"][0][name]
     optimizer.load_state_dict(older)
     train(model, optimizer, batches(1))

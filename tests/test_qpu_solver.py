@@ -549,4 +549,5 @@ def test_no_warning_on_an_ordinary_mock():
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        QPUSolver(MockDWaveSampler(topology_type="zephyr"), num_reads=5).solve(layer(), seed=0)
+        answer = QPUSolver(MockDWaveSampler(topology_type="zephyr"), num_reads=5).solve(layer(), seed=0)
+    np.testing.assert_allclose(answer.energies, layer().energies(answer.samples))

@@ -29,9 +29,13 @@ def test_cosine_schedule_to_zero_with_scale_step_ends_without_error():
     model = small_net()
     optimizer = QPSBGD(model.parameters(), scale="step")
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=3)
-    for batch in batches(4):
+    for batch in batches(3):
         train(model, optimizer, [batch])
         schedule.step()
+    before = model[0].weight.detach().clone()
+    train(model, optimizer, batches(1))
+    assert optimizer.param_groups[0]["lr"] == 0.0
+    assert torch.equal(model[0].weight, before)
 
 
 def test_tensor_learning_rate_is_accepted():
@@ -74,7 +78,9 @@ def test_parameter_groups_have_their_own_options():
 
 def test_named_parameters_are_accepted():
     model = small_net()
-    train(model, QPSBGD(model.named_parameters()), batches(1))
+    optimizer = QPSBGD(model.named_parameters())
+    train(model, optimizer, batches(1))
+    assert optimizer.num_qubos == 11
 
 
 def test_parameters_without_gradient_are_left_alone():

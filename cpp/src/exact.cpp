@@ -17,6 +17,8 @@
 #include <limits>
 #include <variant>
 
+#include "qpsbgd/rounding.hpp"
+
 namespace qpsbgd {
 namespace {
 
@@ -73,9 +75,7 @@ void ExactSearch::try_unit(double units_per_energy) {
         double scaled = value * scale_;
         scaled =
             scaled < kMost ? (scaled > -kMost ? scaled : -kMost) : kMost;  // an overflow must stay harmless
-        // Adding and subtracting 1.5 * 2^52 rounds to the nearest integer.
-        constexpr double kRound = 6755399441055744.0;
-        const double integer = (scaled + kRound) - kRound;
+        const double integer = nearest_integer(scaled);
         error += std::fabs(integer - scaled);
         return static_cast<std::int16_t>(static_cast<std::int32_t>(integer));
     };

@@ -38,6 +38,13 @@ __all__ = ["QPSBGD", "Projection"]
 VARIANTS = ("continuous", "projected")
 JACOBIANS = ("pre-activation", "post-activation")
 
+_FIRST_OPTIONS = {
+    "variant": "continuous",
+    "majorizer": "gauss-newton",
+    "damping": None,
+    "jacobian": "pre-activation",
+}
+"""What groups of state dicts did that were saved before these options existed."""
 _ROW_STATE = ("residual", "gradient_average", "curvature_rows")
 """State with a row for every neuron."""
 _GRAM_STATE = ("gram_average", "curvature_gram")
@@ -586,11 +593,14 @@ class QPSBGD(LatentWeightOptimizer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        for group in self.param_groups:  # of version 0.1, which had one variant
-            group.setdefault("variant", "continuous")
+        for group in self.param_groups:
+            for name, value in _FIRST_OPTIONS.items():
+                group.setdefault(name, value)
             for parameter in group["params"]:
-                if parameter in self.__dict__.get("_captures", {}):
-                    self._captures[parameter].keep_output_gradients = _uses_factors(group)
+                capture = self.__dict__.get("_captures", {}).get(parameter)
+                if capture is not None:
+                    capture.keep_output_gradients = _uses_factors(group)
+                    capture.keep_slopes = group["jacobian"] == "post-activation"
         # load_state_dict comes through here too, with captures in place.
         if "_captures" not in self.__dict__:
             self._forget()

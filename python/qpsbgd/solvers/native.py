@@ -236,7 +236,7 @@ def solve_ising(
         0 <= seed < 2**64; the same seed gives the same answer for every number of threads and every split of
         the batch. None draws one.
     initial_states : array (b, n) or (b, num_reads, n) of -1 and +1, optional
-        Spins to start from; random otherwise.
+        Spins to start from; random otherwise, and for dense "tabu" leaning to where the fields point.
     executor : concurrent.futures.Executor, optional
         Solves one part of the batch per worker of it, for example in other processes or on other machines.
 
@@ -287,7 +287,7 @@ def solve_qubo(
     linear : array (n,) or (b, n), optional
         Linear coefficients; (b, n) gives a batch over one Q.
     initial_states : array (b, n) or (b, num_reads, n) of 0 and 1, optional
-        Bits to start from; random otherwise.
+        Bits to start from; as in `solve_ising` otherwise.
     num_reads, num_sweeps, method, seed, num_threads, beta_range, time_limit, executor
         As `solve_ising`.
 
