@@ -129,7 +129,7 @@ def test_every_instruction_set_gives_the_same_numbers():
     assert expected.returncode == 0
     assert len(expected.stdout) > 0
     compared = 0
-    for name in ("scalar", "avx2", "avx512", "neon"):
+    for name in ("scalar", "avx2", "avx512", "amx", "neon"):
         answer = run_with(name)
         if b"but this machine has" in answer.stderr:
             continue

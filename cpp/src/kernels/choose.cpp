@@ -39,6 +39,11 @@ std::vector<const KernelTable*> available_kernels() {
         if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
             __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
             tables.push_back(&avx512_kernels());
+#if defined(QPSBGD_AMX)
+            if (amx_usable()) {
+                tables.push_back(&amx_kernels());
+            }
+#endif
         }
     }
 #elif defined(__aarch64__)

@@ -1,0 +1,38 @@
+// Kernels for x86-64 with AVX-512 and tiles of int8 (AMX), on Linux: those of AVX-512, but for what multiplies much.
+//
+// Only kernels belong here, as in avx512.cpp.
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "qpsbgd/kernels.hpp"
+#include "tables.hpp"
+
+namespace qpsbgd {
+
+bool amx_usable() {
+    static const bool usable = [] {
+        constexpr unsigned kFeatures = 7;                       // leaf of cpuid
+        constexpr unsigned kTiles = (1U << 24U) | (1U << 25U);  // AMX-TILE and AMX-INT8 in EDX
+        constexpr long kRequestPermission = 0x1023;             // ARCH_REQ_XCOMP_PERM
+        constexpr long kTileData = 18;                          // the registers asked for
+        unsigned eax = 0;
+        unsigned ebx = 0;
+        unsigned ecx = 0;
+        unsigned edx = 0;
+        return __get_cpuid_count(kFeatures, 0, &eax, &ebx, &ecx, &edx) != 0 && (edx & kTiles) == kTiles &&
+               syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+    }();
+    return usable;
+}
+
+const KernelTable& amx_kernels() {
+    static const KernelTable table = [] {
+        KernelTable with_tiles = avx512_kernels();
+        with_tiles.name = "amx";
+        return with_tiles;
+    }();
+    return table;
+}
+
+}  // namespace qpsbgd
