@@ -12,6 +12,7 @@
 #include <array>
 #include <bit>
 #include <cmath>
+#include <cstdlib>
 #include <limits>
 #include <type_traits>
 
@@ -23,34 +24,18 @@
 namespace qpsbgd {
 namespace {
 
+constexpr double kInt16Range = 32767.0;
 constexpr double kLargestField = 28000.0;   // units
 constexpr double kCouplingRange = 16000.0;  // units that the couplings' part of a local field may take up
 constexpr double kDeviations = 4.0;         // root-mean-squares of a row that fit into kCouplingRange
 constexpr double kUnevenRows = 32.0;
+constexpr double kSumRange =
+    24000.0;                      // units that a whole row may add up to, so that no field ever saturates
+constexpr double kCoarser = 2.0;  // what that may cost in units
 constexpr std::size_t kDefaultAnnealSweeps = 1000;
 constexpr std::size_t kDefaultTabuSweeps = 200;
 constexpr std::size_t kFirstRoundSweeps =
     100;  // of a time-limited annealing without `sweeps`; doubled every round
-
-// The quantiles of the exponential distribution in a fixed random order, in units of kLargestExponential / 65535; the
-// first block is repeated behind the end, so that a block may be read from any place.
-const std::uint16_t* exponentials() {
-    static const auto table = [] {
-        std::array<std::uint16_t, kExponentials + kBlock> values{};
-        const auto quantiles = exponential_quantiles();
-        for (std::size_t k = 0; k < kExponentials; ++k) {
-            values[k] =
-                static_cast<std::uint16_t>(static_cast<double>(quantiles[k]) * 65535.0 / kLargestExponential);
-        }
-        Random random(0, 0, 0);
-        for (std::size_t k = kExponentials - 1; k > 0; --k) {
-            std::swap(values[k], values[random.below(static_cast<std::uint32_t>(k + 1))]);
-        }
-        std::copy_n(values.begin(), kBlock, values.begin() + kExponentials);
-        return values;
-    }();
-    return table.data();
-}
 
 template <class Real>
 const PrepareKernels<Real>& prepare_kernels() {
@@ -92,6 +77,24 @@ void leaning_bits(Random& random, std::span<const std::int16_t> fields, double r
 }
 
 }  // namespace
+
+const std::uint16_t* exponentials16() {
+    static const auto table = [] {
+        std::array<std::uint16_t, kExponentials + kBlock> values{};
+        const auto quantiles = exponential_quantiles();
+        for (std::size_t k = 0; k < kExponentials; ++k) {
+            values[k] =
+                static_cast<std::uint16_t>(static_cast<double>(quantiles[k]) * 65535.0 / kLargestExponential);
+        }
+        Random random(0, 0, 0);
+        for (std::size_t k = kExponentials - 1; k > 0; --k) {
+            std::swap(values[k], values[random.below(static_cast<std::uint32_t>(k + 1))]);
+        }
+        std::copy_n(values.begin(), kBlock, values.begin() + kExponentials);
+        return values;
+    }();
+    return table.data();
+}
 
 Dense16Matrix::Dense16Matrix(std::size_t n, double unit)
     : n_(n),
@@ -137,14 +140,25 @@ std::optional<Dense16Matrix> Dense16Matrix::make(const SymmetricRows& rows, doub
         }
         unit = std::min(largest_sum, kDeviations * std::sqrt(most_square)) / kCouplingRange;
         unit = std::max(unit, largest / kCouplingRange);
+        const double without_saturation = largest_sum / kSumRange;
+        if (without_saturation <= kCoarser * unit) {
+            unit = std::max(unit, without_saturation);
+        }
     }
     Dense16Matrix result(n, unit * scale);
+    result.largest_sum_ = largest_sum / unit + 0.5 * static_cast<double>(n);
     result.root_mean_square_ = std::sqrt(squares / static_cast<double>(n)) / unit;
     rows.for_each_row(token, [&]<class Real>(std::size_t i, const Real* row) {
         prepare_kernels<Real>().quantise(row, n, i, 2.0 / unit, &result.values_[i * result.stride_]);
         return true;
     });
     return result;
+}
+
+void Dense16Matrix::prepare_lanes() {
+    if (LaneCouplings::serve(n_) && largest_sum_ < kInt16Range) {
+        lanes_.emplace(values_, n_, stride_);
+    }
 }
 
 bool Dense16Matrix::holds(std::span<const double> fields) const {
@@ -158,6 +172,11 @@ void Group16::begin(std::span<Read16> reads, Start start) {
     stride_ = reads[0].matrix->stride();
     const std::size_t words = stride_ / kBlock;
     target_.resize(words);
+    if (space_.size() < count_) {
+        space_.resize(count_);
+    }
+    replicas_.resize(count_);
+    matrices_.resize(count_);
     for (std::size_t index = 0; index < count_; ++index) {
         Read16& read = reads[index];
         Space& space = space_[index];
@@ -200,7 +219,7 @@ void Group16::begin(std::span<Read16> reads, Start start) {
                                      .tenure_spread = 1,
                                      .since_best = 0};
     }
-    kernels().dense16.local_fields(replicas_.data(), count_, n_, stride_);
+    add_local_fields();
     for (std::size_t index = 0; index < count_; ++index) {
         const Space& space = space_[index];
         for (std::size_t i = 0; i < n_; ++i) {
@@ -224,22 +243,59 @@ void Group16::end(std::span<Read16> reads) {
     }
 }
 
+// L of all replicas, from local fields that hold f.
+void Group16::add_local_fields() {
+    for (std::size_t first = 0; first < count_; first += kReplicaGroup) {
+        kernels().dense16.local_fields(&replicas_[first], std::min(kReplicaGroup, count_ - first), n_,
+                                       stride_);
+    }
+}
+
 // All replicas up to sweep `last` of their temperatures. False when the budget ran out.
 bool Group16::run_sweeps(std::size_t last, Budget& budget) {
     const std::size_t steps = steps_of_a_call(stride_);
-    while (!kernels().dense16.anneal(replicas_.data(), count_, n_, stride_, exponentials(), last, steps)) {
-        if (budget.exhausted()) {
-            return false;
+    for (std::size_t first = 0; first < count_; first += kReplicaGroup) {
+        const std::size_t count = std::min(kReplicaGroup, count_ - first);
+        while (
+            !kernels().dense16.anneal(&replicas_[first], count, n_, stride_, exponentials16(), last, steps)) {
+            if (budget.exhausted()) {
+                return false;
+            }
         }
     }
     return !budget.exhausted();
 }
 
+// The same, all replicas at once, from their first sweep.
+bool Group16::run_lanes(std::size_t sweeps, Budget& budget) {
+    const bool time_left = lanes_.anneal(*matrices_[0]->lanes(), replicas_, sweeps, budget);
+    for (std::size_t index = 0; index < count_; ++index) {
+        std::ranges::copy(space_[index].fields, space_[index].local.begin());
+    }
+    add_local_fields();
+    return time_left;
+}
+
+// Do the reads share couplings that have lanes, and can none of their fields leave the range of int16?
+bool Group16::fits_lanes() const {
+    if (count_ < LaneCouplings::kLeastReads || matrices_[0]->lanes() == nullptr) {
+        return false;
+    }
+    const double most = kInt16Range - matrices_[0]->largest_sum();
+    for (std::size_t index = 0; index < count_; ++index) {
+        if (matrices_[index] != matrices_[0] ||
+            !std::ranges::all_of(space_[index].fields,
+                                 [&](std::int16_t field) { return std::abs(field) <= most; })) {
+            return false;
+        }
+    }
+    return true;
+}
+
 // Greedy sweeps until none flips. A replica at its minimum takes no part in the others' further sweeps.
 void Group16::descend(Budget& budget) {
     static constexpr std::uint32_t kZero = 0;
-    std::array<std::int64_t, kReplicaGroup> before{};
-    before.fill(-1);
+    std::vector<std::int64_t> before(count_, -1);
     // Saturated fields could let the energies go round in circles; real descents end within some ten sweeps.
     constexpr int kMostSweeps = 1000;
     bool changed = true;
@@ -284,6 +340,7 @@ void Group16::move_to(std::size_t index, std::span<const std::uint32_t> target) 
 
 void Group16::run_schedule(std::span<Read16> reads, std::size_t sweeps, Budget& budget) {
     constexpr std::size_t kWindow = 1024;  // sweeps whose temperatures are held at once
+    const bool in_lanes = fits_lanes();
     bool time_left = true;
     for (std::size_t first = 0; first < sweeps && time_left; first += kWindow) {
         const std::size_t count = std::min(kWindow, sweeps - first);
@@ -303,7 +360,7 @@ void Group16::run_schedule(std::span<Read16> reads, std::size_t sweeps, Budget& 
             replica.block = 0;
             replica.drawn = false;
         }
-        time_left = run_sweeps(count, budget);
+        time_left = in_lanes ? run_lanes(count, budget) : run_sweeps(count, budget);
         for (std::size_t index = 0; index < count_; ++index) {
             reads[index].sweeps_done += replicas_[index].sweep;
         }
@@ -387,7 +444,10 @@ void Group16::tabu(std::span<Read16> reads, std::optional<std::size_t> sweeps, B
         for (std::size_t index = 0; index < count_; ++index) {
             call = std::min(call, patience - replicas_[index].since_best);
         }
-        kernels().dense16.tabu(replicas_.data(), count_, n_, stride_, call);
+        for (std::size_t first = 0; first < count_; first += kReplicaGroup) {
+            kernels().dense16.tabu(&replicas_[first], std::min(kReplicaGroup, count_ - first), n_, stride_,
+                                   call);
+        }
         done += call;
         for (std::size_t index = 0; index < count_; ++index) {
             Replica16& replica = replicas_[index];

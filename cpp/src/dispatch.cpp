@@ -126,6 +126,10 @@ private:
                     auto made =
                         Dense16Matrix::make(rows_.back(), solver.batch_.coupling_scale, solver.token_);
                     int16_.back() = made ? std::make_unique<Dense16Matrix>(std::move(*made)) : nullptr;
+                    if (made && solver.method_ == Method::anneal &&
+                        solver.options_.reads * (shared_ ? last - first : 1) >= LaneCouplings::kLeastReads) {
+                        int16_.back()->prepare_lanes();
+                    }
                 }
             }
             float32_.resize(matrices);
@@ -208,8 +212,12 @@ private:
     // The worker's pieces: searched in groups of the kernels' size, finished all together.
     template <class Real>
     void solve_group(const DenseMatrices<Real>& matrices, Worker& worker) {
-        for (std::size_t first = 0; first < worker.group.size(); first += kReplicaGroup) {
-            const std::size_t count = std::min(kReplicaGroup, worker.group.size() - first);
+        std::size_t count = 0;
+        for (std::size_t first = 0; first < worker.group.size(); first += count) {
+            const std::size_t left = worker.group.size() - first;
+            const bool lanes = left >= LaneCouplings::kLeastReads &&
+                               matrices.int16(worker.group[first] / options_.reads).lanes() != nullptr;
+            count = std::min(left, lanes ? kLanes16 : kReplicaGroup);
             search_group(matrices, worker, std::span(worker.group).subspan(first, count));
         }
         finish_group(matrices, worker);
@@ -218,7 +226,7 @@ private:
     template <class Real>
     void search_group(const DenseMatrices<Real>& matrices, Worker& worker,
                       std::span<const std::size_t> pieces) {
-        std::array<Read16, kReplicaGroup> reads;
+        std::array<Read16, kLanes16> reads;
         for (std::size_t index = 0; index < pieces.size(); ++index) {
             const std::size_t problem = pieces[index] / options_.reads;
             const std::size_t read = pieces[index] % options_.reads;

@@ -2,7 +2,6 @@
 // that it is worked on with.
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -12,6 +11,7 @@
 #include "qpsbgd/aligned.hpp"
 #include "qpsbgd/cancellation.hpp"
 #include "qpsbgd/kernels/dense16.hpp"
+#include "qpsbgd/lanes16.hpp"
 #include "qpsbgd/problem.hpp"
 #include "qpsbgd/rng.hpp"
 #include "qpsbgd/schedule.hpp"
@@ -25,7 +25,8 @@ public:
     // Nothing when int16 does not hold the couplings well enough. The rule: rows whose root-mean-square differs by more
     // than a factor of 32 need more digits than int16 has, unless all couplings are exact multiples of the unit.
     // The unit is the finest power of two in which every sum of couplings fits, where it divides every coupling; else
-    // such that local fields of five times the largest row's root-mean-square fit. 2 n^2 bytes.
+    // such that local fields of five times the largest row's root-mean-square fit, or those of any state where that
+    // takes at most twice the unit. 2 n^2 bytes.
     static std::optional<Dense16Matrix> make(const SymmetricRows& rows, double scale, StopToken& token);
 
     // Do these fields leave room for the couplings? |h_i| of 28000 units is the most.
@@ -36,7 +37,14 @@ public:
     double unit() const { return unit_; }
     // Of the rows' sums of S_ij s_j over random spins, in units.
     double root_mean_square() const { return root_mean_square_; }
+    // At least what the |S_ij| of any row add up to, in units.
+    double largest_sum() const { return largest_sum_; }
     const std::int16_t* couplings() const { return values_.data(); }
+
+    // What groups of more than kReplicaGroup reads are annealed with, where the machine has kernels for it and a row's
+    // couplings never saturate.
+    void prepare_lanes();
+    const LaneCouplings* lanes() const { return lanes_ ? &*lanes_ : nullptr; }
 
 private:
     Dense16Matrix(std::size_t n, double unit);
@@ -45,7 +53,9 @@ private:
     std::size_t stride_;
     double unit_;
     double root_mean_square_ = 0.0;
+    double largest_sum_ = 0.0;
     AlignedVector<std::int16_t> values_;
+    std::optional<LaneCouplings> lanes_;
 };
 
 // One read of a group.
@@ -59,7 +69,12 @@ struct Read16 {
     std::uint64_t sweeps_done = 0;
 };
 
-// Searches up to four reads; its memory is reused from group to group.
+// The quantiles of the exponential distribution in a fixed random order, in units of kLargestExponential / 65535; the
+// first block is repeated behind the end, so that a block may be read from any place.
+const std::uint16_t* exponentials16();
+
+// Searches up to kLanes16 reads; its memory is reused from group to group. Only reads that share couplings with lanes
+// should come in more than kReplicaGroup: what they were made for goes on in step, all else four at a time.
 class Group16 {
 public:
     // Without `sweeps`: a default, or with a deadline ever longer runs from new states until the time is up.
@@ -85,7 +100,10 @@ private:
     void begin(std::span<Read16> reads, Start start);
     void end(std::span<Read16> reads);
     void run_schedule(std::span<Read16> reads, std::size_t sweeps, Budget& budget);
+    void add_local_fields();
     bool run_sweeps(std::size_t last, Budget& budget);
+    bool run_lanes(std::size_t sweeps, Budget& budget);
+    bool fits_lanes() const;
     void descend(Budget& budget);
     void move_to(std::size_t index, std::span<const std::uint32_t> target);
     void perturb_best(std::size_t index, Random& random);
@@ -95,9 +113,10 @@ private:
     std::size_t n_ = 0;
     std::size_t stride_ = 0;
     std::size_t count_ = 0;
-    std::array<Space, kReplicaGroup> space_;
-    std::array<Replica16, kReplicaGroup> replicas_{};
-    std::array<const Dense16Matrix*, kReplicaGroup> matrices_{};
+    std::vector<Space> space_;
+    std::vector<Replica16> replicas_;
+    std::vector<const Dense16Matrix*> matrices_;
+    LaneReads lanes_;
     std::vector<std::uint32_t> target_;
 };
 

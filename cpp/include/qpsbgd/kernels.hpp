@@ -9,6 +9,7 @@
 #include "qpsbgd/kernels/dense16.hpp"
 #include "qpsbgd/kernels/exact.hpp"
 #include "qpsbgd/kernels/finish.hpp"
+#include "qpsbgd/kernels/lanes16.hpp"
 #include "qpsbgd/kernels/prepare.hpp"
 #include "qpsbgd/kernels/projection.hpp"
 #include "qpsbgd/kernels/sparse8.hpp"
@@ -29,6 +30,7 @@ struct KernelTable {
     PrepareKernels<float> prepare_float;
     PrepareKernels<double> prepare_double;
     Projection16Kernels projection16;
+    Lanes16Kernels lanes16{nullptr};
 };
 
 // The kernels for this machine: the widest instruction set it has, or the one that the environment variable

@@ -1,7 +1,13 @@
 // Kernels for x86-64 with AVX-512 and tiles of int8 (AMX), on Linux: those of AVX-512, but for what multiplies much.
 //
 // Only kernels belong here, as in avx512.cpp.
+#if defined(__GNUC__) && !defined(__clang__)
+// GCC 12 takes the undefined operands inside its own intrinsics for mistakes.
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
 #include <cpuid.h>
+#include <immintrin.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -9,6 +15,15 @@
 #include "tables.hpp"
 
 namespace qpsbgd {
+namespace {
+
+#include "random.inl"
+
+inline __m512i load16(const std::int16_t* from) { return _mm512_load_si512(from); }
+
+#include "lanes16_amx.inl"
+
+}  // namespace
 
 bool amx_usable() {
     static const bool usable = [] {
@@ -30,6 +45,7 @@ const KernelTable& amx_kernels() {
     static const KernelTable table = [] {
         KernelTable with_tiles = avx512_kernels();
         with_tiles.name = "amx";
+        with_tiles.lanes16 = {anneal_lanes16};
         return with_tiles;
     }();
     return table;

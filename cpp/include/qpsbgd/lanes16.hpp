@@ -1,0 +1,59 @@
+// Annealing of up to 32 reads with the same couplings on machines that multiply tiles of int8: see kernels/lanes16.hpp.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "qpsbgd/aligned.hpp"
+#include "qpsbgd/cancellation.hpp"
+#include "qpsbgd/kernels/lanes16.hpp"
+
+namespace qpsbgd {
+
+// Couplings in the order in which tiles are read. 2 n^2 bytes.
+class LaneCouplings {
+public:
+    // W of n spins, rows `stride` elements apart.
+    LaneCouplings(std::span<const std::int16_t> couplings, std::size_t n, std::size_t stride);
+
+    // Fewer reads are faster four at a time.
+    static constexpr std::size_t kLeastReads = 10;
+    // Does this machine have the kernel, and do the couplings fit its caches?
+    static bool serve(std::size_t n);
+
+    std::size_t n() const { return n_; }
+    std::size_t stride() const { return stride_; }
+    std::size_t depth() const { return depth_; }
+    const std::int8_t* tiles() const { return tiles_.data(); }
+    const std::int32_t* pairs() const { return pairs_.data(); }
+
+private:
+    std::size_t n_;
+    std::size_t stride_;
+    std::size_t depth_;
+    AlignedVector<std::int8_t> tiles_;
+    std::vector<std::int32_t> pairs_;
+};
+
+// The memory of 32 reads at work.
+class LaneReads {
+public:
+    // `sweeps` sweeps of the replicas, each by its own temperatures; `local` is left as it was. False when the budget ran
+    // out first. The caller has made sure that no local field can leave the range of int16.
+    bool anneal(const LaneCouplings& couplings, std::span<Replica16> replicas, std::size_t sweeps,
+                Budget& budget);
+
+private:
+    void load(const LaneCouplings& couplings, std::span<const Replica16> replicas);
+    void store(std::span<Replica16> replicas) const;
+
+    Lanes16 lanes_;
+    AlignedVector<std::int16_t> fields_;
+    AlignedVector<std::int8_t> spins_;
+    std::vector<std::uint32_t> negative_;
+    std::vector<std::uint32_t> best_negative_;
+};
+
+}  // namespace qpsbgd

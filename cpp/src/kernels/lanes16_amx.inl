@@ -1,0 +1,232 @@
+// Annealing of 32 reads with the same couplings, on AVX-512 BW and tiles of int8.
+
+struct alignas(64) TileShapes {
+    std::uint8_t palette = 1;
+    std::uint8_t first_row = 0;
+    std::uint8_t reserved[14] = {};
+    std::uint16_t bytes_of_row[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+    std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+};
+
+// What a sweep knows of its temperatures, for each read.
+struct LaneHeat {
+    __m512i factor;
+    __m512i most;
+    __m512i shift;
+};
+
+inline LaneHeat lane_heat(const Lanes16& lanes, std::size_t sweep) {
+    alignas(64) std::uint16_t factor[kLanes16];
+    alignas(64) std::uint16_t most[kLanes16];
+    alignas(64) std::uint16_t shift[kLanes16];
+    for (std::size_t r = 0; r < kLanes16; ++r) {
+        const Heat16 heat = heat_of(lanes.temperature[r][sweep]);
+        factor[r] = static_cast<std::uint16_t>(heat.factor);
+        most[r] = static_cast<std::uint16_t>(heat.most);
+        shift[r] = static_cast<std::uint16_t>(heat.shift);
+    }
+    return {_mm512_load_si512(factor), _mm512_load_si512(most), _mm512_load_si512(shift)};
+}
+
+// Rows of eight words from 32 places: on return word k of all of them is rows[k].
+inline void gather_words(const std::uint16_t* const* from, std::size_t offset, __m512i* rows) {
+    const auto at = [&](std::size_t lane) {
+        return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from[lane] + offset));
+    };
+    __m512i a[8];
+#pragma GCC unroll 8
+    for (std::size_t k = 0; k < 8; ++k) {
+        a[k] = _mm512_castsi128_si512(at(k));
+        a[k] = _mm512_inserti32x4(a[k], at(k + 8), 1);
+        a[k] = _mm512_inserti32x4(a[k], at(k + 16), 2);
+        a[k] = _mm512_inserti32x4(a[k], at(k + 24), 3);
+    }
+    __m512i b[8];
+#pragma GCC unroll 4
+    for (std::size_t k = 0; k < 4; ++k) {
+        b[2 * k] = _mm512_unpacklo_epi16(a[2 * k], a[2 * k + 1]);      // words 0-3 of two
+        b[2 * k + 1] = _mm512_unpackhi_epi16(a[2 * k], a[2 * k + 1]);  // words 4-7
+    }
+#pragma GCC unroll 2
+    for (std::size_t k = 0; k < 2; ++k) {
+        a[4 * k] = _mm512_unpacklo_epi32(b[4 * k], b[4 * k + 2]);  // words 0, 1 of four
+        a[4 * k + 1] = _mm512_unpackhi_epi32(b[4 * k], b[4 * k + 2]);
+        a[4 * k + 2] = _mm512_unpacklo_epi32(b[4 * k + 1], b[4 * k + 3]);
+        a[4 * k + 3] = _mm512_unpackhi_epi32(b[4 * k + 1], b[4 * k + 3]);
+    }
+#pragma GCC unroll 4
+    for (std::size_t k = 0; k < 4; ++k) {
+        rows[2 * k] = _mm512_unpacklo_epi64(a[k], a[k + 4]);
+        rows[2 * k + 1] = _mm512_unpackhi_epi64(a[k], a[k + 4]);
+    }
+}
+
+// The thresholds of draw_thresholds16, for the kBlock spins of a block and all reads.
+inline void draw_thresholds_of_block(const Lanes16& lanes, const LaneHeat& heat, std::size_t block,
+                                     const std::uint16_t* const* entries, std::int16_t* thresholds) {
+    const __m512i one = _mm512_set1_epi16(1);
+    for (std::size_t first = 0; first < kBlock; first += 8) {
+        __m512i words[8];
+        gather_words(entries, first, words);
+#pragma GCC unroll 8
+        for (std::size_t k = 0; k < 8; ++k) {
+            const __m512i bounded = _mm512_min_epu16(_mm512_mulhi_epu16(words[k], heat.factor), heat.most);
+            const __m512i threshold = _mm512_sub_epi16(_mm512_sllv_epi16(bounded, heat.shift), one);
+            _mm512_store_si512(thresholds + (first + k) * kLanes16, threshold);
+        }
+    }
+    for (std::size_t i = block * kBlock + kBlock; i > lanes.real_spins && i > block * kBlock; --i) {
+        _mm512_store_si512(thresholds + (i - 1 - block * kBlock) * kLanes16, _mm512_set1_epi16(-32768));
+    }
+}
+
+// S s of kTileSpins spins: four tiles of sums, low and high parts for each half of the reads.
+inline void multiply_tiles(const Lanes16& lanes, std::size_t group, std::int32_t* sums) {
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    const std::size_t steps = lanes.depth / kTileDepth;
+    const std::int8_t* coupling = lanes.tiles + group * steps * 2 * kTileBytes;
+    const std::int8_t* spin = lanes.spins;
+    for (std::size_t step = 0; step < steps; ++step) {
+        _tile_loadd(4, coupling, 64);
+        _tile_loadd(5, coupling + kTileBytes, 64);
+        _tile_loadd(6, spin, 64);
+        _tile_loadd(7, spin + kTileBytes, 64);
+        _tile_dpbssd(0, 4, 6);
+        _tile_dpbssd(1, 4, 7);
+        _tile_dpbssd(2, 5, 6);
+        _tile_dpbssd(3, 5, 7);
+        coupling += 2 * kTileBytes;
+        spin += 2 * kTileBytes;
+    }
+    _tile_stored(0, sums, 64);
+    _tile_stored(1, sums + kTileBytes / 4, 64);
+    _tile_stored(2, sums + 2 * kTileBytes / 4, 64);
+    _tile_stored(3, sums + 3 * kTileBytes / 4, 64);
+}
+
+// Local fields of kTileSpins spins. The halves of the reads are such that packing puts them into order.
+inline void local_fields_of_tile(const Lanes16& lanes, std::size_t group, const std::int32_t* sums,
+                                 __m512i* local) {
+    const std::int16_t* fields = lanes.fields + group * kTileSpins * kLanes16;
+#pragma GCC unroll 16
+    for (std::size_t i = 0; i < kTileSpins; ++i) {
+        const auto half = [&](std::size_t h) {
+            const __m512i low = _mm512_load_si512(sums + (h * kTileSpins + i) * 16);
+            const __m512i high = _mm512_load_si512(sums + ((h + 2) * kTileSpins + i) * 16);
+            return _mm512_add_epi32(low, _mm512_slli_epi32(high, 8));
+        };
+        local[i] = _mm512_add_epi16(_mm512_packs_epi32(half(0), half(1)), load16(fields + i * kLanes16));
+    }
+}
+
+// Spins as bytes, as tiles want them: four spins of one read side by side.
+inline void store_spins(const Lanes16& lanes, std::size_t group) {
+    const std::size_t first = group * kTileSpins;
+    std::int8_t* to = lanes.spins + first / kTileDepth * 2 * kTileBytes + first % kTileDepth / 4 * 64;
+    const __m512i ones = _mm512_set1_epi16(0x0101);
+    const __m512i low = _mm512_set1_epi16(0x00FE);  // makes -1 of 1 in the low byte
+    const __m512i high = _mm512_set1_epi16(static_cast<short>(0xFE00));
+#pragma GCC unroll 4
+    for (std::size_t k = 0; k < kTileSpins / 4; ++k) {
+        const std::uint32_t* negative = lanes.negative + first + 4 * k;
+        const auto two = [&](std::size_t i) {
+            const __m512i one = _mm512_mask_add_epi16(ones, negative[i], ones, low);
+            return _mm512_mask_add_epi16(one, negative[i + 1], one, high);
+        };
+        const __m512i front = two(0);
+        const __m512i back = two(2);
+        _mm512_store_si512(to + k * 64, _mm512_unpacklo_epi16(front, back));
+        _mm512_store_si512(to + k * 64 + kTileBytes, _mm512_unpackhi_epi16(front, back));
+    }
+}
+
+// Decides kTileSpins spins in order, and adds what the flips gain to the two halves of `gains`.
+inline void decide_tile(const Lanes16& lanes, std::size_t group, __m512i* local,
+                        const std::int16_t* thresholds, __m512i* gains) {
+    std::uint32_t* negative = lanes.negative + group * kTileSpins;
+    const std::int32_t* pair = lanes.pairs + group * kTilePairs;
+    const __m512i zero = _mm512_setzero_si512();
+    const __m512i one = _mm512_set1_epi16(1);
+    __m512i gain_before = zero;
+#pragma GCC unroll 16
+    for (std::size_t i = 0; i < kTileSpins; ++i) {
+        const __mmask32 down = negative[i];
+        const __m512i step = _mm512_mask_sub_epi16(local[i], down, zero, local[i]);
+        const __m512i margin = _mm512_adds_epi16(step, load16(thresholds + i * kLanes16));
+        const __mmask32 rejected = _mm512_movepi16_mask(margin);
+        const __mmask32 falling = _knot_mask32(_kor_mask32(rejected, down));
+        const __mmask32 rising = _kandn_mask32(rejected, down);
+        negative[i] = _kxor_mask32(down, _knot_mask32(rejected));
+#pragma GCC unroll 16
+        for (std::size_t j = i + 1; j < kTileSpins; ++j) {
+            const __m512i coupling = _mm512_set1_epi32(*pair++);
+            local[j] = _mm512_mask_sub_epi16(local[j], falling, local[j], coupling);
+            local[j] = _mm512_mask_add_epi16(local[j], rising, local[j], coupling);
+        }
+        const __m512i gained = _mm512_mask_mov_epi16(step, rejected, zero);
+        if (i % 2 == 0) {
+            gain_before = gained;
+        } else {
+            const __m512i first = _mm512_unpacklo_epi16(gain_before, gained);
+            const __m512i second = _mm512_unpackhi_epi16(gain_before, gained);
+            gains[0] = _mm512_add_epi32(gains[0], _mm512_madd_epi16(first, one));
+            gains[1] = _mm512_add_epi32(gains[1], _mm512_madd_epi16(second, one));
+        }
+    }
+}
+
+// Adds the sweep's gains, and keeps the states that are better than all before.
+inline void end_sweep(Lanes16& lanes, const __m512i* gains) {
+    alignas(64) std::int32_t gained[2][16];
+    _mm512_store_si512(gained[0], gains[0]);
+    _mm512_store_si512(gained[1], gains[1]);
+    std::uint32_t better = 0;
+    for (std::size_t r = 0; r < kLanes16; ++r) {
+        lanes.gain[r] += gained[r / 4 % 2][r / 8 * 4 + r % 4];
+        const bool best = lanes.gain[r] > lanes.best_gain[r];
+        lanes.best_gain[r] = best ? lanes.gain[r] : lanes.best_gain[r];
+        better |= static_cast<std::uint32_t>(best) << r;
+    }
+    if (better != 0) {
+        for (std::size_t i = 0; i < lanes.stride; ++i) {
+            lanes.best_negative[i] = (lanes.best_negative[i] & ~better) | (lanes.negative[i] & better);
+        }
+    }
+}
+
+void anneal_lanes16(Lanes16& lanes, const std::uint16_t* exponentials, std::size_t first, std::size_t last) {
+    constexpr std::size_t kTilesOfBlock = kBlock / kTileSpins;
+    alignas(64) std::int16_t thresholds[kBlock * kLanes16];
+    alignas(64) std::int32_t sums[kTileBytes];
+    const TileShapes shapes;
+    _tile_loadconfig(&shapes);
+    for (std::size_t group = 0; group < lanes.stride / kTileSpins; ++group) {
+        store_spins(lanes, group);
+    }
+    for (std::size_t sweep = first; sweep < last; ++sweep) {
+        const LaneHeat heat = lane_heat(lanes, sweep);
+        __m512i gains[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
+        std::uint64_t bits[kLanes16] = {};
+        for (std::size_t block = 0; block < lanes.stride / kBlock; ++block) {
+            const std::uint16_t* entries[kLanes16];
+            for (std::size_t r = 0; r < kLanes16; ++r) {
+                bits[r] = block % 5 == 0 ? next_random(lanes.random[r]) : bits[r] >> 12;
+                entries[r] = exponentials + (bits[r] & (kExponentials - 1));
+            }
+            draw_thresholds_of_block(lanes, heat, block, entries, thresholds);
+            for (std::size_t part = 0; part < kTilesOfBlock; ++part) {
+                const std::size_t group = block * kTilesOfBlock + part;
+                multiply_tiles(lanes, group, sums);
+                __m512i local[kTileSpins];
+                local_fields_of_tile(lanes, group, sums, local);
+                decide_tile(lanes, group, local, thresholds + part * kTileSpins * kLanes16, gains);
+                store_spins(lanes, group);
+            }
+        }
+        end_sweep(lanes, gains);
+    }
+    _tile_release();
+}

@@ -1,0 +1,141 @@
+// Reads of the same couplings side by side, from and to the replicas of dense16.cpp.
+//
+// Cost of a sweep of 32 reads: 3 n^2 multiplications of int8 a read, on tiles, and about two vector operations an
+// attempt. Promises: the numbers of Dense16Kernels::anneal.
+#include "qpsbgd/lanes16.hpp"
+
+#include <algorithm>
+
+#include "qpsbgd/dense16.hpp"
+#include "qpsbgd/kernels.hpp"
+
+namespace qpsbgd {
+namespace {
+
+constexpr std::size_t kMostSpins = 2048;  // 8 MB of tiles
+constexpr std::size_t kAttemptsOfCall = std::size_t{1} << 20U;
+
+// Bit `to` of word `from` becomes bit `from` of word `to`, for `count` words of 32 bits.
+void transpose_bits(std::span<const std::uint32_t* const> from, std::size_t word, std::uint32_t* to) {
+    for (std::size_t spin = 0; spin < kBlock; ++spin) {
+        std::uint32_t bits = 0;
+        for (std::size_t read = 0; read < from.size(); ++read) {
+            bits |= (from[read][word] >> spin & 1U) << read;
+        }
+        to[spin] = bits;
+    }
+}
+
+}  // namespace
+
+LaneCouplings::LaneCouplings(std::span<const std::int16_t> couplings, std::size_t n, std::size_t stride)
+    : n_(n),
+      stride_(stride),
+      depth_((n + kTileDepth - 1) / kTileDepth * kTileDepth),
+      tiles_(stride * depth_ * 2),
+      pairs_(stride / kTileSpins * kTilePairs) {
+    std::int8_t* tile = tiles_.data();
+    std::int32_t* pair = pairs_.data();
+    for (std::size_t first = 0; first < stride; first += kTileSpins) {
+        const auto coupling = [&](std::size_t i, std::size_t j) {
+            return i < n && j < n ? couplings[i * stride + j] : std::int16_t{0};
+        };
+        for (std::size_t column = 0; column < depth_; column += kTileDepth) {
+            for (std::size_t i = 0; i < kTileSpins; ++i) {
+                for (std::size_t j = 0; j < kTileDepth; ++j) {
+                    const int half = coupling(first + i, column + j) / 2;
+                    const auto low = static_cast<std::int8_t>(half & 0xFF);
+                    tile[i * kTileDepth + j] = low;
+                    tile[kTileBytes + i * kTileDepth + j] = static_cast<std::int8_t>((half - low) / 256);
+                }
+            }
+            tile += 2 * kTileBytes;
+        }
+        for (std::size_t i = 0; i < kTileSpins; ++i) {
+            for (std::size_t j = i + 1; j < kTileSpins; ++j) {
+                const std::uint32_t bits = static_cast<std::uint16_t>(coupling(first + i, first + j));
+                *pair++ = static_cast<std::int32_t>(bits | bits << 16U);
+            }
+        }
+    }
+}
+
+bool LaneCouplings::serve(std::size_t n) { return kernels().lanes16.anneal != nullptr && n <= kMostSpins; }
+
+void LaneReads::load(const LaneCouplings& couplings, std::span<const Replica16> replicas) {
+    const std::size_t stride = couplings.stride();
+    fields_.assign(stride * kLanes16, 0);
+    spins_.assign(couplings.depth() * kLanes16, 0);
+    negative_.resize(stride);
+    best_negative_.resize(stride);
+    lanes_ = Lanes16{};
+    lanes_.stride = stride;
+    lanes_.depth = couplings.depth();
+    lanes_.tiles = couplings.tiles();
+    lanes_.pairs = couplings.pairs();
+    lanes_.real_spins = couplings.n();
+    lanes_.fields = fields_.data();
+    lanes_.negative = negative_.data();
+    lanes_.best_negative = best_negative_.data();
+    lanes_.spins = spins_.data();
+    std::vector<const std::uint32_t*> negative;
+    std::vector<const std::uint32_t*> best;
+    for (std::size_t read = 0; read < kLanes16; ++read) {
+        // Lanes without a read do what the first does, for nobody.
+        const Replica16& replica = replicas[read < replicas.size() ? read : 0];
+        lanes_.temperature[read] = replica.temperature;
+        lanes_.random[read] = replica.random;
+        lanes_.gain[read] = replica.gain;
+        lanes_.best_gain[read] = replica.best_gain;
+        for (std::size_t i = 0; i < stride; ++i) {
+            fields_[i * kLanes16 + read] = replica.fields[i];
+        }
+        negative.push_back(replica.negative);
+        best.push_back(replica.best_negative);
+    }
+    for (std::size_t word = 0; word < stride / kBlock; ++word) {
+        transpose_bits(negative, word, &negative_[word * kBlock]);
+        transpose_bits(best, word, &best_negative_[word * kBlock]);
+    }
+}
+
+void LaneReads::store(std::span<Replica16> replicas) const {
+    for (std::size_t read = 0; read < replicas.size(); ++read) {
+        Replica16& replica = replicas[read];
+        replica.random = lanes_.random[read];
+        replica.gain = lanes_.gain[read];
+        replica.best_gain = lanes_.best_gain[read];
+        for (std::size_t word = 0; word < lanes_.stride / kBlock; ++word) {
+            std::uint32_t bits = 0;
+            std::uint32_t best = 0;
+            for (std::size_t spin = 0; spin < kBlock; ++spin) {
+                bits |= (negative_[word * kBlock + spin] >> read & 1U) << spin;
+                best |= (best_negative_[word * kBlock + spin] >> read & 1U) << spin;
+            }
+            replica.negative[word] = bits;
+            replica.best_negative[word] = best;
+        }
+    }
+}
+
+bool LaneReads::anneal(const LaneCouplings& couplings, std::span<Replica16> replicas, std::size_t sweeps,
+                       Budget& budget) {
+    load(couplings, replicas);
+    const std::size_t call = std::max<std::size_t>(1, kAttemptsOfCall / (couplings.stride() * kLanes16));
+    std::size_t done = 0;
+    while (done < sweeps) {
+        const std::size_t last = std::min(sweeps, done + call);
+        kernels().lanes16.anneal(lanes_, exponentials16(), done, last);
+        done = last;
+        if (budget.exhausted()) {
+            break;
+        }
+    }
+    store(replicas);
+    for (Replica16& replica : replicas) {
+        replica.sweep = done;
+    }
+    return done == sweeps && !budget.exhausted();
+}
+
+}  // namespace qpsbgd
