@@ -375,21 +375,24 @@ void add_exact(std::vector<Entry>& entries, std::size_t size) {
 void add_finish(std::vector<Entry>& entries, std::size_t size) {
     struct Data {
         AlignedVector<float> matrix;
-        AlignedVector<double> spins;
+        std::vector<std::uint16_t> signs;
         AlignedVector<double> out;
     };
-    const std::size_t stride = padded<double>(size);
-    const auto data = std::make_shared<Data>(Data{
-        AlignedVector<float>(size * size, 1.0F), AlignedVector<double>(qpsbgd::kProductReads * stride, 1.0),
-        AlignedVector<double>(qpsbgd::kProductReads * stride, 0.0)});
+    constexpr std::size_t kReads = qpsbgd::kProductReads;
+    const std::size_t stride =
+        (size + qpsbgd::kProductColumns - 1) / qpsbgd::kProductColumns * qpsbgd::kProductColumns;
+    const auto data = std::make_shared<Data>(
+        Data{AlignedVector<float>(size * size, 1.0F),
+             std::vector<std::uint16_t>(kReads * (size / qpsbgd::kSignsOfProduct + 1), 0x5A3C),
+             AlignedVector<double>(kReads * stride, 0.0)});
     const auto n = static_cast<double>(size);
     const double products = static_cast<double>(qpsbgd::kProductReads) * n * n;
     entries.push_back({"finish.products_float",
                        "n=" + std::to_string(size),
                        {Unit::float64, products, 8.0 * products, 4.0 * n * n, 4.0 * n * n},
                        [=] {
-                           qpsbgd::kernels().finish.products_float(data->matrix.data(), size, 0, size,
-                                                                   data->spins.data(), stride,
+                           qpsbgd::kernels().finish.products_float(data->matrix.data(), size, 0, stride,
+                                                                   data->signs.data(), kReads, stride,
                                                                    data->out.data());
                        }});
 }

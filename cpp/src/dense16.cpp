@@ -31,7 +31,7 @@ constexpr double kDeviations = 4.0;         // root-mean-squares of a row that f
 constexpr double kUnevenRows = 32.0;
 constexpr double kSumRange =
     24000.0;                      // units that a whole row may add up to, so that no field ever saturates
-constexpr double kCoarser = 2.0;  // what that may cost in units
+constexpr double kCoarser = 5.0;  // by how much that may enlarge the unit
 constexpr std::size_t kDefaultAnnealSweeps = 1000;
 constexpr std::size_t kDefaultTabuSweeps = 200;
 constexpr std::size_t kFirstRoundSweeps =
@@ -102,7 +102,8 @@ Dense16Matrix::Dense16Matrix(std::size_t n, double unit)
       unit_(unit),
       values_((n + 1) * stride_, std::int16_t{0}) {}
 
-std::optional<Dense16Matrix> Dense16Matrix::make(const SymmetricRows& rows, double scale, StopToken& token) {
+std::optional<Dense16Matrix> Dense16Matrix::make(const SymmetricRows& rows, double scale,
+                                                 Saturation saturation, StopToken& token) {
     const std::size_t n = rows.n();
     if (n > 65000) {
         return std::nullopt;  // the kernels count spins in 16 bits
@@ -141,7 +142,7 @@ std::optional<Dense16Matrix> Dense16Matrix::make(const SymmetricRows& rows, doub
         unit = std::min(largest_sum, kDeviations * std::sqrt(most_square)) / kCouplingRange;
         unit = std::max(unit, largest / kCouplingRange);
         const double without_saturation = largest_sum / kSumRange;
-        if (without_saturation <= kCoarser * unit) {
+        if (saturation == Saturation::avoided && without_saturation <= kCoarser * unit) {
             unit = std::max(unit, without_saturation);
         }
     }

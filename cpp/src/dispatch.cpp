@@ -123,10 +123,12 @@ private:
                 rows_.emplace_back(view, first + index, solver.token_);
                 int16_.emplace_back();
                 if (searches) {
-                    auto made =
-                        Dense16Matrix::make(rows_.back(), solver.batch_.coupling_scale, solver.token_);
+                    const bool anneals = solver.method_ == Method::anneal;
+                    auto made = Dense16Matrix::make(rows_.back(), solver.batch_.coupling_scale,
+                                                    anneals ? Saturation::avoided : Saturation::allowed,
+                                                    solver.token_);
                     int16_.back() = made ? std::make_unique<Dense16Matrix>(std::move(*made)) : nullptr;
-                    if (made && solver.method_ == Method::anneal &&
+                    if (made && anneals &&
                         solver.options_.reads * (shared_ ? last - first : 1) >= LaneCouplings::kLeastReads) {
                         int16_.back()->prepare_lanes();
                     }

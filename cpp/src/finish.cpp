@@ -14,6 +14,13 @@ constexpr std::size_t kLargestCopy = 4096;  // spins up to which an asymmetric m
 // Rows of one call of work that touches n elements a row: short enough to notice an interrupt soon.
 std::size_t rows_of_a_call(std::size_t n) { return std::max<std::size_t>(1, (std::size_t{1} << 20) / n); }
 
+constexpr std::size_t rounded_up(std::size_t count, std::size_t unit) {
+    return (count + unit - 1) / unit * unit;
+}
+
+// Words of the spins of one read.
+constexpr std::size_t words_of(std::size_t n) { return (n + kSignsOfProduct - 1) / kSignsOfProduct; }
+
 // Flips spins while that lowers the energy by more than `tolerance`; false when nothing flipped. `flip(i, change)` adds
 // change * row i of S to the local fields, whose entry i keeps its value.
 template <class Flip>
@@ -98,23 +105,29 @@ SymmetricRows::SymmetricRows(const DenseView<Real>& view, std::size_t problem, S
 template SymmetricRows::SymmetricRows(const DenseView<float>&, std::size_t, StopToken&);
 template SymmetricRows::SymmetricRows(const DenseView<double>&, std::size_t, StopToken&);
 
-void SymmetricRows::products(const double* spins, std::size_t reads, std::size_t stride, double* out,
-                             StopToken& token) const {
+void SymmetricRows::products(std::span<const std::uint16_t> signs, std::size_t reads, std::size_t stride,
+                             double* out, StopToken& token) const {
     const std::size_t rows = rows_of_a_call(n_);
     if (symmetric_) {
         const auto& kernel = kernels().finish;
-        for (std::size_t begin = 0; begin < n_; begin += rows) {
+        const std::size_t columns = rounded_up(rows, kProductColumns);
+        for (std::size_t begin = 0; begin < n_; begin += columns) {
             token.throw_if_interrupted();
-            const std::size_t end = std::min(begin + rows, n_);
+            const std::size_t end = std::min(begin + columns, rounded_up(n_, kProductColumns));
             if (const auto* floats = std::get_if<const float*>(&matrix_)) {
-                kernel.products_float(*floats, n_, begin, end, spins, reads, stride, out);
+                kernel.products_float(*floats, n_, begin, end, signs.data(), reads, stride, out);
             } else {
-                kernel.products_double(std::get<const double*>(matrix_), n_, begin, end, spins, reads, stride,
-                                       out);
+                kernel.products_double(std::get<const double*>(matrix_), n_, begin, end, signs.data(), reads,
+                                       stride, out);
             }
         }
         return;
     }
+    const std::size_t words = words_of(n_);
+    const auto spin = [&](std::size_t r, std::size_t i) {
+        const unsigned negative = signs[r * words + i / kSignsOfProduct] >> (i % kSignsOfProduct) & 1U;
+        return 1.0 - 2.0 * static_cast<double>(negative);
+    };
     std::visit(
         [&](const auto* matrix) {
             std::fill_n(out, reads * stride, 0.0);
@@ -123,13 +136,13 @@ void SymmetricRows::products(const double* spins, std::size_t reads, std::size_t
                     token.throw_if_interrupted();
                 }
                 for (std::size_t r = 0; r < reads; ++r) {
-                    const double* of_read = spins + r * stride;
+                    const double own = spin(r, i);
                     double* sums = out + r * stride;
                     double sum = 0.0;
                     for (std::size_t j = 0; j < n_; ++j) {
                         const auto half = 0.5 * static_cast<double>(matrix[i * n_ + j]);
-                        sum += half * of_read[j];
-                        sums[j] += half * of_read[i];
+                        sum += half * spin(r, j);
+                        sums[j] += half * own;
                     }
                     sums[i] += sum;
                 }
@@ -157,15 +170,18 @@ double SymmetricRows::diagonal(std::size_t i) const {
 void finish_dense(const IsingBatch& batch, const SymmetricRows& rows, std::span<const Finished> reads,
                   FinishSpace& space, StopToken& token) {
     const std::size_t n = rows.n();
-    const std::size_t stride = padded<double>(n);
+    const std::size_t stride = rounded_up(n, kProductColumns);
     const double scale = batch.coupling_scale;
-    const std::size_t tiles = (reads.size() + kProductTile - 1) / kProductTile;
-    space.spins.assign(tiles * kProductTile * stride, 0.0);
-    space.local.resize(tiles * kProductTile * stride);
+    const std::size_t words = words_of(n);
+    space.signs.assign(reads.size() * words, 0);
+    space.local.resize(reads.size() * stride);
     for (std::size_t r = 0; r < reads.size(); ++r) {
-        std::ranges::copy(reads[r].spins, space.spins.begin() + static_cast<std::ptrdiff_t>(r * stride));
+        for (std::size_t i = 0; i < n; ++i) {
+            const auto bit = static_cast<unsigned>(reads[r].spins[i] < 0) << (i % kSignsOfProduct);
+            space.signs[r * words + i / kSignsOfProduct] |= static_cast<std::uint16_t>(bit);
+        }
     }
-    rows.products(space.spins.data(), tiles * kProductTile, stride, space.local.data(), token);
+    rows.products(space.signs, reads.size(), stride, space.local.data(), token);
 
     double trace = 0.0;
     space.diagonal.resize(n);
@@ -179,7 +195,8 @@ void finish_dense(const IsingBatch& batch, const SymmetricRows& rows, std::span<
         const std::span local(space.local.data() + r * stride, n);
         // S s = 2 scale (M s - diag(M) s)
         for (std::size_t i = 0; i < n; ++i) {
-            local[i] = fields[i] + 2.0 * scale * (local[i] - space.diagonal[i] * space.spins[r * stride + i]);
+            local[i] =
+                fields[i] + 2.0 * scale * (local[i] - space.diagonal[i] * static_cast<double>(read.spins[i]));
         }
         descend_exactly(read.spins, local, n * n, token,
                         [&](std::size_t i, double change) { rows.add_row(i, 2.0 * scale * change, local); });

@@ -23,7 +23,7 @@ public:
     std::size_t n() const { return n_; }
 
     // out_r = M s_r for `reads` reads, laid out as the kernel wants them.
-    void products(const double* spins, std::size_t reads, std::size_t stride, double* out,
+    void products(std::span<const std::uint16_t> signs, std::size_t reads, std::size_t stride, double* out,
                   StopToken& token) const;
 
     // out += factor * row i.
@@ -85,7 +85,7 @@ void SymmetricRows::for_each_row(StopToken& token, const Visit& visit) const {
 
 // Scratch memory of one worker.
 struct FinishSpace {
-    AlignedVector<double> spins;
+    std::vector<std::uint16_t> signs;
     AlignedVector<double> local;
     std::vector<double> diagonal;
 };

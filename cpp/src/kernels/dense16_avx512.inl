@@ -276,7 +276,14 @@ inline std::uint32_t minimum16(__m512i words) {
     return static_cast<std::uint32_t>(_mm_extract_epi16(_mm_minpos_epu16(quarter), 0));
 }
 
-// Applies the pending flip and finds the best allowed step in the same pass over the local fields.
+// The best steps of some blocks, lane by lane, and the blocks that they are in.
+struct Best16 {
+    __m512i step;
+    __m512i block;
+};
+
+// Applies the pending flip and finds the best allowed step in the same pass over the local fields. Blocks take turns
+// between two running bests, each of which waits for itself.
 template <std::size_t kBlocks>
 inline Choice16 flip_and_choose16(Replica16& replica, const PendingFlip16& flip, std::size_t blocks,
                                   std::size_t now, std::int32_t aspiration) {
@@ -284,19 +291,32 @@ inline Choice16 flip_and_choose16(Replica16& replica, const PendingFlip16& flip,
     const __m512i lowest = _mm512_set1_epi16(-32768);
     const __m512i time = _mm512_set1_epi16(static_cast<short>(now));
     const __m512i wanted = _mm512_set1_epi16(static_cast<short>(aspiration));
-    __m512i best = lowest;
-    __m512i where = _mm512_setzero_si512();
-    for (std::size_t block = 0; block < count; ++block) {
+    Best16 even{lowest, _mm512_setzero_si512()};
+    Best16 odd = even;
+    const auto look_at = [&](std::size_t block, Best16& best) {
         const __m512i product = _mm512_mullo_epi16(load16(flip.row + block * kBlock), flip.spin);
         const __m512i local = _mm512_subs_epi16(load16(replica.local + block * kBlock), product);
         _mm512_store_si512(replica.local + block * kBlock, local);
         const __m512i step = steps16(local, replica.negative[block]);
         const __mmask32 free = _mm512_cmple_epi16_mask(load16(replica.scratch + block * kBlock), time);
         const __mmask32 allowed = free | _mm512_cmpgt_epi16_mask(step, wanted);
-        const __mmask32 better = _mm512_mask_cmpgt_epi16_mask(allowed, step, best);
-        best = _mm512_mask_mov_epi16(best, better, step);
-        where = _mm512_mask_mov_epi16(where, better, _mm512_set1_epi16(static_cast<short>(block)));
+        const __mmask32 better = _mm512_mask_cmpgt_epi16_mask(allowed, step, best.step);
+        best.step = _mm512_mask_mov_epi16(best.step, better, step);
+        best.block = _mm512_mask_mov_epi16(best.block, better, _mm512_set1_epi16(static_cast<short>(block)));
+    };
+    std::size_t next = 0;
+    for (; next + 2 <= count; next += 2) {
+        look_at(next, even);
+        look_at(next + 1, odd);
     }
+    if (next < count) {
+        look_at(next, even);
+    }
+    const __mmask32 equal_steps = _mm512_cmpeq_epi16_mask(even.step, odd.step);
+    const __mmask32 odd_better = _mm512_cmpgt_epi16_mask(odd.step, even.step);
+    const __m512i best = _mm512_max_epi16(even.step, odd.step);
+    const __m512i where = _mm512_mask_min_epu16(_mm512_mask_mov_epi16(even.block, odd_better, odd.block),
+                                                equal_steps, even.block, odd.block);
     // The largest step is the smallest word after x -> 0x7fff - x; among equals the lowest spin counts.
     const __m512i top = _mm512_set1_epi16(0x7FFF);
     const auto step =

@@ -61,13 +61,14 @@ inline void gather_words(const std::uint16_t* const* from, std::size_t offset, _
     }
 }
 
-// The thresholds of draw_thresholds16, for the kBlock spins of a block and all reads.
-inline void draw_thresholds_of_block(const Lanes16& lanes, const LaneHeat& heat, std::size_t block,
-                                     const std::uint16_t* const* entries, std::int16_t* thresholds) {
+// The thresholds of draw_thresholds16, for kTileSpins spins and all reads.
+inline void draw_thresholds_of_tile(const Lanes16& lanes, const LaneHeat& heat, std::size_t group,
+                                    const std::uint16_t* const* entries, std::int16_t* thresholds) {
     const __m512i one = _mm512_set1_epi16(1);
-    for (std::size_t first = 0; first < kBlock; first += 8) {
+    const std::size_t spin = group * kTileSpins;
+    for (std::size_t first = 0; first < kTileSpins; first += 8) {
         __m512i words[8];
-        gather_words(entries, first, words);
+        gather_words(entries, spin % kBlock + first, words);
 #pragma GCC unroll 8
         for (std::size_t k = 0; k < 8; ++k) {
             const __m512i bounded = _mm512_min_epu16(_mm512_mulhi_epu16(words[k], heat.factor), heat.most);
@@ -75,8 +76,8 @@ inline void draw_thresholds_of_block(const Lanes16& lanes, const LaneHeat& heat,
             _mm512_store_si512(thresholds + (first + k) * kLanes16, threshold);
         }
     }
-    for (std::size_t i = block * kBlock + kBlock; i > lanes.real_spins && i > block * kBlock; --i) {
-        _mm512_store_si512(thresholds + (i - 1 - block * kBlock) * kLanes16, _mm512_set1_epi16(-32768));
+    for (std::size_t i = spin + kTileSpins; i > spin && i > lanes.real_spins; --i) {
+        _mm512_store_si512(thresholds + (i - 1 - spin) * kLanes16, _mm512_set1_epi16(-32768));
     }
 }
 
@@ -199,32 +200,35 @@ inline void end_sweep(Lanes16& lanes, const __m512i* gains) {
 
 void anneal_lanes16(Lanes16& lanes, const std::uint16_t* exponentials, std::size_t first, std::size_t last) {
     constexpr std::size_t kTilesOfBlock = kBlock / kTileSpins;
-    alignas(64) std::int16_t thresholds[kBlock * kLanes16];
+    constexpr std::size_t kBlocksOfDraw = 5;
+    alignas(64) std::int16_t thresholds[kTileSpins * kLanes16];
     alignas(64) std::int32_t sums[kTileBytes];
+    const std::size_t groups = lanes.stride / kTileSpins;
     const TileShapes shapes;
     _tile_loadconfig(&shapes);
-    for (std::size_t group = 0; group < lanes.stride / kTileSpins; ++group) {
+    for (std::size_t group = 0; group < groups; ++group) {
         store_spins(lanes, group);
     }
     for (std::size_t sweep = first; sweep < last; ++sweep) {
         const LaneHeat heat = lane_heat(lanes, sweep);
         __m512i gains[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
         std::uint64_t bits[kLanes16] = {};
-        for (std::size_t block = 0; block < lanes.stride / kBlock; ++block) {
-            const std::uint16_t* entries[kLanes16];
-            for (std::size_t r = 0; r < kLanes16; ++r) {
-                bits[r] = block % 5 == 0 ? next_random(lanes.random[r]) : bits[r] >> 12;
-                entries[r] = exponentials + (bits[r] & (kExponentials - 1));
+        const std::uint16_t* entries[kLanes16];
+        for (std::size_t group = 0; group < groups; ++group) {
+            if (group % kTilesOfBlock == 0) {
+                const bool draw = group / kTilesOfBlock % kBlocksOfDraw == 0;
+                for (std::size_t r = 0; r < kLanes16; ++r) {
+                    bits[r] = draw ? next_random(lanes.random[r]) : bits[r] >> 12;
+                    entries[r] = exponentials + (bits[r] & (kExponentials - 1));
+                }
             }
-            draw_thresholds_of_block(lanes, heat, block, entries, thresholds);
-            for (std::size_t part = 0; part < kTilesOfBlock; ++part) {
-                const std::size_t group = block * kTilesOfBlock + part;
-                multiply_tiles(lanes, group, sums);
-                __m512i local[kTileSpins];
-                local_fields_of_tile(lanes, group, sums, local);
-                decide_tile(lanes, group, local, thresholds + part * kTileSpins * kLanes16, gains);
-                store_spins(lanes, group);
-            }
+            multiply_tiles(lanes, group, sums);
+            // While the tiles are on their way.
+            draw_thresholds_of_tile(lanes, heat, group, entries, thresholds);
+            __m512i local[kTileSpins];
+            local_fields_of_tile(lanes, group, sums, local);
+            decide_tile(lanes, group, local, thresholds, gains);
+            store_spins(lanes, group);
         }
         end_sweep(lanes, gains);
     }

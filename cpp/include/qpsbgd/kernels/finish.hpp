@@ -2,23 +2,24 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 namespace qpsbgd {
 
-inline constexpr std::size_t kProductReads =
-    32;  // at most: enough to hide the time that the couplings take to arrive
-inline constexpr std::size_t kProductTile = 4;  // reads worked on together
+inline constexpr std::size_t kProductReads = 32;    // together at most
+inline constexpr std::size_t kProductColumns = 32;  // worked on together
+inline constexpr std::size_t kSignsOfProduct = 16;  // spins in a word
 
 struct FinishKernels {
-    // Rows [begin, end) of out_r = M s_r for `reads` vectors of spins, a multiple of kProductTile, `stride` doubles
-    // apart, padded with zeros to a multiple of 8; M (n x n), rows n apart, of any alignment. Eight running sums, one
-    // for every column modulo 8, are added in a fixed order, and the product of an entry with a spin is exact, so
-    // every instruction set rounds alike. A row costs n / 8 multiplications and additions of eight doubles for every
-    // read, and n / 8 conversions for every kProductTile reads.
+    // Columns [begin, end) of out_r = M s_r for `reads` vectors of spins; begin and end multiples of kProductColumns, out_r
+    // `stride` doubles apart, padded to such a multiple; M symmetric (n x n), rows n apart, of any alignment. Spins are
+    // words of kSignsOfProduct bits, set for -1, one vector's after the other's. Four terms at a time are added in a
+    // fixed order, so every instruction set and every number of reads rounds alike. Many reads share what four rows add
+    // up to, so that n / 4 additions are left for each element of out; few reads cost n.
     void (*products_float)(const float* matrix, std::size_t n, std::size_t begin, std::size_t end,
-                           const double* spins, std::size_t reads, std::size_t stride, double* out);
+                           const std::uint16_t* signs, std::size_t reads, std::size_t stride, double* out);
     void (*products_double)(const double* matrix, std::size_t n, std::size_t begin, std::size_t end,
-                            const double* spins, std::size_t reads, std::size_t stride, double* out);
+                            const std::uint16_t* signs, std::size_t reads, std::size_t stride, double* out);
 };
 
 }  // namespace qpsbgd
