@@ -46,6 +46,13 @@ const PrepareKernels<Real>& prepare_kernels() {
     }
 }
 
+// As the kernels take it, for beta in units. The energy rises by -2 s L, so the temperature on s L is half of that on the
+// energy.
+std::uint32_t temperature_of(double beta) {
+    constexpr double kMost = 1e9;  // by far hot enough for anything
+    return static_cast<std::uint32_t>(std::fmin(0.5 / beta * kLargestExponential, kMost));
+}
+
 // Steps or flips of one kernel call: some hundred microseconds, so that deadlines and interrupts are noticed.
 std::size_t steps_of_a_call(std::size_t stride) {
     return std::clamp<std::size_t>((std::size_t{1} << 20) / stride, 64, 16384);
@@ -348,12 +355,11 @@ void Group16::run_schedule(std::span<Read16> reads, std::size_t sweeps, Budget& 
         for (std::size_t index = 0; index < count_; ++index) {
             auto& temperatures = space_[index].temperatures;
             temperatures.resize(count);
-            for (std::size_t k = 0; k < count; ++k) {
-                // The energy rises by -2 s L, so the temperature on s L is half of that on the energy.
-                const double beta = geometric_beta(reads[index].beta_range, first + k, sweeps);
-                const double temperature = 0.5 / (beta * reads[index].matrix->unit()) * kLargestExponential;
-                temperatures[k] = static_cast<std::uint32_t>(
-                    std::fmin(temperature, 1e9));  // by far hot enough for anything
+            double beta = geometric_beta(reads[index].beta_range, first, sweeps);
+            const double ratio = geometric_ratio(reads[index].beta_range, sweeps);
+            for (std::uint32_t& temperature : temperatures) {
+                temperature = temperature_of(beta * reads[index].matrix->unit());
+                beta *= ratio;
             }
             Replica16& replica = replicas_[index];
             replica.temperature = temperatures.data();

@@ -547,14 +547,16 @@ Method choose_method(const IsingBatch& batch, const SolveOptions& options) {
 }
 
 // With a time limit and no number of sweeps one read seldom is the best use of the time: the landscape decides whether
-// a long run or many shorter ones win. So every thread works on eight runs, as long as beginning them takes a small
-// part of the time, and the best of them are the answer.
+// a long run or many shorter ones win. So every thread works on eight runs, or on as many as the machine anneals in
+// step, as long as beginning them takes a small part of the time, and the best of them are the answer.
 std::size_t runs_per_read(const IsingBatch& batch, const SolveOptions& options) {
     if (!options.time_limit || options.sweeps || options.method == Method::exact ||
         options.method == Method::descent) {
         return 1;
     }
-    constexpr double kRunsPerThread = 8.0;
+    const bool dense = batch.couplings.index() < 2;
+    const bool in_step = dense && options.method == Method::anneal && LaneCouplings::serve(batch.n);
+    const double runs_per_thread = in_step ? static_cast<double>(kLanes16) : 8.0;
     constexpr double kSecondsPerCoupling = 2e-9;  // to begin a run
     const double couplings = std::visit(
         [](const auto& view) {
@@ -567,9 +569,9 @@ std::size_t runs_per_read(const IsingBatch& batch, const SolveOptions& options) 
         batch.couplings);
     const auto reads = static_cast<double>(batch.problems * options.reads);
     const auto threads = static_cast<double>(options.threads);
-    const double wanted = kRunsPerThread * threads / reads;
+    const double wanted = runs_per_thread * threads / reads;
     const double affordable = 0.1 * *options.time_limit * threads / (kSecondsPerCoupling * couplings * reads);
-    return static_cast<std::size_t>(std::clamp(std::min(wanted, affordable), 1.0, kRunsPerThread * threads));
+    return static_cast<std::size_t>(std::clamp(std::min(wanted, affordable), 1.0, runs_per_thread * threads));
 }
 
 }  // namespace

@@ -54,6 +54,10 @@ double geometric_beta(BetaRange range, std::size_t step, std::size_t steps) {
     return range.hot * std::pow(range.cold / range.hot, part);
 }
 
+double geometric_ratio(BetaRange range, std::size_t steps) {
+    return steps < 2 ? 1.0 : std::pow(range.cold / range.hot, 1.0 / static_cast<double>(steps - 1));
+}
+
 std::span<const float, 4096> exponential_quantiles() {
     static const std::array<float, 4096> table = make_quantiles();
     return table;

@@ -21,6 +21,8 @@ BetaRange default_beta_range(double mean_field);
 
 // Step `step` of `steps` on a geometric ladder from hot to cold.
 double geometric_beta(BetaRange range, std::size_t step, std::size_t steps);
+// From one step to the next.
+double geometric_ratio(BetaRange range, std::size_t steps);
 
 // 4096 quantiles of the unit exponential distribution, -ln((k + 1/2) / 4096), computed without the mathematical
 // library so that every machine holds the same bits.

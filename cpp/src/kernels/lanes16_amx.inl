@@ -16,16 +16,26 @@ struct LaneHeat {
 };
 
 inline LaneHeat lane_heat(const Lanes16& lanes, std::size_t sweep) {
-    alignas(64) std::uint16_t factor[kLanes16];
-    alignas(64) std::uint16_t most[kLanes16];
-    alignas(64) std::uint16_t shift[kLanes16];
+    alignas(64) std::uint32_t temperature[2][16];
     for (std::size_t r = 0; r < kLanes16; ++r) {
-        const Heat16 heat = heat_of(lanes.temperature[r][sweep]);
-        factor[r] = static_cast<std::uint16_t>(heat.factor);
-        most[r] = static_cast<std::uint16_t>(heat.most);
-        shift[r] = static_cast<std::uint16_t>(heat.shift);
+        temperature[r / 16][r % 16] = lanes.temperature[r][sweep];
     }
-    return {_mm512_load_si512(factor), _mm512_load_si512(most), _mm512_load_si512(shift)};
+    __m512i factor[2];
+    __m512i shift[2];
+    for (std::size_t half = 0; half < 2; ++half) {
+        // heat_of: as many bits to the right as leave sixteen.
+        const __m512i value = _mm512_load_si512(temperature[half]);
+        const __m512i zeros = _mm512_min_epi32(_mm512_lzcnt_epi32(value), _mm512_set1_epi32(16));
+        const __m512i by = _mm512_sub_epi32(_mm512_set1_epi32(16), zeros);
+        factor[half] = _mm512_srlv_epi32(value, by);
+        shift[half] = _mm512_min_epi32(by, _mm512_set1_epi32(15));
+    }
+    const auto joined = [](const __m512i* halves) {
+        return _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtepi32_epi16(halves[0])),
+                                  _mm512_cvtepi32_epi16(halves[1]), 1);
+    };
+    const __m512i shifts = joined(shift);
+    return {joined(factor), _mm512_srlv_epi16(_mm512_set1_epi16(32767), shifts), shifts};
 }
 
 // Rows of eight words from 32 places: on return word k of all of them is rows[k].
