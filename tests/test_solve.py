@@ -275,6 +275,31 @@ def test_inputs_are_not_changed_and_may_be_read_only_views():
     np.testing.assert_array_equal(from_view.samples, fortran.samples)
 
 
+def test_a_time_limit_finds_the_optimum_of_a_chain_with_long_range_couplings():
+    n = 20
+    distance = np.abs(np.subtract.outer(np.arange(n), np.arange(n)))
+    J = np.triu(np.random.default_rng(3).normal(size=(n, n)) / np.maximum(distance, 1) ** 3, 1)
+    # Chains beside each other: too many spins for exhaustive search, but with a known optimum.
+    chains = np.kron(np.eye(2), J)
+    optimum = 2 * solve_ising(np.zeros(n), J, method="exact").best_energies[0]
+    answer = solve_ising(np.zeros(2 * n), chains, method="anneal", num_reads=32, time_limit=0.3, seed=0)
+    assert answer.best_energies[0] == pytest.approx(optimum, abs=1e-9)
+    assert answer.samples.shape == (1, 32, 2 * n)
+    energies = np.einsum("ri,ij,rj->r", answer.samples[0], chains, answer.samples[0])
+    np.testing.assert_allclose(energies, answer.energies[0], atol=1e-9)
+
+
+def test_many_reads_are_the_same_reads_as_few():
+    """However many reads are annealed together, each is the same read; see the random streams."""
+    random = np.random.default_rng(4)
+    h, J = random.normal(size=(3, 70)), np.triu(random.normal(size=(70, 70)), 1)
+    many = solve_ising(h, J, method="anneal", num_reads=37, num_sweeps=20, seed=5)
+    few = solve_ising(h, J, method="anneal", num_reads=5, num_sweeps=20, seed=5)
+    for problem in range(3):
+        known = {sample.tobytes() for sample in many.samples[problem]}
+        assert all(sample.tobytes() in known for sample in few.samples[problem])
+
+
 @pytest.mark.parametrize("method", ["auto", "anneal", "tabu", "descent"])
 @pytest.mark.parametrize("sparse", [False, True])
 def test_time_limit_is_kept(method, sparse):

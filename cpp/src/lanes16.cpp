@@ -118,24 +118,15 @@ void LaneReads::store(std::span<Replica16> replicas) const {
     }
 }
 
-bool LaneReads::anneal(const LaneCouplings& couplings, std::span<Replica16> replicas, std::size_t sweeps,
-                       Budget& budget) {
-    load(couplings, replicas);
-    const std::size_t call = std::max<std::size_t>(1, kAttemptsOfCall / (couplings.stride() * kLanes16));
+std::size_t LaneReads::anneal(std::size_t sweeps, Budget& budget) {
+    const std::size_t call = std::max<std::size_t>(1, kAttemptsOfCall / (lanes_.stride * kLanes16));
     std::size_t done = 0;
-    while (done < sweeps) {
+    while (done < sweeps && !budget.exhausted()) {
         const std::size_t last = std::min(sweeps, done + call);
         kernels().lanes16.anneal(lanes_, exponentials16(), done, last);
         done = last;
-        if (budget.exhausted()) {
-            break;
-        }
     }
-    store(replicas);
-    for (Replica16& replica : replicas) {
-        replica.sweep = done;
-    }
-    return done == sweeps && !budget.exhausted();
+    return done;
 }
 
 }  // namespace qpsbgd

@@ -81,7 +81,8 @@ const std::uint16_t* exponentials16();
 // should come in more than kReplicaGroup: what they were made for goes on in step, all else four at a time.
 class Group16 {
 public:
-    // Without `sweeps`: a default, or with a deadline ever longer runs from new states until the time is up.
+    // Without `sweeps`: a default, or with a deadline replica exchange between the reads of one problem where these are
+    // in lanes, else ever longer runs from new states, until the time is up.
     void anneal(std::span<Read16> reads, std::optional<BetaRange> range, std::optional<std::size_t> sweeps,
                 Budget& budget);
     void tabu(std::span<Read16> reads, std::optional<std::size_t> sweeps, Budget& budget);
@@ -107,7 +108,10 @@ private:
     void add_local_fields();
     bool run_sweeps(std::size_t last, Budget& budget);
     bool run_lanes(std::size_t sweeps, Budget& budget);
+    void leave_lanes();
     bool fits_lanes() const;
+    void temper(std::span<Read16> reads, Budget& budget);
+    bool can_temper(std::span<const Read16> reads) const;
     void descend(Budget& budget);
     void move_to(std::size_t index, std::span<const std::uint32_t> target);
     void perturb_best(std::size_t index, Random& random);

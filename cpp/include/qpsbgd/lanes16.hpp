@@ -37,18 +37,24 @@ private:
     std::vector<std::int32_t> pairs_;
 };
 
-// The memory of 32 reads at work.
+// 32 reads at work.
 class LaneReads {
 public:
-    // `sweeps` sweeps of the replicas, each by its own temperatures; `local` is left as it was. False when the budget ran
-    // out first. The caller has made sure that no local field can leave the range of int16.
-    bool anneal(const LaneCouplings& couplings, std::span<Replica16> replicas, std::size_t sweeps,
-                Budget& budget);
-
-private:
+    // Takes over the state of the replicas, which share the couplings. The caller has made sure that no local field can
+    // leave the range of int16.
     void load(const LaneCouplings& couplings, std::span<const Replica16> replicas);
+    // Gives it back, but for `local`.
     void store(std::span<Replica16> replicas) const;
 
+    // Sweeps of all reads by their own temperatures, from the first of these. Returns how many the budget allowed.
+    std::size_t anneal(std::size_t sweeps, Budget& budget);
+
+    void set_temperatures(std::size_t read, const std::uint32_t* temperatures) {
+        lanes_.temperature[read] = temperatures;
+    }
+    std::int64_t gain(std::size_t read) const { return lanes_.gain[read]; }
+
+private:
     Lanes16 lanes_;
     AlignedVector<std::int16_t> fields_;
     AlignedVector<std::int8_t> spins_;

@@ -55,7 +55,8 @@ const KernelTable& avx512_kernels() {
                                         kProjection<double>,
                                         kPrepare<float>,
                                         kPrepare<double>,
-                                        kProjection16};
+                                        kProjection16,
+                                        {nullptr}};
     return kTable;
 }
 

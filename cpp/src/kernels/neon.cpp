@@ -48,7 +48,8 @@ const KernelTable& neon_kernels() {
                                         kProjection<double>,
                                         kPrepare<float>,
                                         kPrepare<double>,
-                                        kProjection16};
+                                        kProjection16,
+                                        {nullptr}};
     return kTable;
 }
 

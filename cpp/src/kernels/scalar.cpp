@@ -46,7 +46,8 @@ const KernelTable& scalar_kernels() {
                                         kProjection<double>,
                                         kPrepare<float>,
                                         kPrepare<double>,
-                                        kProjection16};
+                                        kProjection16,
+                                        {nullptr}};
     return kTable;
 }
 
