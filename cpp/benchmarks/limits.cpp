@@ -432,25 +432,24 @@ struct LayerProblem {
           products(count * stride, 0.0F),
           signs((size + qpsbgd::kSignsOfWord - 1) / qpsbgd::kSignsOfWord * count, 0x5555555555555555U),
           stride16(padded<std::int16_t>(size)),
-          couplings16(size * stride16, 0),
-          spins16(stride16, 0),
-          fields16(stride16, 0),
-          units(size, 1.0) {}
+          couplings16((size + 1) * stride16 + qpsbgd::kSlots16, 0),
+          signs16((size + qpsbgd::kSlots16 - 1) / qpsbgd::kSlots16 * qpsbgd::kSlots16, 0),
+          gains16(signs16.size(), qpsbgd::kNoGain16),
+          units(signs16.size(), 1.0) {}
 
     // Flips all spins that want to.
-    bool descend(std::int16_t field) {
-        std::fill_n(spins16.begin(), d, std::int16_t{1});
-        std::fill_n(fields16.begin(), d, field);
-        qpsbgd::Descent<std::int16_t> row{.couplings = couplings16.data(),
-                                          .stride = stride16,
-                                          .d = d,
-                                          .factor = 1,
-                                          .units = units.data(),
-                                          .errors = units.data(),
-                                          .first_error = 0.0,
-                                          .spins = spins16.data(),
-                                          .fields = fields16.data()};
-        return qpsbgd::kernels().projection16.descend(row, d);
+    bool descend(std::int16_t gain) {
+        std::fill_n(signs16.begin(), d, std::int16_t{0});
+        std::fill_n(gains16.begin(), d, gain);
+        qpsbgd::Descent16 row{.couplings = couplings16.data(),
+                              .stride = stride16,
+                              .zero_row = d,
+                              .d = stride16,
+                              .units = units.data(),
+                              .signs = signs16.data(),
+                              .gains = gains16.data()};
+        qpsbgd::kernels().projection16.descend(&row, 1, d);
+        return row.settled;
     }
 
     std::size_t d;
@@ -461,8 +460,8 @@ struct LayerProblem {
     std::vector<std::uint64_t> signs;
     std::size_t stride16;
     AlignedVector<std::int16_t> couplings16;
-    AlignedVector<std::int16_t> spins16;
-    AlignedVector<std::int16_t> fields16;
+    AlignedVector<std::int16_t> signs16;
+    AlignedVector<std::int16_t> gains16;
     std::vector<double> units;
 };
 
@@ -488,15 +487,14 @@ void add_projection(std::vector<Entry>& entries, std::size_t size, std::size_t r
                                                                .stride = problem->stride},
                                                               rows);
          }});
-    // A look multiplies fields and spins, compares and keeps the larger gain and its place.
+    // A look keeps the larger gain.
     const std::string one_row = "d=" + std::to_string(size);
-    const double looks = std::ceil(d / static_cast<double>(qpsbgd::kFlipSlots)) + 1.0;
-    const Work look{Unit::int16, 4.0 * d, 4.0 * d, 0.0, 0.0};
+    const Work look{Unit::int16, d, 2.0 * d, 0.0, 0.0};
     entries.push_back({"projection16.descend, none flips", one_row, look, [=] { problem->descend(-1); }});
-    // A flip multiplies a row of A by the spin and takes it from the fields.
-    const Work all_flip{Unit::int16, 4.0 * d * looks + 2.0 * d * d, 4.0 * d * looks + 4.0 * d * d,
-                        2.0 * d * d, 2.0 * d * d};
-    entries.push_back({"projection16.descend, all flip", one_row, all_flip, [=] { problem->descend(1); }});
+    // A flip takes a row of couplings with signs from the gains; two flips need a look.
+    const Work all_flip{Unit::int16, 3.5 * d * d, 6.0 * d * d, 2.0 * d * d, 2.0 * d * d};
+    entries.push_back({"projection16.descend, all flip", one_row, all_flip,
+                       [=] { problem->descend(static_cast<std::int16_t>(problem->d)); }});
 }
 
 std::vector<Entry> all_entries() {

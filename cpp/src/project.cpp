@@ -2,11 +2,16 @@
 //
 // A sigma is computed for a group of rows at once, so that a row of A is read once for the group: d^2 / 4 additions a
 // row. Then each row descends by itself, its fields in the first cache: in sweeps that flip the best of every 32nd
-// coordinate while it gains more than half of what the best gains; 2 d operations a sweep and 2 d a flip. Single
-// precision descends in int16, in units of its own for every coordinate; that changes fields by less than the number
-// of flips, in those units, which is taken off the descent before it is trusted to be one. Rows do not depend on each
-// other, nor on groups and threads.
+// coordinate while it gains more than half of what the best gains; 2 d operations a sweep and 2 d a flip. Rows do not
+// depend on each other, nor on groups and threads.
+//
+// Single precision descends in int16, in units of its own for every coordinate: each pass over the gains flips the best
+// coordinate and a second one that is still good after it, and looks for the next two. That changes gains by less than
+// the number of flips, in those units, which is taken off the descent before it is trusted to be one. A sigma is then
+// that of A in integers of 23 bits: exact in int32, so that instruction sets may multiply as they like, tiles of int8
+// among them.
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cmath>
 #include <cstdint>
@@ -28,8 +33,9 @@ constexpr std::size_t kMostFlips = 100;
 constexpr std::size_t kWorkOfLook = 1U << 22U;  // additions between two looks for an interrupt
 // Descents by this part of their size are descents, whatever the rounding of s.
 constexpr double kCertain = 1e-4;
-// Errors of int16 fields, in units: each flip adds one, and this is what they start with.
-constexpr double kFirstError16 = 3.0;
+// Errors of int16 gains, in units: each flip adds one, and this is what they start with, by rounding and by A sigma,
+// half a part in 4.19e6 of the largest entry for every entry.
+double first_error16(std::size_t d) { return 3.0 + static_cast<double>(d) / 500.0; }
 constexpr double kMostInverse = 1e37;  // of a unit, in float32
 constexpr double kWorkOfThread = 1e6;  // additions that pay for starting one
 
@@ -109,7 +115,7 @@ public:
             fits16_ = finite_ && options.rule != ScaleRule::automatic && d <= kMost16 &&
                       trace * units >= kLeastUnits * total;
             if (fits16_) {
-                quantise(units, options.mask ? 1 : 2, for_all_rows);
+                quantise(units, options.mask ? 1.0F : 2.0F, for_all_rows);
             }
         }
         if (!fits16_) {
@@ -129,8 +135,14 @@ public:
     const std::int16_t* rows16() const { return couplings16_.data(); }
     std::size_t stride16() const { return padded<std::int16_t>(d_); }
     const Real* own() const { return own_.data(); }
-    const float* bounds() const { return bounds_.data(); }
-    const float* inverse_units() const { return inverse_units_.data(); }
+    const void* packed() const { return packed_.data(); }
+    const float* product_units() const { return product_units_.data(); }
+    Start16 start16() const
+        requires(std::is_same_v<Real, float>)
+    {
+        return {own_.data(), bounds_.data(), inverse_units_.data(), product_units_.data(),
+                exclusions_.data()};
+    }
     const double* units() const { return units_.data(); }
     const double* errors() const { return errors_.data(); }
 
@@ -140,23 +152,47 @@ private:
     static constexpr double kLeastUnits = 32.0;   // of a diagonal entry, in the mean
 
     template <class ForAllRows>
-    void quantise(double units, std::int16_t factor, const ForAllRows& for_all_rows) {
-        units_.resize(d_);
+    void quantise(double units, float factor, const ForAllRows& for_all_rows) {
+        units_.resize(rounded_up(d_, kSlots16));
         bounds_.resize(d_);
         inverse_units_.resize(d_);
+        exclusions_.resize(d_);
         for (std::size_t i = 0; i < d_; ++i) {
             const double inverse = std::min(units / sums_[i], kMostInverse);
             inverse_units_[i] = sums_[i] > 0.0 ? static_cast<float>(inverse) : 0.0F;
             units_[i] = sums_[i] > 0.0 ? 1.0 / inverse : 0.0;
+            exclusions_[i] = sums_[i] > 0.0 ? 0.0F : static_cast<float>(kNoGain16);
             bounds_[i] = static_cast<float>(sums_[i] + units_[i] * static_cast<double>(d_ + 2));
         }
-        errors_ = units_;
-        couplings16_ = AlignedBuffer<std::int16_t>(d_ * stride16());
+        pack();
+        couplings16_ = AlignedBuffer<std::int16_t>((d_ + 1) * stride16() + kSlots16);
+        std::fill_n(couplings16_.data() + d_ * stride16(), stride16() + kSlots16, std::int16_t{0});
         for_all_rows([&](std::size_t i) {
             std::int16_t* row = couplings16_.data() + i * stride16();
-            kernels().projection16.quantise(rows()[i], inverse_units_.data(), i, factor, d_, row);
+            kernels().projection16.quantise(rows()[i], inverse_units_.data(), factor, d_, row);
+            row[i] = 0;
             std::fill(row + d_, row + stride16(), std::int16_t{0});
         });
+    }
+
+    // Integers that stand for A in A sigma.
+    void pack() {
+        constexpr double kMostEntry = 4.19e6;  // below 2^22, which the rounding needs
+        constexpr double kMostSum = 2.147e9;   // below 2^31, with room for the rounding of every entry
+        const Projection16Kernels& table = kernels().projection16;
+        std::vector<float> inverse(d_);
+        product_units_.resize(d_);
+        for (std::size_t i = 0; i < d_; ++i) {
+            const auto largest = static_cast<double>(table.largest(rows()[i], d_));
+            const double most = std::min({kMostEntry / largest, kMostSum / sums_[i], kMostInverse});
+            inverse[i] = sums_[i] > 0.0 ? static_cast<float>(most) : 0.0F;
+            product_units_[i] = sums_[i] > 0.0 ? 1.0F / inverse[i] : 0.0F;
+        }
+        packed_ = AlignedBuffer<std::byte>(table.packed_bytes(d_));
+        for (std::size_t first = 0; first < d_; first += kPackedRows) {
+            table.pack(rows()[first], rows().stride, first, std::min(kPackedRows, d_ - first), inverse.data(),
+                       d_, packed_.data());
+        }
     }
 
     std::size_t d_;
@@ -167,19 +203,43 @@ private:
     std::vector<double> errors_;
     std::vector<float> bounds_;
     std::vector<float> inverse_units_;
+    std::vector<float> product_units_;
+    std::vector<float> exclusions_;
     AlignedBuffer<std::int16_t> couplings16_{0};
+    AlignedBuffer<std::byte> packed_{0};
     bool finite_ = false;
     bool fits16_ = false;
 };
 
 // Spins and fields of one row.
-template <class Field>
+template <class Real>
 struct RowState {
     explicit RowState(std::size_t d)
-        : spins(rounded_up(d, kFlipSlots), Field{0}), fields(rounded_up(d, kFlipSlots), Field{0}) {}
+        : spins(rounded_up(d, kFlipSlots), Real{0}), fields(rounded_up(d, kFlipSlots), Real{0}) {}
 
-    AlignedVector<Field> spins;
-    AlignedVector<Field> fields;
+    AlignedVector<Real> spins;
+    AlignedVector<Real> fields;
+};
+
+constexpr std::size_t kRowsTogether = 16;  // whose signs and gains stay in the first cache
+
+// Signs and gains of rows that descend together.
+class RowStates16 {
+public:
+    explicit RowStates16(std::size_t d)
+        : stride_(rounded_up(d, kSlots16)),
+          signs_(kRowsTogether * stride_, std::int16_t{0}),
+          gains_(kRowsTogether * stride_, kNoGain16) {}
+
+    std::int16_t* signs(std::size_t row) { return signs_.data() + row * stride_; }
+    std::int16_t* gains(std::size_t row) { return gains_.data() + row * stride_; }
+
+    std::array<Descent16, kRowsTogether> descents{};
+
+private:
+    std::size_t stride_;
+    AlignedVector<std::int16_t> signs_;
+    AlignedVector<std::int16_t> gains_;
 };
 
 template <class Real>
@@ -194,12 +254,15 @@ public:
           most_rows_(most_rows),
           // Whole tiles, and rows that do not compete for the same places of a cache.
           stride_(rounded_up(layer.d, kernels_.tile) + kCacheLine / sizeof(Real)),
-          products_(most_rows * stride_),
+          products_(problem.fits16() ? 0 : most_rows * stride_),
+          products16_(problem.fits16() ? most_rows * stride_ : 0),
+          workspace_(problem.fits16() ? kernels().projection16.workspace_bytes(most_rows, layer.d) : 0),
           sums_(keeps_sums() ? most_rows * layer.d : 0),
           signs_(rounded_up(layer.d, kSignsOfWord) / kSignsOfWord * most_rows),
           norms_(most_rows),
+          scales_(most_rows),
           state_(problem.fits16() ? 0 : layer.d),
-          state16_(problem.fits16() ? layer.d : 0) {}
+          states16_(problem.fits16() ? layer.d : 0) {}
 
     // Returns false if a sum over p or A is not finite.
     bool run(std::size_t first, std::size_t count, StopToken& token) {
@@ -210,6 +273,41 @@ public:
                                               add ? of_row(layer_.residual, row) : nullptr, layer_.d,
                                               add ? sum(row) : nullptr, signs_.data() + row, most_rows_);
         }
+        multiply(count);
+        bool finite = true;
+        for (std::size_t row = 0; row < count; ++row) {
+            const double curvature = signed_product(row);
+            finite = finite && std::isfinite(norms_[row]) && std::isfinite(curvature);
+            scales_[row] = first_scale(norms_[row], curvature);
+        }
+        if constexpr (std::is_same_v<Real, float>) {
+            if (problem_.fits16()) {
+                for (std::size_t row = 0; row < count; row += kRowsTogether) {
+                    project16(row, std::min(kRowsTogether, count - row), token);
+                }
+                return finite;
+            }
+        }
+        for (std::size_t row = 0; row < count; ++row) {
+            project(row, scales_[row], token);
+        }
+        return finite;
+    }
+
+private:
+    // A sigma of `count` rows.
+    void multiply(std::size_t count) {
+        if (problem_.fits16()) {
+            kernels().projection16.sign_products({.packed = problem_.packed(),
+                                                  .d = layer_.d,
+                                                  .signs = signs_.data(),
+                                                  .signs_stride = most_rows_,
+                                                  .workspace = workspace_.data(),
+                                                  .products = products16_.data(),
+                                                  .stride = stride_},
+                                                 count);
+            return;
+        }
         kernels_.sign_products({.matrix = problem_.rows().data,
                                 .matrix_stride = problem_.rows().stride,
                                 .d = layer_.d,
@@ -218,23 +316,19 @@ public:
                                 .products = products_.data(),
                                 .stride = stride_},
                                count);
-        bool finite = true;
-        for (std::size_t row = 0; row < count; ++row) {
-            const double curvature = kernels_.signed_sum(p(row), product(row), layer_.d);
-            finite = finite && std::isfinite(norms_[row]) && std::isfinite(curvature);
-            const double scale = first_scale(norms_[row], curvature);
-            if constexpr (std::is_same_v<Real, float>) {
-                if (problem_.fits16()) {
-                    project16(row, scale, token);
-                    continue;
-                }
-            }
-            project(row, scale, token);
-        }
-        return finite;
     }
 
-private:
+    // sigma'A sigma
+    double signed_product(std::size_t row) {
+        if constexpr (std::is_same_v<Real, float>) {
+            if (problem_.fits16()) {
+                return kernels().projection16.signed_sum(p(row), products16_.data() + row * stride_,
+                                                         problem_.product_units(), layer_.d);
+            }
+        }
+        return kernels_.signed_sum(p(row), product(row), layer_.d);
+    }
+
     const Real* product(std::size_t row) const { return products_.data() + row * stride_; }
 
     template <class T>
@@ -262,39 +356,51 @@ private:
         return norm > 0.0 && std::isfinite(scale) && std::isfinite(1.0 / scale) ? scale : 0.0;
     }
 
-    template <class Field>
-    static void descend(bool (*kernel)(Descent<Field>&, std::size_t), Descent<Field>& row, StopToken& token) {
-        const std::size_t flips_of_look = 1 + kWorkOfLook / row.d;
-        const std::size_t most = kMostFlips * row.d + flips_of_look;
-        while (!kernel(row, flips_of_look) && row.flips < most) {
+    void descend(Descent<Real>& row, StopToken& token) const {
+        while (!kernels_.descend(row, flips_of_look()) && row.flips < most_flips()) {
             token.throw_if_interrupted();
         }
     }
 
-    void project16(std::size_t row, double scale, StopToken& token)
+    std::size_t flips_of_look() const { return 1 + kWorkOfLook / layer_.d; }
+    std::size_t most_flips() const { return kMostFlips * layer_.d + flips_of_look(); }
+
+    // Rows of the group from `first`.
+    void project16(std::size_t first, std::size_t count, StopToken& token)
         requires(std::is_same_v<Real, float>)
     {
         const Projection16Kernels& table = kernels().projection16;
-        bool better = false;
-        if (scale > 0.0) {
-            table.start(p(row), product(row), problem_.own(), problem_.bounds(), problem_.inverse_units(),
-                        1.0 / scale, layer_.d, state16_.spins.data(), state16_.fields.data());
-            Descent<std::int16_t> descent{.couplings = problem_.rows16(),
-                                          .stride = problem_.stride16(),
-                                          .d = layer_.d,
-                                          .factor = 1,
-                                          .units = problem_.units(),
-                                          .errors = problem_.errors(),
-                                          .first_error = kFirstError16,
-                                          .spins = state16_.spins.data(),
-                                          .fields = state16_.fields.data()};
-            descend(table.descend, descent, token);
-            better = is_better(row, scale, descent);
+        for (std::size_t i = 0; i < count; ++i) {
+            const double scale = scales_[first + i];
+            states16_.descents[i] = {.couplings = problem_.rows16(),
+                                     .stride = problem_.stride16(),
+                                     .zero_row = layer_.d,
+                                     .d = problem_.stride16(),
+                                     .units = problem_.units(),
+                                     .first_error = first_error16(layer_.d),
+                                     .signs = states16_.signs(i),
+                                     .gains = states16_.gains(i),
+                                     .settled = !(scale > 0.0)};
+            if (scale > 0.0) {
+                table.start(p(first + i), products16_.data() + (first + i) * stride_, problem_.start16(),
+                            1.0 / scale, layer_.d, states16_.signs(i), states16_.gains(i));
+                // The last row left its own there.
+                std::fill(states16_.gains(i) + layer_.d, states16_.gains(i + 1), kNoGain16);
+            }
         }
-        finish(row, [&](std::int8_t* step) {
-            return table.write_step(p(row), better ? state16_.spins.data() : nullptr, problem_.own(),
-                                    options_.mask, layer_.d, step);
-        });
+        for (std::size_t flips = 0; flips < most_flips(); flips += flips_of_look()) {
+            table.descend(states16_.descents.data(), count, flips_of_look());
+            token.throw_if_interrupted();
+        }
+        for (std::size_t i = 0; i < count; ++i) {
+            const std::int16_t* signs = states16_.signs(i);
+            const bool better = is_better(first + i, scales_[first + i], states16_.descents[i],
+                                          [&](std::size_t k) { return signs[k] < 0 ? -1.0 : 1.0; });
+            finish(first + i, [&](std::int8_t* step) {
+                return table.write_step(p(first + i), better ? signs : nullptr, problem_.own(), options_.mask,
+                                        layer_.d, step);
+            });
+        }
     }
 
     void project(std::size_t row, double scale, StopToken& token) {
@@ -311,13 +417,14 @@ private:
                                   .first_error = static_cast<double>(layer_.d),
                                   .spins = state_.spins.data(),
                                   .fields = state_.fields.data()};
-            descend(kernels_.descend, descent, token);
+            descend(descent, token);
             if (options_.rule == ScaleRule::automatic) {
                 scale = refit(row, scale);
-                descend(kernels_.descend, descent, token);
+                descend(descent, token);
                 descent.certain = 0.0;  // two scales: not one descent
             }
-            better = is_better(row, scale, descent);
+            better = is_better(row, scale, descent,
+                               [&](std::size_t i) { return static_cast<double>(state_.spins[i]); });
         }
         finish(row, [&](std::int8_t* step) {
             return kernels_.write_step(p(row), better ? state_.spins.data() : nullptr, problem_.own(),
@@ -364,20 +471,17 @@ private:
     }
 
     // Is the objective of the spins below that of sign(p)?
-    template <class Field>
-    bool is_better(std::size_t row, double scale, const Descent<Field>& descent) {
-        return descent.flips > 0 && (descent.certain > kCertain * descent.lowered ||
-                                     exact_change(p(row), descent.spins, scale) < 0.0);
+    template <class Way, class Spin>
+    bool is_better(std::size_t row, double scale, const Way& descent, const Spin& spin) {
+        return descent.flips > 0 &&
+               (descent.certain > kCertain * descent.lowered || exact_change(p(row), spin, scale) < 0.0);
     }
 
     // F(G) - F(sigma) = sum over the changed coordinates of D (s (A (sigma + G)) - 2 p), D = G - sigma, in float64.
-    template <class Field>
-    double exact_change(const Real* p, const Field* spins, double scale) const {
+    template <class Spin>
+    double exact_change(const Real* p, const Spin& spin, double scale) const {
         const auto sign = [&](std::size_t i) { return p[i] < Real{0} ? -1.0 : 1.0; };
-        const auto step = [&](std::size_t i) {
-            const auto spin = static_cast<double>(spins[i]);
-            return options_.mask ? 0.5 * (sign(i) + spin) : spin;
-        };
+        const auto step = [&](std::size_t i) { return options_.mask ? 0.5 * (sign(i) + spin(i)) : spin(i); };
         double total = 0.0;
         for (std::size_t i = 0; i < layer_.d; ++i) {
             const double difference = step(i) - sign(i);
@@ -401,12 +505,15 @@ private:
     std::size_t most_rows_;
     std::size_t stride_;
     std::size_t first_ = 0;         // row of the layer that is row 0 of the group
-    AlignedBuffer<Real> products_;  // A sigma
+    AlignedBuffer<Real> products_;  // A sigma, in one of the two
+    AlignedBuffer<std::int32_t> products16_;
+    AlignedBuffer<std::byte> workspace_;
     AlignedBuffer<Real> sums_;
     std::vector<std::uint64_t> signs_;
     std::vector<double> norms_;
-    RowState<Real> state_;  // of the row at work, in one of the two
-    RowState<std::int16_t> state16_;
+    std::vector<double> scales_;  // s, or 0 where the sign is the answer
+    RowState<Real> state_;        // of the row at work, or of several in int16
+    RowStates16 states16_;
 };
 
 // Few enough rows for the second cache, enough to use each row of A often, and some for every thread.

@@ -22,6 +22,7 @@ namespace {
 inline __m512i load16(const std::int16_t* from) { return _mm512_load_si512(from); }
 
 #include "lanes16_amx.inl"
+#include "projection16_amx.inl"
 
 }  // namespace
 
@@ -46,6 +47,10 @@ const KernelTable& amx_kernels() {
         KernelTable with_tiles = avx512_kernels();
         with_tiles.name = "amx";
         with_tiles.lanes16 = {anneal_lanes16};
+        with_tiles.projection16.packed_bytes = packed_bytes_amx;
+        with_tiles.projection16.pack = pack_amx;
+        with_tiles.projection16.workspace_bytes = workspace_bytes_amx;
+        with_tiles.projection16.sign_products = sign_products_amx;
         return with_tiles;
     }();
     return table;

@@ -11,6 +11,10 @@ struct VectorOf<double> {
     using Type = Doubles;
 };
 template <>
+struct VectorOf<std::uint32_t> {
+    using Type = Words;
+};
+template <>
 struct VectorOf<std::int16_t> {
     using Type = Shorts;
 };

@@ -24,6 +24,7 @@ constexpr Dense16Kernels kDense16{local_fields16, flip16, anneal16, tabu16};
 #include "lanes_avx2.inl"
 #include "assembly.inl"
 #include "projection.inl"
+#include "projection16.inl"
 // clang-format on
 
 template <class Real>

@@ -29,6 +29,7 @@ constexpr Dense16Kernels kDense16{local_fields16, flip16, anneal16, tabu16};
 #include "lanes_avx512.inl"
 #include "assembly.inl"
 #include "projection.inl"
+#include "projection16.inl"
 // clang-format on
 
 #include "assembly_avx512.inl"

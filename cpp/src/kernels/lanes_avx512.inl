@@ -36,6 +36,16 @@ inline Shorts larger(Shorts a, Shorts b) {
         _mm512_max_epi16(reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(b)));
 }
 
+// The largest of all lanes.
+inline std::int16_t largest_of(Shorts v) {
+    const auto all = reinterpret_cast<__m512i>(v);
+    const __m256i half = _mm256_max_epi16(_mm512_castsi512_si256(all), _mm512_extracti64x4_epi64(all, 1));
+    const __m128i eight = _mm_max_epi16(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
+    // There is an instruction for the smallest without a sign.
+    const __m128i turned = _mm_minpos_epu16(_mm_xor_si128(eight, _mm_set1_epi16(32767)));
+    return static_cast<std::int16_t>(_mm_extract_epi16(turned, 0) ^ 32767);
+}
+
 // v with the signs of those lanes turned whose bits are set.
 inline Floats turn_signs(Floats v, std::uint32_t bits) {
     return _mm512_mask_xor_ps(v, static_cast<__mmask16>(bits), v, _mm512_set1_ps(-0.0F));

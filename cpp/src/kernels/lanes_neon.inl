@@ -40,6 +40,9 @@ inline Vector larger(Vector a, Vector b) {
 }
 inline Shorts larger(Shorts a, Shorts b) { return vmaxq_s16(a, b); }
 
+// The largest of all lanes.
+inline std::int16_t largest_of(Shorts v) { return vmaxvq_s16(v); }
+
 // v with the signs of those lanes turned whose bits are set.
 inline Floats turn_signs(Floats v, std::uint32_t bits) {
     const std::uint32_t weights[4] = {1, 2, 4, 8};

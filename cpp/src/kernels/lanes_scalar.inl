@@ -44,6 +44,15 @@ inline Vector larger(Vector a, Vector b) {
     return a > b ? a : b;
 }
 
+// The largest of all lanes.
+inline std::int16_t largest_of(Shorts v) {
+    std::int16_t most = v[0];
+    for (std::size_t i = 1; i < kRegisterBytes / sizeof(most); ++i) {
+        most = v[i] > most ? v[i] : most;
+    }
+    return most;
+}
+
 // v with the signs of those lanes turned whose bits are set.
 template <class Vector>
 inline Vector turn_signs(Vector v, std::uint32_t bits) {

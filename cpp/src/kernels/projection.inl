@@ -176,72 +176,44 @@ void start(const Real* p, const Real* product, const Real* own, double inverse_s
     }
 }
 
-// Added to a float of at most 2^22, this leaves the nearest integer in the low bits.
-constexpr float kRounding = 12582912.0F;
-
-inline std::int16_t rounded16(float value) {
-    return static_cast<std::int16_t>(__builtin_bit_cast(std::uint32_t, value + kRounding));
-}
-
-inline void quantise16(const float* row, const float* inverse_units, std::size_t own, std::int16_t factor,
-                       std::size_t d, std::int16_t* couplings) {
-    for (std::size_t i = 0; i < d; ++i) {
-        couplings[i] = static_cast<std::int16_t>(factor * rounded16(row[i] * inverse_units[i]));
-    }
-    couplings[own] = 0;
-}
-
-inline void start16(const float* p, const float* product, const float* own, const float* bounds,
-                    const float* inverse_units, double inverse_scale, std::size_t d, std::int16_t* spins,
-                    std::int16_t* fields) {
-    for (std::size_t i = 0; i < d; ++i) {
-        const float spin = p[i] < 0.0F ? -1.0F : 1.0F;
-        auto pull = static_cast<float>(inverse_scale * static_cast<double>(p[i]));
-        pull = pull < bounds[i] ? pull : bounds[i];
-        pull = pull > -bounds[i] ? pull : -bounds[i];
-        fields[i] = rounded16((product[i] - spin * own[i] - pull) * inverse_units[i]);
-        spins[i] = static_cast<std::int16_t>(spin);
-    }
-}
-
 // The best of the coordinates of each slot: i modulo kFlipSlots.
-template <class Field>
+template <class Real>
 struct Candidates {
-    Field groups[kFlipSlots];  // i / kFlipSlots
-    Field half;                // of the largest gain
-    std::uint32_t chosen;      // bits of the slots with a gain above that
+    Real groups[kFlipSlots];  // i / kFlipSlots
+    Real half;                // of the largest gain
+    std::uint32_t chosen;     // bits of the slots with a gain above that
 };
 
-template <class Field>
-inline Candidates<Field> candidates(const Field* fields, const Field* spins, std::size_t d) {
-    constexpr std::size_t lanes = kLanes<Field>;
+template <class Real>
+inline Candidates<Real> candidates(const Real* fields, const Real* spins, std::size_t d) {
+    constexpr std::size_t lanes = kLanes<Real>;
     constexpr std::size_t registers = kFlipSlots / lanes;
-    Vector<Field> best[registers] = {};
-    Vector<Field> group[registers] = {};
-    Vector<Field> number{};
+    Vector<Real> best[registers] = {};
+    Vector<Real> group[registers] = {};
+    Vector<Real> number{};
 #pragma GCC unroll 2
     for (std::size_t begin = 0; begin < d; begin += kFlipSlots) {
 #pragma GCC unroll 16
         for (std::size_t r = 0; r < registers; ++r) {
-            const Vector<Field> gain = load<Vector<Field>>(fields + begin + r * lanes) *
-                                       load<Vector<Field>>(spins + begin + r * lanes);
+            const Vector<Real> gain = load<Vector<Real>>(fields + begin + r * lanes) *
+                                      load<Vector<Real>>(spins + begin + r * lanes);
             group[r] = gain > best[r] ? number : group[r];
             best[r] = larger(gain, best[r]);
         }
-        number += Field{1};
+        number += Real{1};
     }
-    Vector<Field> largest = best[0];
+    Vector<Real> largest = best[0];
 #pragma GCC unroll 16
     for (std::size_t r = 1; r < registers; ++r) {
         largest = larger(best[r], largest);
     }
-    Field most = 0;
+    Real most = 0;
     for (std::size_t lane = 0; lane < lanes; ++lane) {
         most = largest[lane] > most ? largest[lane] : most;
     }
-    Candidates<Field> found{};
-    found.half = static_cast<Field>(most / 2);
-    const Vector<Field> half = Vector<Field>{} + found.half;
+    Candidates<Real> found{};
+    found.half = static_cast<Real>(most / 2);
+    const Vector<Real> half = Vector<Real>{} + found.half;
     found.chosen = 0;
 #pragma GCC unroll 16
     for (std::size_t r = 0; r < registers; ++r) {
@@ -251,37 +223,33 @@ inline Candidates<Field> candidates(const Field* fields, const Field* spins, std
     return found;
 }
 
-inline Shorts multiply_subtract(Shorts a, Shorts b, Shorts c) { return c - a * b; }
-
-template <class Field>
-inline void flip(const Field* couplings, Field factor, std::size_t i, std::size_t d, Field* spins,
-                 Field* fields) {
-    constexpr std::size_t lanes = kLanes<Field>;
-    const Vector<Field> change = Vector<Field>{} + static_cast<Field>(factor * spins[i]);
-    const Field own = fields[i];
-    spins[i] = static_cast<Field>(-spins[i]);
+template <class Real>
+inline void flip(const Real* couplings, Real factor, std::size_t i, std::size_t d, Real* spins,
+                 Real* fields) {
+    constexpr std::size_t lanes = kLanes<Real>;
+    const Vector<Real> change = Vector<Real>{} + static_cast<Real>(factor * spins[i]);
+    const Real own = fields[i];
+    spins[i] = static_cast<Real>(-spins[i]);
 #pragma GCC unroll 4
     for (std::size_t j = 0; j < d; j += lanes) {
         save(fields + j,
-             multiply_subtract(change, load<Vector<Field>>(couplings + j), load<Vector<Field>>(fields + j)));
+             multiply_subtract(change, load<Vector<Real>>(couplings + j), load<Vector<Real>>(fields + j)));
     }
-    if constexpr (!std::is_same_v<Field, std::int16_t>) {
-        fields[i] = own;
-    }
+    fields[i] = own;
 }
 
-template <class Field>
-bool descend(Descent<Field>& state, std::size_t most_flips) {
-    Descent<Field> row = state;  // a copy that fields cannot alias
+template <class Real>
+bool descend(Descent<Real>& state, std::size_t most_flips) {
+    Descent<Real> row = state;  // a copy that fields cannot alias
     const std::size_t end = row.flips + most_flips;
     bool settled = false;
     while (!settled && row.flips <= end) {
-        const Candidates<Field> found = candidates(row.fields, row.spins, row.d);
+        const Candidates<Real> found = candidates(row.fields, row.spins, row.d);
         settled = found.chosen == 0;
         for (std::uint32_t left = found.chosen; left != 0; left &= left - 1) {
             const auto slot = static_cast<std::size_t>(__builtin_ctz(left));
             const std::size_t i = static_cast<std::size_t>(found.groups[slot]) * kFlipSlots + slot;
-            const auto gain = static_cast<Field>(row.fields[i] * row.spins[i]);
+            const auto gain = static_cast<Real>(row.fields[i] * row.spins[i]);
             if (gain > found.half) {
                 flip(row.couplings + i * row.stride, row.factor, i, row.d, row.spins, row.fields);
                 const double lowered = row.units[i] * static_cast<double>(gain);
@@ -295,8 +263,8 @@ bool descend(Descent<Field>& state, std::size_t most_flips) {
     return settled;
 }
 
-template <class Real, class Field>
-double write_step(const Real* p, const Field* spins, const Real* own, bool mask, std::size_t d,
+template <class Real>
+double write_step(const Real* p, const Real* spins, const Real* own, bool mask, std::size_t d,
                   std::int8_t* step) {
     for (std::size_t i = 0; i < d; ++i) {
         const Real sign = p[i] < Real{0} ? Real{-1} : Real{1};
@@ -327,8 +295,5 @@ void move_weights(Real* weights, const std::int8_t* step, Real lr, Real clip, st
 
 template <class Real>
 constexpr ProjectionKernels<Real> kProjection{
-    kCoordinates<Real>, take_signs<Real>, sign_products<Real>,    magnitude<Real>,     signed_sum<Real>,
-    start<Real>,        descend<Real>,    write_step<Real, Real>, subtract_step<Real>, move_weights<Real>};
-
-constexpr Projection16Kernels kProjection16{quantise16, start16, descend<std::int16_t>,
-                                            write_step<float, std::int16_t>};
+    kCoordinates<Real>, take_signs<Real>, sign_products<Real>, magnitude<Real>,     signed_sum<Real>,
+    start<Real>,        descend<Real>,    write_step<Real>,    subtract_step<Real>, move_weights<Real>};

@@ -29,17 +29,17 @@ struct SignProducts {
 };
 
 // One row on its way down. Spins and fields are padded with zeros to whole groups of kFlipSlots.
-template <class Field>
+template <class Real>
 struct Descent {
-    const Field* couplings = nullptr;  // A, or what of it fits int16
+    const Real* couplings = nullptr;  // A
     std::size_t stride = 0;
     std::size_t d = 0;
-    Field factor = 0;                // t; 1 where it is in the couplings
+    Real factor = 0;                 // t
     const double* units = nullptr;   // of gains and fields
     const double* errors = nullptr;  // of a field in those of A: this times (first_error + flips so far)
     double first_error = 0.0;
-    Field* spins = nullptr;
-    Field* fields = nullptr;
+    Real* spins = nullptr;
+    Real* fields = nullptr;
     // So far:
     std::size_t flips = 0;
     double lowered = 0.0;  // sum of all gains
@@ -82,20 +82,83 @@ struct ProjectionKernels {
     void (*move_weights)(Real* weights, const std::int8_t* step, Real lr, Real clip, std::size_t count);
 };
 
-// The same in int16, with units u_i of fields and couplings for every coordinate.
+inline constexpr std::size_t kSlots16 = 128;  // of every so many coordinates the largest gain is kept
+inline constexpr std::int16_t kNoGain16 = -32768;
+
+// One row on its way down in int16, with units u_i of its own for every coordinate. Gains are h_i f_i + flips / 2, and
+// signs 0 or -1; both are padded to whole registers, gains with kNoGain16.
+struct Descent16 {
+    const std::int16_t* couplings = nullptr;
+    std::size_t stride = 0;
+    std::size_t zero_row = 0;       // of couplings
+    std::size_t d = 0;              // a multiple of 32
+    const double* units = nullptr;  // as many as signs
+    double first_error = 0.0;       // units that a gain may be wrong by at first; each flip adds one
+    std::int16_t* signs = nullptr;
+    std::int16_t* gains = nullptr;
+    bool settled = false;  // no gain is positive
+    // So far:
+    std::size_t flips = 0;
+    double lowered = 0.0;  // sum of all gains
+    double certain = 0.0;  // the same, less what they may be wrong by
+};
+
+// What all rows of a layer start with, for every coordinate.
+struct Start16 {
+    const float* own;            // t A_ii / 2
+    const float* bounds;         // of p / s
+    const float* inverse_units;  // 1 / u_i
+    const float* product_units;  // v_i
+    const float* exclusions;     // kNoGain16 where there is no unit, no coupling and the sign is best; else 0
+};
+
+// As SignProducts, of integers q that stand for A: int32 arithmetic is exact, so every instruction set may sum as it
+// likes.
+struct SignProducts16 {
+    const void* packed;  // q
+    std::size_t d;
+    const std::uint64_t* signs;
+    std::size_t signs_stride;
+    void* workspace;
+    std::int32_t* products;  // out: q h modulo 2^32
+    std::size_t stride;
+};
+
+// Added to a float of at most 2^22, this leaves the nearest integer in the low bits.
+inline constexpr float kRounding = 12582912.0F;
+
+inline constexpr std::size_t kPackedRows = 64;  // of A, which are packed together
+
+// The same in int16.
 struct Projection16Kernels {
-    // factor * round(A_i / u_i) of one row of A, whose own entry becomes 0.
-    void (*quantise)(const float* row, const float* inverse_units, std::size_t own, std::int16_t factor,
-                     std::size_t d, std::int16_t* couplings);
+    // The largest of |a_i|.
+    float (*largest)(const float* a, std::size_t d);
 
-    // As above, with p / s cut at `bounds`: beyond them it decides the spin whatever the others do.
-    void (*start)(const float* p, const float* product, const float* own, const float* bounds,
-                  const float* inverse_units, double inverse_scale, std::size_t d, std::int16_t* spins,
-                  std::int16_t* fields);
+    // q = round(A_ij / v_j) of `count` rows of A from row `first`, a multiple of kPackedRows, as sign_products reads it.
+    std::size_t (*packed_bytes)(std::size_t d);
+    void (*pack)(const float* rows, std::size_t stride, std::size_t first, std::size_t count,
+                 const float* inverse_units, std::size_t d, void* packed);
 
-    bool (*descend)(Descent<std::int16_t>& row, std::size_t most_flips);
+    std::size_t (*workspace_bytes)(std::size_t rows, std::size_t d);
+    void (*sign_products)(const SignProducts16& what, std::size_t rows);
 
-    double (*write_step)(const float* p, const std::int16_t* spins, const float* own, bool mask,
+    // Sum of sign(p_i) v_i (q h)_i.
+    double (*signed_sum)(const float* p, const std::int32_t* products, const float* units, std::size_t d);
+
+    // W of one row of A: factor A_i / u_i is nearly W_i + 1/2.
+    void (*quantise)(const float* row, const float* inverse_units, float factor, std::size_t d,
+                     std::int16_t* couplings);
+
+    // Signs of p and their gains from q sign(p), with p / s cut at its bounds: beyond them it decides the spin whatever
+    // the others do.
+    void (*start)(const float* p, const std::int32_t* product, const Start16& of_layer, double inverse_scale,
+                  std::size_t d, std::int16_t* signs, std::int16_t* gains);
+
+    // Flips the best of all coordinates again and again until no gain is positive, in one pass of 3 d operations a
+    // flip. Leaves out rows that are settled, and gives up on a row after `most_flips` more flips.
+    void (*descend)(Descent16* rows, std::size_t count, std::size_t most_flips);
+
+    double (*write_step)(const float* p, const std::int16_t* signs, const float* own, bool mask,
                          std::size_t d, std::int8_t* step);
 };
 
