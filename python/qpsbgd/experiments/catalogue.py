@@ -159,7 +159,7 @@ _CORA = NodeClassification(
     graph="cora",
     network=Gcn((1433, 256, 7), dropout=0.6),
     steps=100,
-    optimizers=_chosen(qpsbgd={"lr": 0.003, "scale": "auto"}),
+    optimizers=_chosen(qpsbgd={"lr": 0.003}),
     grids=_GRAPH_GRIDS,
     published={"QP-SBGD": 0.57},
 )
@@ -169,9 +169,8 @@ _PUBMED = NodeClassification(
     graph="pubmed",
     network=Gcn((500, 256, 3), dropout=0.6),
     steps=100,
-    optimizers=_chosen(qpsbgd={"lr": 0.003}),
+    optimizers=_chosen(qpsbgd={"lr": 0.001}),
     grids=_GRAPH_GRIDS,
-    seeds=3,
     published={"QP-SBGD": 0.66},
 )
 
