@@ -1,5 +1,7 @@
 """Graph networks and tasks of the experiments."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -45,6 +47,33 @@ def test_kept_weights_give_the_reported_accuracy():
     predicted = model(torch.from_numpy(graph.features), torch.from_numpy(graph.edge_index)).argmax(dim=1)
     accuracy = np.mean(predicted.numpy()[graph.test_mask] == graph.labels[graph.test_mask])
     assert run.metrics["test_accuracy"] == pytest.approx(accuracy)
+
+
+def with_validation_nodes(graph):
+    """The graph with half of its test nodes as validation nodes."""
+    held_out = graph.test_mask & (np.arange(len(graph.labels)) % 2 == 0)
+    return dataclasses.replace(graph, val_mask=held_out, test_mask=graph.test_mask & ~held_out)
+
+
+@pytest.mark.parametrize("optimizer", TASK.optimizers)
+def test_kept_weights_are_those_of_the_best_validation_point(optimizer):
+    graph = with_validation_nodes(karate())
+    run = TASK.replaced(steps=30).train(optimizer, TASK.optimizers[optimizer], 0, graph)
+    accuracies = [point.values["validation_accuracy"] for point in run.curve]
+    assert run.metrics["validation_accuracy"] == max(accuracies) > accuracies[0]
+    model = TASK.network.build(torch.Generator()).eval()
+    model.load_state_dict(run.weights)
+    predicted = model(torch.from_numpy(graph.row_normalised()), torch.from_numpy(graph.edge_index)).argmax(1)
+    correct = predicted.numpy() == graph.labels
+    assert run.metrics["validation_accuracy"] == pytest.approx(correct[graph.val_mask].mean())
+    assert run.metrics["test_accuracy"] == pytest.approx(correct[graph.test_mask].mean())
+
+
+def test_kept_point_does_not_depend_on_test_labels():
+    graph = with_validation_nodes(karate())
+    changed = dataclasses.replace(graph, labels=np.where(graph.test_mask, 1 - graph.labels, graph.labels))
+    one, two = (TASK.train("qpsbgd", {"lr": 0.01}, 0, each) for each in (graph, changed))
+    assert torch.equal(weights(one), weights(two))
 
 
 def test_karate_club_is_told_apart_from_its_two_leaders():

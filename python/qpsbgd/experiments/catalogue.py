@@ -157,8 +157,9 @@ _CORA = NodeClassification(
     name="cora",
     description="2708 papers in 7 fields, 20 labelled of each",
     graph="cora",
-    network=Gcn((1433, 64, 7), dropout=0.5),
-    optimizers=_chosen(qpsbgd={"lr": 0.003, "scale": "auto"}),
+    network=Gcn((1433, 256, 7), dropout=0.6),
+    steps=100,
+    optimizers=_chosen(qpsbgd={"lr": 0.003}),
     grids=_GRAPH_GRIDS,
     published={"QP-SBGD": 0.57},
 )
@@ -166,10 +167,10 @@ _PUBMED = NodeClassification(
     name="pubmed",
     description="19717 papers in 3 fields, 20 labelled of each",
     graph="pubmed",
-    network=Gcn((500, 64, 3), dropout=0.5),
-    optimizers=_chosen(qpsbgd={"lr": 0.003}),
+    network=Gcn((500, 256, 3), dropout=0.6),
+    steps=100,
+    optimizers=_chosen(qpsbgd={"lr": 0.001}),
     grids=_GRAPH_GRIDS,
-    seeds=3,
     published={"QP-SBGD": 0.66},
 )
 

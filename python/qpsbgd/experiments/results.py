@@ -50,7 +50,8 @@ class Run:
     curve : tuple of CurvePoint
         Some tens of points with the same values each, the last one at the end.
     weights : mapping
-        The network's ``state_dict`` at the end; empty where there is none, and in a run read from a file.
+        The network's ``state_dict`` at the end, or at the point that a task keeps; empty where there is none,
+        and in a run read from a file.
     """
 
     seed: int
