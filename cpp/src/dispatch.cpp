@@ -12,12 +12,14 @@
 #include <string>
 #include <utility>
 
+#include "dense_matrices.hpp"
 #include "finish.hpp"
 #include "qpsbgd/dense16.hpp"
 #include "qpsbgd/exact.hpp"
 #include "qpsbgd/solvers.hpp"
 #include "qpsbgd/sparse_replicas.hpp"
 #include "qpsbgd/threads.hpp"
+#include "rules.hpp"
 
 namespace qpsbgd {
 namespace {
@@ -84,7 +86,7 @@ private:
             run_exact();
         } else if (view.count == 1) {
             const auto start = Clock::now();
-            const DenseMatrices<Real> matrices(*this, view, 0, batch_.problems);
+            const DenseMatrices<Real> matrices(batch_, options_, view, 0, batch_.problems, token_);
             report.preparation_ns = nanoseconds_since(start);
             // Whole groups, unless that leaves threads without work.
             const std::size_t pieces = batch_.problems * options_.reads;
@@ -101,68 +103,13 @@ private:
                          [&](std::size_t worker, std::size_t index) {
                              const std::size_t first = index * group;
                              const std::size_t last = std::min(first + group, batch_.problems);
-                             const DenseMatrices<Real> matrices(*this, view, first, last);
+                             const DenseMatrices<Real> matrices(batch_, options_, view, first, last, token_);
                              solve_pieces(matrices, workers_[worker], first * options_.reads,
                                           last * options_.reads);
                          });
         }
         report.beta_range = first_beta_range_;
     }
-
-    // The couplings of problems [first, last): in int16 where that serves, in float32 for the other problems.
-    template <class Real>
-    class DenseMatrices {
-    public:
-        DenseMatrices(const BatchSolver& solver, const DenseView<Real>& view, std::size_t first,
-                      std::size_t last)
-            : first_(first), shared_(view.count == 1), int16_serves_(last - first, false) {
-            const std::size_t matrices = shared_ ? 1 : last - first;
-            const bool searches = solver.method_ != Method::descent;
-            rows_.reserve(matrices);  // their addresses tell which reads share a matrix
-            for (std::size_t index = 0; index < matrices; ++index) {
-                rows_.emplace_back(view, first + index, solver.token_);
-                int16_.emplace_back();
-                if (searches) {
-                    const bool anneals = solver.method_ == Method::anneal;
-                    auto made = Dense16Matrix::make(rows_.back(), solver.batch_.coupling_scale,
-                                                    anneals ? Saturation::avoided : Saturation::allowed,
-                                                    solver.token_);
-                    int16_.back() = made ? std::make_unique<Dense16Matrix>(std::move(*made)) : nullptr;
-                    if (made && anneals &&
-                        solver.options_.reads * (shared_ ? last - first : 1) >= LaneCouplings::kLeastReads) {
-                        int16_.back()->prepare_lanes();
-                    }
-                }
-            }
-            float32_.resize(matrices);
-            for (std::size_t problem = first; problem < last; ++problem) {
-                const std::size_t index = shared_ ? 0 : problem - first;
-                const auto& matrix = int16_[index];
-                int16_serves_[problem - first] = matrix && matrix->holds(solver.batch_.field(problem));
-                if (!int16_serves_[problem - first] && !float32_[index]) {
-                    float32_[index] = std::make_unique<DenseMatrix>(
-                        view, first + index, solver.batch_.coupling_scale, solver.token_);
-                }
-            }
-        }
-
-        bool int16_serves(std::size_t problem) const { return int16_serves_[problem - first_]; }
-        const Dense16Matrix& int16(std::size_t problem) const {
-            return *int16_[shared_ ? 0 : problem - first_];
-        }
-        const SymmetricRows& rows(std::size_t problem) const { return rows_[shared_ ? 0 : problem - first_]; }
-        const DenseMatrix& float32(std::size_t problem) const {
-            return *float32_[shared_ ? 0 : problem - first_];
-        }
-
-    private:
-        std::size_t first_;
-        bool shared_;
-        std::vector<std::unique_ptr<Dense16Matrix>> int16_;
-        std::vector<std::unique_ptr<DenseMatrix>> float32_;
-        std::vector<SymmetricRows> rows_;
-        std::vector<bool> int16_serves_;
-    };
 
     // Pieces [first, last) of work, where piece = problem * reads + read.
     template <class Real>
@@ -524,57 +471,6 @@ void ReadState::randomise(Random& random) {
         spins[i] = (bits & 1) != 0 ? 1.0F : -1.0F;
     }
 }
-
-namespace {
-
-// The rules of method "auto", first match first. Measured on layer problems and on the public instances: exhaustive
-// search is the fastest up to 20 spins; annealing has no time to cool in a few sweeps, where tabu search descends at
-// once; with time, annealing reaches lower energies than tabu search on every family.
-Method choose_method(const IsingBatch& batch, const SolveOptions& options) {
-    if (options.method == Method::exact && batch.n > kExactLimit) {
-        throw std::invalid_argument("method 'exact' takes at most " + std::to_string(kExactLimit) +
-                                    " spins, but the problem has " + std::to_string(batch.n));
-    }
-    if (options.method != Method::automatic) {
-        return options.method;
-    }
-    constexpr std::size_t kFewSweeps = 32;
-    const bool dense = batch.couplings.index() < 2;
-    if (batch.n <= kAutoExactLimit) {
-        return Method::exact;
-    }
-    return dense && options.sweeps && *options.sweeps < kFewSweeps ? Method::tabu : Method::anneal;
-}
-
-// With a time limit and no number of sweeps one read seldom is the best use of the time: the landscape decides whether
-// a long run or many shorter ones win. So every thread works on eight runs, or on as many as the machine anneals in
-// step, as long as beginning them takes a small part of the time, and the best of them are the answer.
-std::size_t runs_per_read(const IsingBatch& batch, const SolveOptions& options) {
-    if (!options.time_limit || options.sweeps || options.method == Method::exact ||
-        options.method == Method::descent) {
-        return 1;
-    }
-    const bool dense = batch.couplings.index() < 2;
-    const bool in_step = dense && options.method == Method::anneal && LaneCouplings::serve(batch.n);
-    const double runs_per_thread = in_step ? static_cast<double>(kLanes16) : 8.0;
-    constexpr double kSecondsPerCoupling = 2e-9;  // to begin a run
-    const double couplings = std::visit(
-        [](const auto& view) {
-            if constexpr (requires { view.row_start; }) {
-                return static_cast<double>(view.value.size() + view.n);
-            } else {
-                return static_cast<double>(view.n) * static_cast<double>(view.n);
-            }
-        },
-        batch.couplings);
-    const auto reads = static_cast<double>(batch.problems * options.reads);
-    const auto threads = static_cast<double>(options.threads);
-    const double wanted = runs_per_thread * threads / reads;
-    const double affordable = 0.1 * *options.time_limit * threads / (kSecondsPerCoupling * couplings * reads);
-    return static_cast<std::size_t>(std::clamp(std::min(wanted, affordable), 1.0, runs_per_thread * threads));
-}
-
-}  // namespace
 
 SolveReport solve(const IsingBatch& batch, const SolveOptions& asked, std::span<std::int8_t> samples,
                   std::span<double> energies) {
