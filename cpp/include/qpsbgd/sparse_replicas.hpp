@@ -21,6 +21,11 @@
 
 namespace qpsbgd {
 
+inline constexpr std::size_t kWordBits = 64;
+
+// Words of one bit a spin.
+inline std::size_t words_of(std::size_t n) { return (n + kWordBits - 1) / kWordBits; }
+
 // Couplings and fields of a batch as small integers, in the order of the sweep.
 class ReplicaCouplings {
 public:
