@@ -293,12 +293,18 @@ inline Choice16 flip_and_choose16(Replica16& replica, const PendingFlip16& flip,
     const __m512i wanted = _mm512_set1_epi16(static_cast<short>(aspiration));
     Best16 even{lowest, _mm512_setzero_si512()};
     Best16 odd = even;
+    // Copies: the compiler has to take the stores below for changes of what a reference leads to.
+    std::int16_t* const locals = replica.local;
+    const std::int16_t* const tenures = replica.scratch;
+    const std::uint32_t* const negative = replica.negative;
+    const std::int16_t* const row = flip.row;
+    const __m512i flipped = flip.spin;
     const auto look_at = [&](std::size_t block, Best16& best) {
-        const __m512i product = _mm512_mullo_epi16(load16(flip.row + block * kBlock), flip.spin);
-        const __m512i local = _mm512_subs_epi16(load16(replica.local + block * kBlock), product);
-        _mm512_store_si512(replica.local + block * kBlock, local);
-        const __m512i step = steps16(local, replica.negative[block]);
-        const __mmask32 free = _mm512_cmple_epi16_mask(load16(replica.scratch + block * kBlock), time);
+        const __m512i product = _mm512_mullo_epi16(load16(row + block * kBlock), flipped);
+        const __m512i local = _mm512_subs_epi16(load16(locals + block * kBlock), product);
+        _mm512_store_si512(locals + block * kBlock, local);
+        const __m512i step = steps16(local, negative[block]);
+        const __mmask32 free = _mm512_cmple_epi16_mask(load16(tenures + block * kBlock), time);
         const __mmask32 allowed = free | _mm512_cmpgt_epi16_mask(step, wanted);
         const __mmask32 better = _mm512_mask_cmpgt_epi16_mask(allowed, step, best.step);
         best.step = _mm512_mask_mov_epi16(best.step, better, step);
