@@ -1,7 +1,7 @@
 """Two threads against one on the layer problems, end to end.
 
-With the default number of annealing sweeps, and with the tabu sweeps that reach a peer's 100x10 on W1. Calls of a
-millisecond gain less: starting a thread takes about 50 µs, as do the parts that one thread does.
+With the default number of annealing sweeps, and with the tabu sweeps that reach a peer's 100x10 on W1.
+Calls of a millisecond gain less: starting a thread takes about 50 µs, as do the parts that one thread does.
 """
 
 import time

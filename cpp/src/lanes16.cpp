@@ -1,7 +1,7 @@
 // Reads of the same couplings side by side, from and to the replicas of dense16.cpp.
 //
-// Cost of a sweep of 32 reads: 3 n^2 multiplications of int8 a read, on tiles, and about two vector operations an
-// attempt. Promises: the numbers of Dense16Kernels::anneal.
+// Cost of a sweep of one read: 2 n^2 multiplications of int8, on tiles, and about one vector operation an attempt.
+// Promises: the numbers of Dense16Kernels::anneal.
 #include "qpsbgd/lanes16.hpp"
 
 #include <algorithm>
@@ -15,8 +15,8 @@ namespace {
 constexpr std::size_t kMostSpins = 2048;  // 8 MB of tiles
 constexpr std::size_t kAttemptsOfCall = std::size_t{1} << 20U;
 
-// Bit `to` of word `from` becomes bit `from` of word `to`, for `count` words of 32 bits.
-void transpose_bits(std::span<const std::uint32_t* const> from, std::size_t word, std::uint32_t* to) {
+// to[spin] gets one bit of each read: that of the spin in the given word of its spins.
+void gather_bits(std::span<const std::uint32_t* const> from, std::size_t word, std::uint32_t* to) {
     for (std::size_t spin = 0; spin < kBlock; ++spin) {
         std::uint32_t bits = 0;
         for (std::size_t read = 0; read < from.size(); ++read) {
@@ -94,8 +94,8 @@ void LaneReads::load(const LaneCouplings& couplings, std::span<const Replica16> 
         best.push_back(replica.best_negative);
     }
     for (std::size_t word = 0; word < stride / kBlock; ++word) {
-        transpose_bits(negative, word, &negative_[word * kBlock]);
-        transpose_bits(best, word, &best_negative_[word * kBlock]);
+        gather_bits(negative, word, &negative_[word * kBlock]);
+        gather_bits(best, word, &best_negative_[word * kBlock]);
     }
 }
 

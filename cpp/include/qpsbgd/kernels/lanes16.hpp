@@ -38,8 +38,8 @@ struct Lanes16 {
 };
 
 struct Lanes16Kernels {
-    // Metropolis sweeps first .. last - 1 of all reads, as Dense16Kernels::anneal does them. Per attempt and read 3 n / 32
-    // multiplications on tiles and about two vector operations. Null where there is no such kernel.
+    // Metropolis sweeps first .. last - 1 of all reads, as Dense16Kernels::anneal does them. An attempt of one read costs 2 n
+    // multiplications of int8 on tiles and about one vector operation. Null where there is no such kernel.
     void (*anneal)(Lanes16& lanes, const std::uint16_t* exponentials, std::size_t first, std::size_t last);
 };
 
