@@ -290,11 +290,11 @@ def test_a_time_limit_finds_the_optimum_of_a_chain_with_long_range_couplings():
 
 
 def test_many_reads_are_the_same_reads_as_few():
-    """However many reads are annealed together, each is the same read; see the random streams."""
+    """However many reads are annealed together, each is the same read: nine are not worth lanes, 111 are."""
     random = np.random.default_rng(4)
     h, J = random.normal(size=(3, 70)), np.triu(random.normal(size=(70, 70)), 1)
     many = solve_ising(h, J, method="anneal", num_reads=37, num_sweeps=20, seed=5)
-    few = solve_ising(h, J, method="anneal", num_reads=5, num_sweeps=20, seed=5)
+    few = solve_ising(h, J, method="anneal", num_reads=3, num_sweeps=20, seed=5)
     for problem in range(3):
         known = {sample.tobytes() for sample in many.samples[problem]}
         assert all(sample.tobytes() in known for sample in few.samples[problem])

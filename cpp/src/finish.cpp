@@ -124,10 +124,13 @@ void SymmetricRows::products(std::span<const std::uint16_t> signs, std::size_t r
         return;
     }
     const std::size_t words = words_of(n_);
-    const auto spin = [&](std::size_t r, std::size_t i) {
-        const unsigned negative = signs[r * words + i / kSignsOfProduct] >> (i % kSignsOfProduct) & 1U;
-        return 1.0 - 2.0 * static_cast<double>(negative);
-    };
+    std::vector<double> spins(reads * n_);
+    for (std::size_t r = 0; r < reads; ++r) {
+        for (std::size_t i = 0; i < n_; ++i) {
+            const unsigned negative = signs[r * words + i / kSignsOfProduct] >> (i % kSignsOfProduct) & 1U;
+            spins[r * n_ + i] = negative != 0 ? -1.0 : 1.0;
+        }
+    }
     std::visit(
         [&](const auto* matrix) {
             std::fill_n(out, reads * stride, 0.0);
@@ -136,13 +139,13 @@ void SymmetricRows::products(std::span<const std::uint16_t> signs, std::size_t r
                     token.throw_if_interrupted();
                 }
                 for (std::size_t r = 0; r < reads; ++r) {
-                    const double own = spin(r, i);
+                    const double* of_read = &spins[r * n_];
                     double* sums = out + r * stride;
                     double sum = 0.0;
                     for (std::size_t j = 0; j < n_; ++j) {
                         const auto half = 0.5 * static_cast<double>(matrix[i * n_ + j]);
-                        sum += half * spin(r, j);
-                        sums[j] += half * own;
+                        sum += half * of_read[j];
+                        sums[j] += half * of_read[i];
                     }
                     sums[i] += sum;
                 }

@@ -21,6 +21,8 @@ namespace {
 
 inline __m512i load16(const std::int16_t* from) { return _mm512_load_si512(from); }
 
+#include "tiles_amx.inl"
+
 #include "lanes16_amx.inl"
 #include "projection16_amx.inl"
 

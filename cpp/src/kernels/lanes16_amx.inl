@@ -1,13 +1,5 @@
 // Annealing of 32 reads with the same couplings, on AVX-512 BW and tiles of int8.
 
-struct alignas(64) TileShapes {
-    std::uint8_t palette = 1;
-    std::uint8_t first_row = 0;
-    std::uint8_t reserved[14] = {};
-    std::uint16_t bytes_of_row[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-    std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-};
-
 // What a sweep knows of its temperatures, for each read.
 struct LaneHeat {
     __m512i factor;

@@ -1,12 +1,11 @@
 // Products of A and rows of signs on tiles of int8: entries of A as three digits d0 + 256 d1 + 65536 d2, each in
 // -128 ... 127. Three multiplications of tiles for 64 x 16 entries of A and 16 rows; sums modulo 2^32 are exact.
 
-constexpr std::size_t kTileSide = 16;   // rows of the layer, and coordinates
-constexpr std::size_t kTileDepth = 64;  // entries of A that a tile multiplication sums over
+constexpr std::size_t kTileSide = 16;  // rows of the layer, and coordinates
 constexpr std::size_t kDigits = 3;
 constexpr std::size_t kDepthInCache = 8;  // tiles of depth whose digits stay in the first cache
-constexpr std::size_t kTileBytes = kTileSide * kTileDepth;
-static_assert(kTileDepth == kPackedRows && kTileDepth == kSignsOfWord);
+static_assert(kTileBytes == kTileSide * kTileDepth && kTileDepth == kPackedRows &&
+              kTileDepth == kSignsOfWord);
 
 // Digits of 64 rows for 16 coordinates: tiles that hold four rows, one byte each, in every word.
 inline void pack_tiles16(const float* rows, std::size_t stride, std::size_t count, __mmask16 columns,
