@@ -184,8 +184,9 @@ def karate_accuracy(solver, seed, steps=60):
 
 
 def test_karate_club_on_the_mock_qpu_is_as_accurate_as_native():
-    native = np.mean([karate_accuracy("native", seed) for seed in range(8)])
+    seeds = range(24)  # one seed scatters by .027, the mean by .006
+    native = np.mean([karate_accuracy("native", seed) for seed in seeds])
     solver = QPUSolver(mock(shape=(3, 4), substitute_kwargs={"seed": 1}), num_reads=5)
-    on_qpu = np.mean([karate_accuracy(solver, seed) for seed in range(8)])
+    on_qpu = np.mean([karate_accuracy(solver, seed) for seed in seeds])
     assert native > 0.9
     assert abs(on_qpu - native) <= 0.02

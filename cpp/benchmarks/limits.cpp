@@ -437,7 +437,10 @@ struct LayerProblem {
           couplings16((size + 1) * stride16 + qpsbgd::kSlots16, 0),
           signs16((size + qpsbgd::kSlots16 - 1) / qpsbgd::kSlots16 * qpsbgd::kSlots16, 0),
           gains16(signs16.size(), qpsbgd::kNoGain16),
-          units(signs16.size(), 1.0) {}
+          units(signs16.size(), 1.0),
+          packed(qpsbgd::kernels().projection16.packed_bytes(size)),
+          workspace(qpsbgd::kernels().projection16.workspace_bytes(count, size)),
+          products16(count * stride) {}
 
     // Flips all spins that want to.
     bool descend(std::int16_t gain) {
@@ -465,6 +468,9 @@ struct LayerProblem {
     AlignedVector<std::int16_t> signs16;
     AlignedVector<std::int16_t> gains16;
     std::vector<double> units;
+    AlignedVector<std::byte> packed;
+    AlignedVector<std::byte> workspace;
+    AlignedVector<std::int32_t> products16;
 };
 
 void add_projection(std::vector<Entry>& entries, std::size_t size, std::size_t rows) {
@@ -475,26 +481,36 @@ void add_projection(std::vector<Entry>& entries, std::size_t size, std::size_t r
     // Four rows of A are sixteen sums, which are stored; one of them is added for every row of the layer.
     const double tabulated = 16.0 / 4.0 * d * d;
     const double added = m * d * d / 4.0;
-    entries.push_back(
-        {"projection.sign_products",
-         name,
-         {Unit::float32, tabulated + added, 4.0 * (tabulated + added), 4.0 * d * d, 4.0 * d * d},
-         [=] {
-             qpsbgd::kernels().projection_float.sign_products({.matrix = problem->matrix.data(),
-                                                               .matrix_stride = qpsbgd::spread<float>(size),
-                                                               .d = size,
-                                                               .signs = problem->signs.data(),
-                                                               .signs_stride = rows,
-                                                               .products = problem->products.data(),
-                                                               .stride = problem->stride},
-                                                              rows);
-         }});
+    const Work products{Unit::float32, tabulated + added, 4.0 * (tabulated + added), 4.0 * d * d,
+                        4.0 * d * d};
+    entries.push_back({"projection16.sign_products", name, products, [=] {
+                           qpsbgd::kernels().projection16.sign_products(
+                               {.packed = problem->packed.data(),
+                                .d = size,
+                                .signs = problem->signs.data(),
+                                .signs_stride = rows,
+                                .workspace = problem->workspace.data(),
+                                .products = problem->products16.data(),
+                                .stride = problem->stride},
+                               rows);
+                       }});
+    entries.push_back({"projection.sign_products", name, products, [=] {
+                           qpsbgd::kernels().projection_float.sign_products(
+                               {.matrix = problem->matrix.data(),
+                                .matrix_stride = qpsbgd::spread<float>(size),
+                                .d = size,
+                                .signs = problem->signs.data(),
+                                .signs_stride = rows,
+                                .products = problem->products.data(),
+                                .stride = problem->stride},
+                               rows);
+                       }});
     // A look keeps the larger gain.
     const std::string one_row = "d=" + std::to_string(size);
     const Work look{Unit::int16, d, 2.0 * d, 0.0, 0.0};
     entries.push_back({"projection16.descend, none flips", one_row, look, [=] { problem->descend(-1); }});
-    // A flip takes a row of couplings with signs from the gains; two flips need a look.
-    const Work all_flip{Unit::int16, 3.5 * d * d, 6.0 * d * d, 2.0 * d * d, 2.0 * d * d};
+    // A flip takes a row of couplings with signs from the gains; four flips need a look.
+    const Work all_flip{Unit::int16, 3.75 * d * d, 1.5 * d * d, 2.0 * d * d, 2.0 * d * d};
     entries.push_back({"projection16.descend, all flip", one_row, all_flip,
                        [=] { problem->descend(static_cast<std::int16_t>(problem->d)); }});
 }

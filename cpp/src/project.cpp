@@ -5,11 +5,11 @@
 // coordinate while it gains more than half of what the best gains; 2 d operations a sweep and 2 d a flip. Rows do not
 // depend on each other, nor on groups and threads.
 //
-// Single precision descends in int16, in units of its own for every coordinate: each pass over the gains flips the best
-// coordinate and a second one that is still good after it, and looks for the next two. That changes gains by less than
-// the number of flips, in those units, which is taken off the descent before it is trusted to be one. A sigma is then
-// that of A in integers of 23 bits: exact in int32, so that instruction sets may multiply as they like, tiles of int8
-// among them.
+// Single precision descends in int16, in units of its own for every coordinate: each pass over the gains flips up to
+// four coordinates, the best and others that are still good after it, and looks for the next four. That changes gains
+// by less than the number of flips, in those units, which is taken off the descent before it is trusted to be one. A
+// sigma is then that of A in integers of 23 bits: exact in int32, so that instruction sets may multiply as they like,
+// tiles of int8 among them.
 #include <algorithm>
 #include <array>
 #include <atomic>

@@ -33,6 +33,7 @@ constexpr Dense16Kernels kDense16{local_fields16, flip16, anneal16, tabu16};
 // clang-format on
 
 #include "assembly_avx512.inl"
+#include "projection16_avx512.inl"
 
 template <class Real>
 constexpr AssemblyKernels<Real> kAssembly = assembly_kernels<Real>(multiply_signs<Real>);
@@ -56,7 +57,7 @@ const KernelTable& avx512_kernels() {
                                         kProjection<double>,
                                         kPrepare<float>,
                                         kPrepare<double>,
-                                        kProjection16,
+                                        kProjection16WithLookups,
                                         {nullptr}};
     return kTable;
 }

@@ -95,30 +95,43 @@ inline double signed_sum16(const float* p, const std::int32_t* products, const f
     });
 }
 
-// A flip that a pass applies. None is that of a row of zeros.
+constexpr std::size_t kFlipsOfPass = 4;
+constexpr std::size_t kSlotsOfFlip = kSlots16 / kFlipsOfPass;
+
+// A flip that a pass applies: `change` is the sign that turned. None at all is what the signs are themselves, for a
+// change of 0.
 struct Flip16 {
     const std::int16_t* couplings;
-    const std::int16_t* signs;
-    std::int16_t change;  // the sign that turned
+    std::int16_t change;
 };
 
 struct BestFlip16 {
-    std::int16_t gain;
+    int gain;
     std::size_t index;
 };
 
-// The best of coordinates whose number modulo kSlots16 is below, and not below, kSlots16 / 2.
-struct BestFlips16 {
-    BestFlip16 low;
-    BestFlip16 high;
+// The largest key of every slot: a gain whose last bits tell which of the slot's coordinates it belongs to, so that
+// nobody has to look for it.
+struct SlotKeys16 {
+    static constexpr std::size_t kRegisters = kSlots16 / kLanes<std::int16_t>;
+    Shorts best[kRegisters];
 };
 
-constexpr std::size_t kHalfSlots16 = kSlots16 / 2;
+// Bits of a key that count the coordinates of a slot, all set.
+inline std::int16_t key_mask16(std::size_t d) {
+    std::int16_t mask = 0;
+    while (static_cast<std::size_t>(mask) + 1 < (d + kSlots16 - 1) / kSlots16) {
+        mask = static_cast<std::int16_t>(2 * mask + 1);
+    }
+    return mask;
+}
 
-// The best flip of one half of the slots, from the largest gain of each. No branches: they could not be foretold.
-inline BestFlip16 best_of(const Shorts* best, const std::int16_t* gains, std::size_t d, std::size_t first) {
+// The best flip of slots from `first`. No branches: they could not be foretold.
+inline BestFlip16 best_of(const SlotKeys16& slots, std::int16_t mask, const std::int16_t* gains,
+                          std::size_t first) {
     constexpr std::size_t lanes = kLanes<std::int16_t>;
-    constexpr std::size_t registers = kHalfSlots16 / lanes;
+    constexpr std::size_t registers = kSlotsOfFlip / lanes;
+    const Shorts* best = slots.best + first / lanes;
     Shorts largest = best[0];
 #pragma GCC unroll 16
     for (std::size_t r = 1; r < registers; ++r) {
@@ -132,48 +145,49 @@ inline BestFlip16 best_of(const Shorts* best, const std::int16_t* gains, std::si
         below |= std::uint64_t{above(everywhere, best[r])} << (r * lanes);
     }
     const std::size_t slot = first + static_cast<std::size_t>(__builtin_ctzll(~below));
-    std::size_t index = slot;
-    for (std::size_t i = slot; i < d; i += kSlots16) {
-        index = gains[i] == most ? i : index;
-    }
-    return {most, index};
+    const std::size_t index = static_cast<std::size_t>(most & mask) * kSlots16 + slot;
+    return {gains[index], index};
 }
 
-// Takes flips off the gains, if there are any, and looks for the best of what they leave.
+// Takes flips off the gains, if there are any, and keeps the largest keys of what they leave. 3 operations a flip and
+// coordinate, 2 besides.
 template <class... Flips>
-inline BestFlips16 flip_and_look16(std::size_t d, std::int16_t* gains, const Flips&... flips) {
+inline SlotKeys16 flip_and_look16(const Descent16& row, std::int16_t mask, const Flips&... flips) {
     constexpr std::size_t lanes = kLanes<std::int16_t>;
-    constexpr std::size_t registers = kSlots16 / lanes;
-    Shorts best[registers];
+    SlotKeys16 slots;
 #pragma GCC unroll 16
-    for (Shorts& of_slots : best) {
+    for (Shorts& of_slots : slots.best) {
         of_slots = Shorts{} + kNoGain16;
     }
+    const std::int16_t* signs = row.signs;
+    std::int16_t* gains = row.gains;
+    const std::size_t d = row.d;
+    const Shorts of_gain = Shorts{} + static_cast<std::int16_t>(~mask);
+    Shorts number{};
     const auto look = [&](std::size_t i, Shorts& of_slots) {
         auto gain = load<Shorts>(gains + i);
         if constexpr (sizeof...(flips) > 0) {
-            ((gain -=
-              load<Shorts>(flips.couplings + i) ^ load<Shorts>(flips.signs + i) ^ (Shorts{} + flips.change)),
-             ...);
+            const auto sign = load<Shorts>(signs + i);
+            ((gain -= load<Shorts>(flips.couplings + i) ^ sign ^ (Shorts{} + flips.change)), ...);
             save(gains + i, gain);
         }
-        of_slots = larger(gain, of_slots);
+        of_slots = larger((gain & of_gain) | number, of_slots);
     };
     std::size_t begin = 0;
     for (; begin + kSlots16 <= d; begin += kSlots16) {
 #pragma GCC unroll 16
-        for (std::size_t r = 0; r < registers; ++r) {
-            look(begin + r * lanes, best[r]);
+        for (std::size_t r = 0; r < SlotKeys16::kRegisters; ++r) {
+            look(begin + r * lanes, slots.best[r]);
         }
+        number += 1;
     }
 #pragma GCC unroll 16
-    for (std::size_t r = 0; r < registers; ++r) {
+    for (std::size_t r = 0; r < SlotKeys16::kRegisters; ++r) {
         if (begin + r * lanes < d) {
-            look(begin + r * lanes, best[r]);
+            look(begin + r * lanes, slots.best[r]);
         }
     }
-    const std::size_t whole = (d + kSlots16 - 1) / kSlots16 * kSlots16;
-    return {best_of(best, gains, whole, 0), best_of(best + registers / 2, gains, whole, kHalfSlots16)};
+    return slots;
 }
 
 // Turns the sign of one coordinate and replaces its gain where `applies` is -1, and does nothing where it is 0: by whole
@@ -196,98 +210,141 @@ inline void turn16(std::int16_t* signs, std::int16_t* gains, std::size_t i, int 
     save(gains + block, before ^ ((before ^ after) & mask));
 }
 
-// One of the rows after another, and the flips that the next pass over it applies: the better of two, and the other if
-// it is still good after that.
+// One of the rows after another, and the flips that the next pass over it applies: the best of every quarter of the
+// slots, if it is still good after those that are better.
 class Walk16 {
 public:
     bool at_work() const { return row_ != nullptr; }
 
-    // Returns false if there is no flip to begin with.
-    bool take(Descent16& row, std::size_t most_flips) {
+    // Begins with a row, whose gains are looked at.
+    void take(Descent16& row, std::size_t most_flips) {
         row_ = &row;
         state_ = row;
         end_ = row.flips + most_flips;
-        sources_[0] = row.couplings + row.zero_row * row.stride;
-        sources_[1] = row.signs;
-        return choose(flip_and_look16(state_.d, state_.gains));
+        mask_ = key_mask16(row.d);
+        slots_ = flip_and_look16(state_, mask_);
     }
 
-    // Makes the chosen flips. Returns false at the end of the row.
-    bool advance() { return choose(flip_and_look16(state_.d, state_.gains, first_, second_)); }
+    // Makes the chosen flips.
+    void flip() { slots_ = flip_and_look16(state_, mask_, flips_[0], flips_[1], flips_[2], flips_[3]); }
 
-private:
-    // Selects by arithmetic: half of the branches would go the way that was not foretold.
-    bool choose(const BestFlips16& best) {
-        const int swap = best.high.gain > best.low.gain ? -1 : 0;
-        const int gain = best.low.gain ^ ((best.low.gain ^ best.high.gain) & swap);
-        const int other_gain = best.low.gain ^ best.high.gain ^ gain;
-        const std::size_t differ = best.low.index ^ best.high.index;
-        const std::size_t i = best.low.index ^ (differ & static_cast<std::size_t>(swap));
-        const std::size_t other = i ^ differ;
-        const auto flips = static_cast<int>(state_.flips);
-        const int twice = 2 * gain - flips;  // the gain times two
-        state_.settled = twice <= 0;
+    // Finds candidates, best first, and asks for the couplings between them, which often come from far away.
+    void find() {
+#pragma GCC unroll 4
+        for (std::size_t k = 0; k < kFlipsOfPass; ++k) {
+            best_[k] = best_of(slots_, mask_, state_.gains, k * kSlotsOfFlip);
+        }
+        order(best_[0], best_[1]);
+        order(best_[2], best_[3]);
+        order(best_[0], best_[2]);
+        order(best_[1], best_[3]);
+        order(best_[1], best_[2]);
+#pragma GCC unroll 4
+        for (std::size_t k = 0; k < kFlipsOfPass; ++k) {
+            // Where there are fewer coordinates than slots the best may be none of them.
+            const std::size_t row = best_[k].index < state_.zero_row ? best_[k].index : state_.zero_row;
+            rows_[k] = state_.couplings + row * state_.stride;
+            for (std::size_t later = k + 1; later < kFlipsOfPass; ++later) {
+                __builtin_prefetch(rows_[k] + best_[later].index);
+            }
+        }
+    }
+
+    // Chooses the next flips; at the end of the row there are none, and it is let go.
+    void choose() {
+        const auto before = static_cast<int>(state_.flips);
+        state_.settled = 2 * best_[0].gain <= before;
         if (state_.settled || state_.flips >= end_) {
             *row_ = state_;
             row_ = nullptr;
-            return false;
+            return;
         }
-        first_ = {state_.couplings + i * state_.stride, state_.signs, state_.signs[i]};
-        const std::int16_t sign = state_.signs[other];
-        const int twice_other =
-            2 * (other_gain - (first_.couplings[other] ^ sign ^ first_.change)) - flips - 1;
-        const bool both = twice_other > 0;
-        const int applies = -static_cast<int>(both);
-        const std::size_t none = state_.zero_row;
-        const std::size_t row = none ^ ((none ^ other) & static_cast<std::size_t>(applies));
-        second_ = {state_.couplings + row * state_.stride, sources_[both ? 1 : 0],
-                   static_cast<std::int16_t>(sign & applies)};
-        // Where W is 0 or has turned, the pass adds 1.
-        turn16(state_.signs, state_.gains, i, flips - gain - 1, -1);
-        turn16(state_.signs, state_.gains, other, flips - other_gain - 1, static_cast<std::int16_t>(applies));
-        count(i, twice);
-        count(other, twice_other & applies);
-        state_.flips += both ? 2 : 1;
-        return true;
+        int made = 0;
+#pragma GCC unroll 4
+        for (std::size_t k = 0; k < kFlipsOfPass; ++k) {
+            const std::size_t i = best_[k].index;
+            const std::int16_t sign = state_.signs[i];
+            int gain = best_[k].gain;
+#pragma GCC unroll 4
+            for (std::size_t l = 0; l < k; ++l) {
+                gain -= (rows_[l][i] ^ sign ^ flips_[l].change) & applies_[l];
+            }
+            const int twice = 2 * gain - before - made;  // the gain times two
+            // Selects by arithmetic: half of the branches would go the way that was not foretold.
+            const int applies = twice > 0 ? -1 : 0;
+            const std::int16_t* const choices[2] = {state_.signs, rows_[k]};
+            flips_[k] = {choices[applies & 1], static_cast<std::int16_t>(sign & applies)};
+            applies_[k] = applies;
+            const double lowered = 0.5 * (twice & applies);
+            const double error = (state_.first_error + (before + made)) * -applies;
+            state_.lowered += state_.units[i] * lowered;
+            state_.certain += state_.units[i] * (lowered - error);
+            made -= applies;
+        }
+#pragma GCC unroll 4
+        for (std::size_t k = 0; k < kFlipsOfPass; ++k) {
+            // The pass over its own coupling, which is 0, adds 1 to the gain of a sign that has turned.
+            turn16(state_.signs, state_.gains, best_[k].index, before - best_[k].gain - 1,
+                   static_cast<std::int16_t>(applies_[k]));
+        }
+        state_.flips += static_cast<std::size_t>(made);
     }
 
-    void count(std::size_t i, int twice) {
-        const double lowered = state_.units[i] * (0.5 * twice);
-        state_.lowered += lowered;
-        state_.certain +=
-            lowered - state_.units[i] * (state_.first_error + static_cast<double>(state_.flips));
+private:
+    static void order(BestFlip16& a, BestFlip16& b) {
+        const int swap = b.gain > a.gain ? -1 : 0;
+        const int gain = (a.gain ^ b.gain) & swap;
+        const std::size_t index = (a.index ^ b.index) & static_cast<std::size_t>(swap);
+        a = {a.gain ^ gain, a.index ^ index};
+        b = {b.gain ^ gain, b.index ^ index};
     }
 
     Descent16* row_ = nullptr;
     Descent16 state_{};  // a copy that gains cannot alias
     std::size_t end_ = 0;
-    Flip16 first_{};
-    Flip16 second_{};
-    const std::int16_t* sources_[2] = {};  // signs of a second flip: none, or the row's
+    std::int16_t mask_ = 0;
+    SlotKeys16 slots_{};
+    BestFlip16 best_[kFlipsOfPass] = {};
+    const std::int16_t* rows_[kFlipsOfPass] = {};
+    int applies_[kFlipsOfPass] = {};  // -1 for a flip, else 0
+    Flip16 flips_[kFlipsOfPass] = {};
 };
 
-constexpr std::size_t kInTurn = 2;  // rows: one is at work while the other waits for its best flip
+// Rows side by side: all make their flips, then all choose the next ones. A choice is a long chain of short operations,
+// which takes as long for several rows at once as for one.
+constexpr std::size_t kSideBySide = 3;
 
 inline void descend16(Descent16* rows, std::size_t count, std::size_t most_flips) {
+    Walk16 walks[kSideBySide];
     std::size_t next = 0;
-    const auto take = [&](Walk16& walk) {
-        while (next < count && !walk.at_work()) {
-            Descent16& row = rows[next++];
-            if (!row.settled) {
-                walk.take(row, most_flips);
-            }
+    const auto take_next = [&](Walk16& walk) {
+        while (next < count && rows[next].settled) {
+            ++next;
+        }
+        if (next < count) {
+            walk.take(rows[next++], most_flips);
         }
     };
-    Walk16 walks[kInTurn];
     bool at_work = true;
     while (at_work) {
         at_work = false;
-#pragma GCC unroll 4
         for (Walk16& walk : walks) {
-            if (!walk.at_work() || !walk.advance()) {
-                take(walk);
+            if (walk.at_work()) {
+                walk.flip();
+            } else {
+                take_next(walk);
             }
-            at_work = at_work || walk.at_work();
+        }
+        for (Walk16& walk : walks) {
+            if (walk.at_work()) {
+                walk.find();
+            }
+        }
+        for (Walk16& walk : walks) {
+            if (walk.at_work()) {
+                walk.choose();
+                at_work = true;
+            }
         }
     }
 }
