@@ -92,23 +92,23 @@ inline void decide_tile(const Lanes16& lanes, std::size_t group, __m512i* local,
     const std::int32_t* pair = lanes.pairs + group * kTilePairs;
     const __m512i zero = _mm512_setzero_si512();
     const __m512i one = _mm512_set1_epi16(1);
+    const __m512i ones = _mm512_set1_epi16(-1);
     __m512i gain_before = zero;
 #pragma GCC unroll 16
     for (std::size_t i = 0; i < kTileSpins; ++i) {
         const __mmask32 down = negative[i];
         const __m512i step = _mm512_mask_sub_epi16(local[i], down, zero, local[i]);
-        const __m512i margin = _mm512_adds_epi16(step, load16(thresholds + i * kLanes16));
-        const __mmask32 rejected = _mm512_movepi16_mask(margin);
-        const __mmask32 falling = _knot_mask32(_kor_mask32(rejected, down));
-        const __mmask32 rising = _kandn_mask32(rejected, down);
-        negative[i] = _kxor_mask32(down, _knot_mask32(rejected));
+        // step + threshold >= 0 without the sum, which spin after spin would wait for.
+        const __m512i below = _mm512_xor_si512(load16(thresholds + i * kLanes16), ones);
+        const __mmask32 flips = _mm512_cmpgt_epi16_mask(step, below);
+        negative[i] = _kxor_mask32(down, flips);
 #pragma GCC unroll 16
         for (std::size_t j = i + 1; j < kTileSpins; ++j) {
             const __m512i coupling = _mm512_set1_epi32(*pair++);
-            local[j] = _mm512_mask_sub_epi16(local[j], falling, local[j], coupling);
-            local[j] = _mm512_mask_add_epi16(local[j], rising, local[j], coupling);
+            const __m512i change = _mm512_mask_sub_epi16(coupling, down, zero, coupling);
+            local[j] = _mm512_mask_sub_epi16(local[j], flips, local[j], change);
         }
-        const __m512i gained = _mm512_mask_mov_epi16(step, rejected, zero);
+        const __m512i gained = _mm512_maskz_mov_epi16(flips, step);
         if (i % 2 == 0) {
             gain_before = gained;
         } else {

@@ -4,8 +4,8 @@
 // one permutation looks up those of all reads. Sums go modulo 2^16, which is exact where no field leaves int16.
 
 constexpr std::size_t kTabled = 5;  // spins j of a table: 2^5 entries fill a register
-constexpr std::size_t kMostSpinsOfTables = 512;
-constexpr std::size_t kLeastReadsOfTables = 10;
+constexpr std::size_t kMostSpinsOfTables = 256;
+constexpr std::size_t kLeastReadsOfTables = 28;
 
 inline std::size_t tables_of(std::size_t n) { return (n + kTabled - 1) / kTabled; }
 
