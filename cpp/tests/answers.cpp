@@ -153,10 +153,10 @@ void print_answers() {
         dense<double>(std::string("dense, real numbers, ") + name, method, 100000, 1);
         dense<float>(std::string("dense, integers, ") + name, method, 5, 1);
         dense<float>(std::string("dense, a matrix a problem, ") + name, method, 5, kProblems);
-        dense<float>("dense, one matrix, 43 annealed reads", Method::anneal, 1000, 1, 43);
         sparse(std::string("sparse, ") + name, method, 3);
     }
     dense<double>("dense, auto", Method::automatic, 1000, 1);
+    dense<float>("dense, one matrix, 43 annealed reads", Method::anneal, 1000, 1, 43);
     sparse("sparse, 70 replicas", Method::anneal, 70);
     layers<float>("layers of float32", 1000);
     layers<double>("layers of float64", 1000);
