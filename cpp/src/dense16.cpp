@@ -295,7 +295,7 @@ void Group16::leave_lanes() {
 
 // Do the reads share couplings that have lanes, and can none of their fields leave the range of int16?
 bool Group16::fits_lanes() const {
-    if (count_ < LaneCouplings::kLeastReads || matrices_[0]->lanes() == nullptr) {
+    if (count_ < LaneCouplings::least_reads() || matrices_[0]->lanes() == nullptr) {
         return false;
     }
     const double most = kInt16Range - matrices_[0]->largest_sum();

@@ -35,7 +35,7 @@ public:
                                                 anneals ? Saturation::avoided : Saturation::allowed, token);
                 int16_.back() = made ? std::make_unique<Dense16Matrix>(std::move(*made)) : nullptr;
                 if (made && anneals &&
-                    options.reads * (shared_ ? last - first : 1) >= LaneCouplings::kLeastReads) {
+                    options.reads * (shared_ ? last - first : 1) >= LaneCouplings::least_reads()) {
                     int16_.back()->prepare_lanes();
                 }
             }

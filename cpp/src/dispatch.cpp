@@ -164,7 +164,7 @@ private:
         std::size_t count = 0;
         for (std::size_t first = 0; first < worker.group.size(); first += count) {
             const std::size_t left = worker.group.size() - first;
-            const bool lanes = left >= LaneCouplings::kLeastReads &&
+            const bool lanes = left >= LaneCouplings::least_reads() &&
                                matrices.int16(worker.group[first] / options_.reads).lanes() != nullptr;
             count = std::min(left, lanes ? kLanes16 : kReplicaGroup);
             search_group(matrices, worker, std::span(worker.group).subspan(first, count));

@@ -1,6 +1,6 @@
 // Reads of the same couplings side by side, from and to the replicas of dense16.cpp.
 //
-// Cost of a sweep of one read: 2 n^2 multiplications of int8, on tiles, and about one vector operation an attempt.
+// Cost of a sweep: the kernel's, which grows with n^2 and not with the flips.
 // Promises: the numbers of Dense16Kernels::anneal.
 #include "qpsbgd/lanes16.hpp"
 
@@ -12,7 +12,6 @@
 namespace qpsbgd {
 namespace {
 
-constexpr std::size_t kMostSpins = 2048;  // 8 MB of tiles
 constexpr std::size_t kAttemptsOfCall = std::size_t{1} << 20U;
 
 // to[spin] gets one bit of each read: that of the spin in the given word of its spins.
@@ -31,53 +30,40 @@ void gather_bits(std::span<const std::uint32_t* const> from, std::size_t word, s
 LaneCouplings::LaneCouplings(std::span<const std::int16_t> couplings, std::size_t n, std::size_t stride)
     : n_(n),
       stride_(stride),
-      depth_((n + kTileDepth - 1) / kTileDepth * kTileDepth),
-      tiles_(stride * depth_ * 2),
+      packed_(kernels().lanes16.packed_bytes(n, stride)),
       pairs_(stride / kTileSpins * kTilePairs) {
-    std::int8_t* tile = tiles_.data();
+    kernels().lanes16.pack(couplings.data(), n, stride, packed_.data());
     std::int32_t* pair = pairs_.data();
     for (std::size_t first = 0; first < stride; first += kTileSpins) {
-        const auto coupling = [&](std::size_t i, std::size_t j) {
-            return i < n && j < n ? couplings[i * stride + j] : std::int16_t{0};
-        };
-        for (std::size_t column = 0; column < depth_; column += kTileDepth) {
-            for (std::size_t i = 0; i < kTileSpins; ++i) {
-                for (std::size_t j = 0; j < kTileDepth; ++j) {
-                    const int half = coupling(first + i, column + j) / 2;
-                    const auto low = static_cast<std::int8_t>(half & 0xFF);
-                    tile[i * kTileDepth + j] = low;
-                    tile[kTileBytes + i * kTileDepth + j] = static_cast<std::int8_t>((half - low) / 256);
-                }
-            }
-            tile += 2 * kTileBytes;
-        }
-        for (std::size_t i = 0; i < kTileSpins; ++i) {
-            for (std::size_t j = i + 1; j < kTileSpins; ++j) {
-                const std::uint32_t bits = static_cast<std::uint16_t>(coupling(first + i, first + j));
+        for (std::size_t i = first; i < first + kTileSpins; ++i) {
+            for (std::size_t j = i + 1; j < first + kTileSpins; ++j) {
+                const std::int16_t coupling = j < n ? couplings[i * stride + j] : std::int16_t{0};
+                const std::uint32_t bits = static_cast<std::uint16_t>(coupling);
                 *pair++ = static_cast<std::int32_t>(bits | bits << 16U);
             }
         }
     }
 }
 
-bool LaneCouplings::serve(std::size_t n) { return kernels().lanes16.anneal != nullptr && n <= kMostSpins; }
+std::size_t LaneCouplings::least_reads() { return kernels().lanes16.least_reads; }
+
+bool LaneCouplings::serve(std::size_t n) { return n <= kernels().lanes16.most_spins; }
 
 void LaneReads::load(const LaneCouplings& couplings, std::span<const Replica16> replicas) {
     const std::size_t stride = couplings.stride();
     fields_.assign(stride * kLanes16, 0);
-    spins_.assign(couplings.depth() * kLanes16, 0);
+    workspace_.assign(kernels().lanes16.workspace_bytes(couplings.n()), 0);
     negative_.resize(stride);
     best_negative_.resize(stride);
     lanes_ = Lanes16{};
     lanes_.stride = stride;
-    lanes_.depth = couplings.depth();
-    lanes_.tiles = couplings.tiles();
+    lanes_.packed = couplings.packed();
     lanes_.pairs = couplings.pairs();
     lanes_.real_spins = couplings.n();
     lanes_.fields = fields_.data();
     lanes_.negative = negative_.data();
     lanes_.best_negative = best_negative_.data();
-    lanes_.spins = spins_.data();
+    lanes_.workspace = workspace_.data();
     std::vector<const std::uint32_t*> negative;
     std::vector<const std::uint32_t*> best;
     for (std::size_t read = 0; read < kLanes16; ++read) {

@@ -64,7 +64,8 @@ constexpr std::size_t kSizes[] = {1, 2, 5, 31, 32, 33, 70, 128, 200, 300};
 constexpr std::size_t kProblems = 3;
 
 template <class Real>
-void dense(const std::string& name, Method method, std::uint32_t levels, std::size_t matrices) {
+void dense(const std::string& name, Method method, std::uint32_t levels, std::size_t matrices,
+           std::size_t reads = 5) {
     Digest digest;
     Random random(levels, 0, 0);
     for (const std::size_t n : kSizes) {
@@ -77,7 +78,7 @@ void dense(const std::string& name, Method method, std::uint32_t levels, std::si
         batch.fields = fields;
         batch.offset = offset;
         batch.couplings = DenseView<Real>{couplings, n, matrices};
-        add_answer(digest, batch, method, 5);
+        add_answer(digest, batch, method, reads);
     }
     digest.print(name);
 }
@@ -155,6 +156,7 @@ void print_answers() {
         sparse(std::string("sparse, ") + name, method, 3);
     }
     dense<double>("dense, auto", Method::automatic, 1000, 1);
+    dense<float>("dense, one matrix, 43 annealed reads", Method::anneal, 1000, 1, 43);
     sparse("sparse, 70 replicas", Method::anneal, 70);
     layers<float>("layers of float32", 1000);
     layers<double>("layers of float64", 1000);

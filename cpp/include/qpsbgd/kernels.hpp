@@ -30,7 +30,7 @@ struct KernelTable {
     PrepareKernels<float> prepare_float;
     PrepareKernels<double> prepare_double;
     Projection16Kernels projection16;
-    Lanes16Kernels lanes16;  // null where there are no tiles
+    Lanes16Kernels lanes16;  // null without AVX-512
 };
 
 // The kernels for this machine: the widest instruction set it has, or the one that the environment variable

@@ -1,4 +1,4 @@
-// Annealing of up to 32 reads with the same couplings on machines that multiply tiles of int8: see kernels/lanes16.hpp.
+// Annealing of up to 32 reads with the same couplings, side by side: see kernels/lanes16.hpp.
 #pragma once
 
 #include <cstddef>
@@ -12,28 +12,26 @@
 
 namespace qpsbgd {
 
-// Couplings in the order in which tiles are read. 2 n^2 bytes.
+// Couplings as the kernel reads them.
 class LaneCouplings {
 public:
     // W of n spins, rows `stride` elements apart.
     LaneCouplings(std::span<const std::int16_t> couplings, std::size_t n, std::size_t stride);
 
     // Fewer reads are faster four at a time.
-    static constexpr std::size_t kLeastReads = 10;
-    // Does this machine have the kernel, and do the couplings fit its caches?
+    static std::size_t least_reads();
+    // Does this machine have the kernel, and is it faster for so many spins?
     static bool serve(std::size_t n);
 
     std::size_t n() const { return n_; }
     std::size_t stride() const { return stride_; }
-    std::size_t depth() const { return depth_; }
-    const std::int8_t* tiles() const { return tiles_.data(); }
+    const void* packed() const { return packed_.data(); }
     const std::int32_t* pairs() const { return pairs_.data(); }
 
 private:
     std::size_t n_;
     std::size_t stride_;
-    std::size_t depth_;
-    AlignedVector<std::int8_t> tiles_;
+    AlignedVector<std::uint8_t> packed_;
     std::vector<std::int32_t> pairs_;
 };
 
@@ -57,7 +55,7 @@ public:
 private:
     Lanes16 lanes_;
     AlignedVector<std::int16_t> fields_;
-    AlignedVector<std::int8_t> spins_;
+    AlignedVector<std::uint8_t> workspace_;
     std::vector<std::uint32_t> negative_;
     std::vector<std::uint32_t> best_negative_;
 };

@@ -23,6 +23,8 @@ inline __m512i load16(const std::int16_t* from) { return _mm512_load_si512(from)
 
 #include "tiles_amx.inl"
 
+#include "lanes16_avx512.inl"
+
 #include "lanes16_amx.inl"
 #include "projection16_amx.inl"
 
@@ -48,7 +50,8 @@ const KernelTable& amx_kernels() {
     static const KernelTable table = [] {
         KernelTable with_tiles = avx512_kernels();
         with_tiles.name = "amx";
-        with_tiles.lanes16 = {anneal_lanes16};
+        with_tiles.lanes16 = {anneal_lanes16<TiledFields>, packed_bytes_lanes16, pack_lanes16,
+                              workspace_bytes_lanes16,     kMostSpinsOfTiles,    kLeastReadsOfTiles};
         with_tiles.projection16.packed_bytes = packed_bytes_amx;
         with_tiles.projection16.pack = pack_amx;
         with_tiles.projection16.workspace_bytes = workspace_bytes_amx;

@@ -38,6 +38,14 @@ constexpr Dense16Kernels kDense16{local_fields16, flip16, anneal16, tabu16};
 template <class Real>
 constexpr AssemblyKernels<Real> kAssembly = assembly_kernels<Real>(multiply_signs<Real>);
 
+#include "lanes16_avx512.inl"
+
+#include "lanes16_permuted.inl"
+
+constexpr Lanes16Kernels kLanes16Kernels{
+    anneal_lanes16<TabledFields>, packed_bytes_lanes16, pack_lanes16,
+    workspace_bytes_lanes16,      kMostSpinsOfTables,   kLeastReadsOfTables};
+
 #include "sparse8_avx512.inl"
 
 #include "sparse1.inl"
@@ -58,7 +66,7 @@ const KernelTable& avx512_kernels() {
                                         kPrepare<float>,
                                         kPrepare<double>,
                                         kProjection16WithLookups,
-                                        {nullptr}};
+                                        kLanes16Kernels};
     return kTable;
 }
 

@@ -1,87 +1,38 @@
-// Annealing of 32 reads with the same couplings, on AVX-512 BW and tiles of int8.
+// Local fields of 32 reads on tiles of int8: 2 n multiplications of int8 an attempt.
 
-// What a sweep knows of its temperatures, for each read.
-struct LaneHeat {
-    __m512i factor;
-    __m512i most;
-    __m512i shift;
-};
+constexpr std::size_t kTileDepth = 64;           // spins that one tile multiplies
+constexpr std::size_t kTileBytes = 1024;         // of a tile of int8
+constexpr std::size_t kMostSpinsOfTiles = 2048;  // 8 MB of couplings
+constexpr std::size_t kLeastReadsOfTiles = 10;
 
-inline LaneHeat lane_heat(const Lanes16& lanes, std::size_t sweep) {
-    alignas(64) std::uint32_t temperature[2][16];
-    for (std::size_t r = 0; r < kLanes16; ++r) {
-        temperature[r / 16][r % 16] = lanes.temperature[r][sweep];
-    }
-    __m512i factor[2];
-    __m512i shift[2];
-    for (std::size_t half = 0; half < 2; ++half) {
-        // heat_of: as many bits to the right as leave sixteen.
-        const __m512i value = _mm512_load_si512(temperature[half]);
-        const __m512i zeros = _mm512_min_epi32(_mm512_lzcnt_epi32(value), _mm512_set1_epi32(16));
-        const __m512i by = _mm512_sub_epi32(_mm512_set1_epi32(16), zeros);
-        factor[half] = _mm512_srlv_epi32(value, by);
-        shift[half] = _mm512_min_epi32(by, _mm512_set1_epi32(15));
-    }
-    const auto joined = [](const __m512i* halves) {
-        return _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtepi32_epi16(halves[0])),
-                                  _mm512_cvtepi32_epi16(halves[1]), 1);
-    };
-    const __m512i shifts = joined(shift);
-    return {joined(factor), _mm512_srlv_epi16(_mm512_set1_epi16(32767), shifts), shifts};
+// Spins, padded to whole tiles.
+inline std::size_t depth_of_tiles(std::size_t n) { return (n + kTileDepth - 1) / kTileDepth * kTileDepth; }
+
+inline std::size_t packed_bytes_lanes16(std::size_t n, std::size_t stride) {
+    return stride * depth_of_tiles(n) * 2;
 }
 
-// Rows of eight words from 32 places: on return word k of all of them is rows[k].
-inline void gather_words(const std::uint16_t* const* from, std::size_t offset, __m512i* rows) {
-    const auto at = [&](std::size_t lane) {
-        return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from[lane] + offset));
-    };
-    __m512i a[8];
-#pragma GCC unroll 8
-    for (std::size_t k = 0; k < 8; ++k) {
-        a[k] = _mm512_castsi128_si512(at(k));
-        a[k] = _mm512_inserti32x4(a[k], at(k + 8), 1);
-        a[k] = _mm512_inserti32x4(a[k], at(k + 16), 2);
-        a[k] = _mm512_inserti32x4(a[k], at(k + 24), 3);
-    }
-    __m512i b[8];
-#pragma GCC unroll 4
-    for (std::size_t k = 0; k < 4; ++k) {
-        b[2 * k] = _mm512_unpacklo_epi16(a[2 * k], a[2 * k + 1]);      // words 0-3 of two
-        b[2 * k + 1] = _mm512_unpackhi_epi16(a[2 * k], a[2 * k + 1]);  // words 4-7
-    }
-#pragma GCC unroll 2
-    for (std::size_t k = 0; k < 2; ++k) {
-        a[4 * k] = _mm512_unpacklo_epi32(b[4 * k], b[4 * k + 2]);  // words 0, 1 of four
-        a[4 * k + 1] = _mm512_unpackhi_epi32(b[4 * k], b[4 * k + 2]);
-        a[4 * k + 2] = _mm512_unpacklo_epi32(b[4 * k + 1], b[4 * k + 3]);
-        a[4 * k + 3] = _mm512_unpackhi_epi32(b[4 * k + 1], b[4 * k + 3]);
-    }
-#pragma GCC unroll 4
-    for (std::size_t k = 0; k < 4; ++k) {
-        rows[2 * k] = _mm512_unpacklo_epi64(a[k], a[k + 4]);
-        rows[2 * k + 1] = _mm512_unpackhi_epi64(a[k], a[k + 4]);
-    }
-}
-
-// The thresholds of draw_thresholds16, for kTileSpins spins and all reads.
-inline void draw_thresholds_of_tile(const Lanes16& lanes, const LaneHeat& heat, std::size_t group,
-                                    const std::uint16_t* const* entries, std::int16_t* thresholds) {
-    const __m512i one = _mm512_set1_epi16(1);
-    const std::size_t spin = group * kTileSpins;
-    for (std::size_t first = 0; first < kTileSpins; first += 8) {
-        __m512i words[8];
-        gather_words(entries, spin % kBlock + first, words);
-#pragma GCC unroll 8
-        for (std::size_t k = 0; k < 8; ++k) {
-            const __m512i bounded = _mm512_min_epu16(_mm512_mulhi_epu16(words[k], heat.factor), heat.most);
-            const __m512i threshold = _mm512_sub_epi16(_mm512_sllv_epi16(bounded, heat.shift), one);
-            _mm512_store_si512(thresholds + (first + k) * kLanes16, threshold);
+// S of every sixteen spins i and kTileDepth spins j, as 256 high + low: a tile of low, then one of high parts.
+inline void pack_lanes16(const std::int16_t* couplings, std::size_t n, std::size_t stride, void* packed) {
+    auto* tile = static_cast<std::int8_t*>(packed);
+    for (std::size_t first = 0; first < stride; first += kTileSpins) {
+        for (std::size_t column = 0; column < depth_of_tiles(n); column += kTileDepth) {
+            for (std::size_t i = 0; i < kTileSpins; ++i) {
+                for (std::size_t j = 0; j < kTileDepth; ++j) {
+                    const bool inside = first + i < n && column + j < n;
+                    const int half = inside ? couplings[(first + i) * stride + column + j] / 2 : 0;
+                    const auto low = static_cast<std::int8_t>(half & 0xFF);
+                    tile[i * kTileDepth + j] = low;
+                    tile[kTileBytes + i * kTileDepth + j] = static_cast<std::int8_t>((half - low) / 256);
+                }
+            }
+            tile += 2 * kTileBytes;
         }
     }
-    for (std::size_t i = spin + kTileSpins; i > spin && i > lanes.real_spins; --i) {
-        _mm512_store_si512(thresholds + (i - 1 - spin) * kLanes16, _mm512_set1_epi16(-32768));
-    }
 }
+
+// Spins as bytes.
+inline std::size_t workspace_bytes_lanes16(std::size_t n) { return depth_of_tiles(n) * kLanes16; }
 
 // S s of kTileSpins spins: four tiles of sums, low and high parts for each half of the reads.
 inline void multiply_tiles(const Lanes16& lanes, std::size_t group, std::int32_t* sums) {
@@ -89,9 +40,10 @@ inline void multiply_tiles(const Lanes16& lanes, std::size_t group, std::int32_t
     _tile_zero(1);
     _tile_zero(2);
     _tile_zero(3);
-    const std::size_t steps = lanes.depth / kTileDepth;
-    const std::int8_t* coupling = lanes.tiles + group * steps * 2 * kTileBytes;
-    const std::int8_t* spin = lanes.spins;
+    const std::size_t steps = depth_of_tiles(lanes.real_spins) / kTileDepth;
+    const std::int8_t* coupling =
+        static_cast<const std::int8_t*>(lanes.packed) + group * steps * 2 * kTileBytes;
+    const auto* spin = static_cast<const std::int8_t*>(lanes.workspace);
     for (std::size_t step = 0; step < steps; ++step) {
         _tile_loadd(4, coupling, 64);
         _tile_loadd(5, coupling + kTileBytes, 64);
@@ -126,9 +78,10 @@ inline void local_fields_of_tile(const Lanes16& lanes, std::size_t group, const 
 }
 
 // Spins as bytes, as tiles want them: four spins of one read side by side.
-inline void store_spins(const Lanes16& lanes, std::size_t group) {
+inline void store_spin_bytes(const Lanes16& lanes, std::size_t group) {
     const std::size_t first = group * kTileSpins;
-    std::int8_t* to = lanes.spins + first / kTileDepth * 2 * kTileBytes + first % kTileDepth / 4 * 64;
+    std::int8_t* to = static_cast<std::int8_t*>(lanes.workspace) + first / kTileDepth * 2 * kTileBytes +
+                      first % kTileDepth / 4 * 64;
     const __m512i ones = _mm512_set1_epi16(0x0101);
     const __m512i low = _mm512_set1_epi16(0x00FE);  // makes -1 of 1 in the low byte
     const __m512i high = _mm512_set1_epi16(static_cast<short>(0xFE00));
@@ -146,93 +99,23 @@ inline void store_spins(const Lanes16& lanes, std::size_t group) {
     }
 }
 
-// Decides kTileSpins spins in order, and adds what the flips gain to the two halves of `gains`.
-inline void decide_tile(const Lanes16& lanes, std::size_t group, __m512i* local,
-                        const std::int16_t* thresholds, __m512i* gains) {
-    std::uint32_t* negative = lanes.negative + group * kTileSpins;
-    const std::int32_t* pair = lanes.pairs + group * kTilePairs;
-    const __m512i zero = _mm512_setzero_si512();
-    const __m512i one = _mm512_set1_epi16(1);
-    __m512i gain_before = zero;
-#pragma GCC unroll 16
-    for (std::size_t i = 0; i < kTileSpins; ++i) {
-        const __mmask32 down = negative[i];
-        const __m512i step = _mm512_mask_sub_epi16(local[i], down, zero, local[i]);
-        const __m512i margin = _mm512_adds_epi16(step, load16(thresholds + i * kLanes16));
-        const __mmask32 rejected = _mm512_movepi16_mask(margin);
-        const __mmask32 falling = _knot_mask32(_kor_mask32(rejected, down));
-        const __mmask32 rising = _kandn_mask32(rejected, down);
-        negative[i] = _kxor_mask32(down, _knot_mask32(rejected));
-#pragma GCC unroll 16
-        for (std::size_t j = i + 1; j < kTileSpins; ++j) {
-            const __m512i coupling = _mm512_set1_epi32(*pair++);
-            local[j] = _mm512_mask_sub_epi16(local[j], falling, local[j], coupling);
-            local[j] = _mm512_mask_add_epi16(local[j], rising, local[j], coupling);
-        }
-        const __m512i gained = _mm512_mask_mov_epi16(step, rejected, zero);
-        if (i % 2 == 0) {
-            gain_before = gained;
-        } else {
-            const __m512i first = _mm512_unpacklo_epi16(gain_before, gained);
-            const __m512i second = _mm512_unpackhi_epi16(gain_before, gained);
-            gains[0] = _mm512_add_epi32(gains[0], _mm512_madd_epi16(first, one));
-            gains[1] = _mm512_add_epi32(gains[1], _mm512_madd_epi16(second, one));
-        }
+class TiledFields {
+public:
+    explicit TiledFields(Lanes16& lanes) : lanes_(lanes) {
+        const TileShapes shapes;
+        _tile_loadconfig(&shapes);
     }
-}
+    ~TiledFields() { _tile_release(); }
+    TiledFields(const TiledFields&) = delete;
+    TiledFields& operator=(const TiledFields&) = delete;
 
-// Adds the sweep's gains, and keeps the states that are better than all before.
-inline void end_sweep(Lanes16& lanes, const __m512i* gains) {
-    alignas(64) std::int32_t gained[2][16];
-    _mm512_store_si512(gained[0], gains[0]);
-    _mm512_store_si512(gained[1], gains[1]);
-    std::uint32_t better = 0;
-    for (std::size_t r = 0; r < kLanes16; ++r) {
-        lanes.gain[r] += gained[r / 4 % 2][r / 8 * 4 + r % 4];
-        const bool best = lanes.gain[r] > lanes.best_gain[r];
-        lanes.best_gain[r] = best ? lanes.gain[r] : lanes.best_gain[r];
-        better |= static_cast<std::uint32_t>(best) << r;
+    void begin(std::size_t group) { multiply_tiles(lanes_, group, sums_); }
+    void finish(std::size_t group, __m512i* local) const {
+        local_fields_of_tile(lanes_, group, sums_, local);
     }
-    if (better != 0) {
-        for (std::size_t i = 0; i < lanes.stride; ++i) {
-            lanes.best_negative[i] = (lanes.best_negative[i] & ~better) | (lanes.negative[i] & better);
-        }
-    }
-}
+    void store_spins(std::size_t group) const { store_spin_bytes(lanes_, group); }
 
-void anneal_lanes16(Lanes16& lanes, const std::uint16_t* exponentials, std::size_t first, std::size_t last) {
-    constexpr std::size_t kTilesOfBlock = kBlock / kTileSpins;
-    constexpr std::size_t kBlocksOfDraw = 5;
-    alignas(64) std::int16_t thresholds[kTileSpins * kLanes16];
-    alignas(64) std::int32_t sums[kTileBytes];
-    const std::size_t groups = lanes.stride / kTileSpins;
-    const TileShapes shapes;
-    _tile_loadconfig(&shapes);
-    for (std::size_t group = 0; group < groups; ++group) {
-        store_spins(lanes, group);
-    }
-    for (std::size_t sweep = first; sweep < last; ++sweep) {
-        const LaneHeat heat = lane_heat(lanes, sweep);
-        __m512i gains[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
-        std::uint64_t bits[kLanes16] = {};
-        const std::uint16_t* entries[kLanes16];
-        for (std::size_t group = 0; group < groups; ++group) {
-            if (group % kTilesOfBlock == 0) {
-                const bool draw = group / kTilesOfBlock % kBlocksOfDraw == 0;
-                for (std::size_t r = 0; r < kLanes16; ++r) {
-                    bits[r] = draw ? next_random(lanes.random[r]) : bits[r] >> 12;
-                    entries[r] = exponentials + (bits[r] & (kExponentials - 1));
-                }
-            }
-            multiply_tiles(lanes, group, sums);
-            // While the tiles are on their way.
-            draw_thresholds_of_tile(lanes, heat, group, entries, thresholds);
-            __m512i local[kTileSpins];
-            local_fields_of_tile(lanes, group, sums, local);
-            decide_tile(lanes, group, local, thresholds, gains);
-            store_spins(lanes, group);
-        }
-        end_sweep(lanes, gains);
-    }
-    _tile_release();
-}
+private:
+    Lanes16& lanes_;
+    alignas(64) std::int32_t sums_[kTileBytes];
+};
