@@ -74,13 +74,42 @@ void leaning_bits(Random& random, std::span<const std::int16_t> fields, double r
                   std::size_t n, std::span<std::uint32_t> bits) {
     std::uint64_t noise = 0;
     const auto amplitude = static_cast<std::int32_t>(root_mean_square);
-    for (std::size_t i = 0; i < n; ++i) {
-        noise = i % 4 == 0 ? random.next() : noise >> 16;
-        const std::int32_t offset = static_cast<std::int16_t>(noise & 0xFFFF) * amplitude / 65536;
-        // Without fields and couplings the noise alone decides.
-        const bool negative = fields[i] + offset != 0 ? fields[i] + offset > 0 : (noise & 1) != 0;
-        bits[i / kBlock] |= static_cast<std::uint32_t>(negative) << (i % kBlock);
+    for (std::size_t first = 0; first < n; first += kBlock) {
+        std::uint32_t word = 0;
+        for (std::size_t k = 0; k < std::min(kBlock, n - first); ++k) {
+            noise = k % 4 == 0 ? random.next() : noise >> 16;
+            const std::int32_t offset = static_cast<std::int16_t>(noise & 0xFFFF) * amplitude / 65536;
+            const std::int32_t sum = fields[first + k] + offset;
+            // Without fields and couplings the noise alone decides. No branches: they could not be foretold.
+            const std::uint32_t undecided = static_cast<std::uint32_t>(sum == 0) & (noise & 1U);
+            word |= (static_cast<std::uint32_t>(sum > 0) | undecided) << k;
+        }
+        bits[first / kBlock] = word;
     }
+}
+
+// Adds up s_i v_i of one block.
+std::int64_t signed_sum(std::uint32_t negative, const std::int16_t* values, std::size_t count) {
+    std::int32_t sum = 0;
+    for (std::size_t k = 0; k < count; ++k) {
+        const auto sign = -static_cast<std::int32_t>(negative >> k & 1U);
+        sum += (values[k] ^ sign) - sign;
+    }
+    return sum;
+}
+
+// Eight bits as spins, side by side.
+const std::array<std::array<std::int8_t, 8>, 256>& spins_of_bytes() {
+    static const auto table = [] {
+        std::array<std::array<std::int8_t, 8>, 256> spins{};
+        for (unsigned byte = 0; byte < spins.size(); ++byte) {
+            for (unsigned bit = 0; bit < 8; ++bit) {
+                spins[byte][bit] = static_cast<std::int8_t>(1 - 2 * static_cast<int>(byte >> bit & 1U));
+            }
+        }
+        return spins;
+    }();
+    return table;
 }
 
 }  // namespace
@@ -195,7 +224,9 @@ void Group16::begin(std::span<Read16> reads, Start start) {
         space.negative.assign(words, 0);
         const double per_unit = 1.0 / read.matrix->unit();
         for (std::size_t i = 0; i < n_; ++i) {
-            space.fields[i] = static_cast<std::int16_t>(nearest_integer(read.fields[i] * per_unit));
+            // By way of int32, to which compilers convert several at a time.
+            const auto units = static_cast<std::int32_t>(nearest_integer(read.fields[i] * per_unit));
+            space.fields[i] = static_cast<std::int16_t>(units);
         }
         std::ranges::copy(space.fields, space.local.begin());
         if (read.start.empty() && start == Start::random) {
@@ -230,23 +261,22 @@ void Group16::begin(std::span<Read16> reads, Start start) {
     add_local_fields();
     for (std::size_t index = 0; index < count_; ++index) {
         const Space& space = space_[index];
-        for (std::size_t i = 0; i < n_; ++i) {
-            const std::int64_t sum = space.fields[i] + space.local[i];
-            const bool negative = (space.negative[i / kBlock] >> (i % kBlock) & 1U) != 0;
-            replicas_[index].start += negative ? -sum : sum;
+        for (std::size_t first = 0; first < n_; first += kBlock) {
+            const std::uint32_t negative = space.negative[first / kBlock];
+            const std::size_t count = std::min(kBlock, n_ - first);
+            replicas_[index].start += signed_sum(negative, &space.fields[first], count) +
+                                      signed_sum(negative, &space.local[first], count);
         }
     }
 }
 
 void Group16::end(std::span<Read16> reads) {
+    const auto& spins = spins_of_bytes();
     for (std::size_t index = 0; index < count_; ++index) {
-        for (std::size_t first = 0; first < n_; first += kBlock) {
-            const std::uint32_t negative = space_[index].best[first / kBlock];
-            const std::size_t count = std::min(kBlock, n_ - first);
-            for (std::size_t k = 0; k < count; ++k) {
-                reads[index].best[first + k] =
-                    static_cast<std::int8_t>(1 - 2 * static_cast<int>(negative >> k & 1U));
-            }
+        for (std::size_t first = 0; first < n_; first += 8) {
+            const std::uint32_t byte = space_[index].best[first / kBlock] >> (first % kBlock) & 0xFFU;
+            std::copy_n(spins[byte].begin(), std::min<std::size_t>(8, n_ - first),
+                        reads[index].best.begin() + static_cast<std::ptrdiff_t>(first));
         }
     }
 }

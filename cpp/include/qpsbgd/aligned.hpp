@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <limits>
 #include <memory>
 #include <new>
 #include <vector>
@@ -9,6 +10,10 @@
 namespace qpsbgd {
 
 inline constexpr std::size_t kCacheLine = 64;
+
+// Memory that starts on a cache line; throws std::bad_alloc where there is none.
+void* allocate_aligned(std::size_t bytes);
+void free_aligned(void* memory);
 
 template <class T>
 struct AlignedAllocator {
@@ -19,11 +24,12 @@ struct AlignedAllocator {
     explicit AlignedAllocator(const AlignedAllocator<U>& /*other*/) {}
 
     T* allocate(std::size_t count) {
-        return static_cast<T*>(::operator new(count * sizeof(T), std::align_val_t{kCacheLine}));
+        if (count > std::numeric_limits<std::size_t>::max() / sizeof(T)) {
+            throw std::bad_array_new_length();
+        }
+        return static_cast<T*>(allocate_aligned(count * sizeof(T)));
     }
-    void deallocate(T* memory, std::size_t /*count*/) {
-        ::operator delete(memory, std::align_val_t{kCacheLine});
-    }
+    void deallocate(T* memory, std::size_t /*count*/) { free_aligned(memory); }
     template <class U>
     bool operator==(const AlignedAllocator<U>& /*other*/) const {
         return true;

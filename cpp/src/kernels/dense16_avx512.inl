@@ -299,6 +299,7 @@ inline Choice16 flip_and_choose16(Replica16& replica, const PendingFlip16& flip,
     const std::uint32_t* const negative = replica.negative;
     const std::int16_t* const row = flip.row;
     const __m512i flipped = flip.spin;
+    __m512i number = _mm512_setzero_si512();
     const auto look_at = [&](std::size_t block, Best16& best) {
         const __m512i product = _mm512_mullo_epi16(load16(row + block * kBlock), flipped);
         const __m512i local = _mm512_subs_epi16(load16(locals + block * kBlock), product);
@@ -307,8 +308,9 @@ inline Choice16 flip_and_choose16(Replica16& replica, const PendingFlip16& flip,
         const __mmask32 free = _mm512_cmple_epi16_mask(load16(tenures + block * kBlock), time);
         const __mmask32 allowed = free | _mm512_cmpgt_epi16_mask(step, wanted);
         const __mmask32 better = _mm512_mask_cmpgt_epi16_mask(allowed, step, best.step);
-        best.step = _mm512_mask_mov_epi16(best.step, better, step);
-        best.block = _mm512_mask_mov_epi16(best.block, better, _mm512_set1_epi16(static_cast<short>(block)));
+        best.step = _mm512_mask_max_epi16(best.step, allowed, best.step, step);
+        best.block = _mm512_mask_mov_epi16(best.block, better, number);
+        number = _mm512_add_epi16(number, _mm512_set1_epi16(1));
     };
     std::size_t next = 0;
     for (; next + 2 <= count; next += 2) {
