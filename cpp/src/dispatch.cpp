@@ -88,14 +88,10 @@ private:
             const auto start = Clock::now();
             const DenseMatrices<Real> matrices(batch_, options_, view, 0, batch_.problems, token_);
             report.preparation_ns = nanoseconds_since(start);
-            // Whole groups, unless that leaves threads without work.
-            const std::size_t pieces = batch_.problems * options_.reads;
-            const std::size_t group =
-                std::clamp<std::size_t>((pieces + options_.threads - 1) / options_.threads, 1, kProductReads);
-            parallel_for((pieces + group - 1) / group, options_.threads, token_,
+            const auto bounds = share_pieces(batch_.problems * options_.reads);
+            parallel_for(bounds.size() - 1, options_.threads, token_,
                          [&](std::size_t worker, std::size_t index) {
-                             solve_pieces(matrices, workers_[worker], index * group,
-                                          std::min((index + 1) * group, pieces));
+                             solve_pieces(matrices, workers_[worker], bounds[index], bounds[index + 1]);
                          });
         } else {
             const std::size_t group = std::max<std::size_t>(1, kReplicaGroup / options_.reads);
@@ -109,6 +105,26 @@ private:
                          });
         }
         report.beta_range = first_beta_range_;
+    }
+
+    // Where the shares of `pieces` reads begin and end: groups whose exact energies are made together. Where these are
+    // cheap, of few spins, shares get smaller towards the end, so that all threads finish together although some began
+    // later; of many spins they are made of large tables, however few the reads.
+    std::vector<std::size_t> share_pieces(std::size_t pieces) const {
+        constexpr std::size_t kFewSpins = 256;
+        const std::size_t threads = std::max<std::size_t>(1, options_.threads);
+        const std::size_t even = std::clamp<std::size_t>((pieces + threads - 1) / threads, 1, kProductReads);
+        std::vector<std::size_t> bounds{0};
+        while (bounds.back() < pieces) {
+            const std::size_t left = pieces - bounds.back();
+            std::size_t share = even;
+            if (threads > 1 && batch_.n <= kFewSpins) {
+                share = std::clamp(left / (2 * threads) / kReplicaGroup * kReplicaGroup,
+                                   std::min(kReplicaGroup, even), even);
+            }
+            bounds.push_back(bounds.back() + std::min(share, left));
+        }
+        return bounds;
     }
 
     // Pieces [first, last) of work, where piece = problem * reads + read.

@@ -21,7 +21,7 @@ void parallel_for(std::size_t count, std::size_t threads, StopToken& token, cons
     std::atomic<std::size_t> next{0};
     std::mutex mutex;
     std::condition_variable finished;
-    std::size_t running = 0;
+    std::atomic<std::size_t> running{0};
     std::exception_ptr failure;
 
     const auto drain = [&](std::size_t worker) {
@@ -53,6 +53,10 @@ void parallel_for(std::size_t count, std::size_t threads, StopToken& token, cons
             });
         }
         drain(0);
+        // Others that are nearly done take less time than falling asleep and being woken up.
+        const auto patience = Clock::now() + std::chrono::microseconds(100);
+        while (running != 0 && Clock::now() < patience) {
+        }
         // The calling thread alone can notice an interrupt, so it keeps looking while the others finish.
         std::unique_lock lock(mutex);
         while (!finished.wait_for(lock, StopToken::kCheckInterval, [&] { return running == 0; })) {
