@@ -29,6 +29,7 @@ void* allocate_aligned(std::size_t bytes) {
     return memory;
 }
 
+// NOLINTNEXTLINE(cppcoreguidelines-no-malloc): nothing else takes back what aligned_alloc gives.
 void free_aligned(void* memory) { std::free(memory); }
 
 #else

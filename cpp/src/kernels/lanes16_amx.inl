@@ -108,6 +108,8 @@ public:
     ~TiledFields() { _tile_release(); }
     TiledFields(const TiledFields&) = delete;
     TiledFields& operator=(const TiledFields&) = delete;
+    TiledFields(TiledFields&&) = delete;
+    TiledFields& operator=(TiledFields&&) = delete;
 
     void begin(std::size_t group) { multiply_tiles(lanes_, group, sums_); }
     void finish(std::size_t group, __m512i* local) const {
@@ -117,5 +119,5 @@ public:
 
 private:
     Lanes16& lanes_;
-    alignas(64) std::int32_t sums_[kTileBytes];
+    alignas(64) std::int32_t sums_[kTileBytes] = {};
 };

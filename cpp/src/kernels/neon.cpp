@@ -50,7 +50,7 @@ const KernelTable& neon_kernels() {
                                         kPrepare<float>,
                                         kPrepare<double>,
                                         kProjection16,
-                                        {nullptr}};
+                                        {}};
     return kTable;
 }
 

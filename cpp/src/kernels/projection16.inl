@@ -154,7 +154,7 @@ inline BestFlip16 best_of(const SlotKeys16& slots, std::int16_t mask, const std:
 template <class... Flips>
 inline SlotKeys16 flip_and_look16(const Descent16& row, std::int16_t mask, const Flips&... flips) {
     constexpr std::size_t lanes = kLanes<std::int16_t>;
-    SlotKeys16 slots;
+    SlotKeys16 slots{};
 #pragma GCC unroll 16
     for (Shorts& of_slots : slots.best) {
         of_slots = Shorts{} + kNoGain16;

@@ -48,7 +48,7 @@ const KernelTable& scalar_kernels() {
                                         kPrepare<float>,
                                         kPrepare<double>,
                                         kProjection16,
-                                        {nullptr}};
+                                        {}};
     return kTable;
 }
 

@@ -36,17 +36,16 @@ struct Lanes16 {
 struct Lanes16Kernels {
     // Metropolis sweeps first .. last - 1 of all reads, as Dense16Kernels::anneal does them. Null where there is no such
     // kernel.
-    void (*anneal)(Lanes16& lanes, const std::uint16_t* exponentials, std::size_t first,
-                   std::size_t last) = nullptr;
+    void (*anneal)(Lanes16& lanes, const std::uint16_t* exponentials, std::size_t first, std::size_t last);
 
     // S = W / 2 of n spins as anneal reads it; rows of W are `stride` elements apart.
-    std::size_t (*packed_bytes)(std::size_t n, std::size_t stride) = nullptr;
-    void (*pack)(const std::int16_t* couplings, std::size_t n, std::size_t stride, void* packed) = nullptr;
-    std::size_t (*workspace_bytes)(std::size_t n) = nullptr;
+    std::size_t (*packed_bytes)(std::size_t n, std::size_t stride);
+    void (*pack)(const std::int16_t* couplings, std::size_t n, std::size_t stride, void* packed);
+    std::size_t (*workspace_bytes)(std::size_t n);
 
     // Measured: more spins, or fewer reads, are faster four reads at a time.
-    std::size_t most_spins = 0;
-    std::size_t least_reads = kLanes16;
+    std::size_t most_spins;
+    std::size_t least_reads;
 };
 
 }  // namespace qpsbgd
