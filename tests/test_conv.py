@@ -342,8 +342,8 @@ def test_bad_options_are_refused(options, message):
         BinaryConv2d(**{"in_channels": 4, "out_channels": 6, "kernel_size": 3, **options})
 
 
-def test_small_convolutional_net_learns():
-    torch.manual_seed(5)
+def accuracy_of_small_net(seed):
+    torch.manual_seed(seed)
     x = torch.randn(64, 1, 6, 6)
     y = (x[:, 0, :3].mean(dim=(1, 2)) > x[:, 0, 3:].mean(dim=(1, 2))).long()
     model = nn.Sequential(
@@ -354,4 +354,9 @@ def test_small_convolutional_net_learns():
         optimizer.zero_grad()
         nn.functional.cross_entropy(model(x), y).backward()
         optimizer.step()
-    assert (model(x).argmax(dim=1) == y).float().mean() > 0.95
+    return float((model(x).argmax(dim=1) == y).float().mean())
+
+
+def test_small_convolutional_net_learns():
+    # One seed scatters by .025 around .97.
+    assert sum(accuracy_of_small_net(seed) for seed in range(6)) / 6 > 0.94
