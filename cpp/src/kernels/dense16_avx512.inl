@@ -269,70 +269,116 @@ struct Choice16 {
     std::size_t spin;
 };
 
-// Lowest of 32 unsigned words.
-inline std::uint32_t minimum16(__m512i words) {
+// The lowest of 32 unsigned words, in the lowest word.
+inline __m128i minimum16(__m512i words) {
     const __m256i half = _mm256_min_epu16(_mm512_castsi512_si256(words), _mm512_extracti64x4_epi64(words, 1));
     const __m128i quarter = _mm_min_epu16(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
-    return static_cast<std::uint32_t>(_mm_extract_epi16(_mm_minpos_epu16(quarter), 0));
+    return _mm_minpos_epu16(quarter);
 }
 
-// The best steps of some blocks, lane by lane, and the blocks that they are in.
-struct Best16 {
-    __m512i step;
-    __m512i block;
-};
+// The largest of 32 words, in the lowest word: the smallest after x -> 0x7fff - x.
+inline __m128i maximum16(__m512i words) {
+    const __m512i top = _mm512_set1_epi16(0x7FFF);
+    return _mm_xor_si128(minimum16(_mm512_xor_si512(words, top)), _mm512_castsi512_si128(top));
+}
 
-// Applies the pending flip and finds the best allowed step in the same pass over the local fields. Blocks take turns
-// between two running bests, each of which waits for itself.
+inline std::uint32_t lowest_word(__m128i words) {
+    return static_cast<std::uint32_t>(_mm_extract_epi16(words, 0));
+}
+
+// The lowest spin with the largest step, resting or not. Rarely called.
+__attribute__((noinline)) Choice16 choose_of_all16(const Replica16& replica, std::size_t blocks,
+                                                   __m512i best) {
+    const __m128i largest = maximum16(best);
+    std::size_t block = 0;
+    std::uint32_t equal = 0;
+    for (; block < blocks; ++block) {
+        const __m512i step = steps16(load16(replica.local + block * kBlock), replica.negative[block]);
+        equal = _mm512_cmpeq_epi16_mask(step, _mm512_broadcastw_epi16(largest));
+        if (equal != 0) {
+            break;
+        }
+    }
+    return {static_cast<std::int16_t>(lowest_word(largest)), block * kBlock + _tzcnt_u32(equal)};
+}
+
+// Applies the pending flip and finds the best allowed step in the same pass over the local fields. A resting spin is
+// allowed only where its step beats all that free ones can have, so two maxima are enough: of all steps, which counts
+// where it exceeds the aspiration, and of the free ones. No running value waits for a comparison.
 template <std::size_t kBlocks>
 inline Choice16 flip_and_choose16(Replica16& replica, const PendingFlip16& flip, std::size_t blocks,
                                   std::size_t now, std::int32_t aspiration) {
     const std::size_t count = kBlocks == 0 ? blocks : kBlocks;
     const __m512i lowest = _mm512_set1_epi16(-32768);
     const __m512i time = _mm512_set1_epi16(static_cast<short>(now));
-    const __m512i wanted = _mm512_set1_epi16(static_cast<short>(aspiration));
-    Best16 even{lowest, _mm512_setzero_si512()};
-    Best16 odd = even;
+    const __m512i one = _mm512_set1_epi16(1);
+    __m512i best_of_all = lowest;
+    __m512i best = lowest;
     // Copies: the compiler has to take the stores below for changes of what a reference leads to.
     std::int16_t* const locals = replica.local;
     const std::int16_t* const tenures = replica.scratch;
     const std::uint32_t* const negative = replica.negative;
     const std::int16_t* const row = flip.row;
     const __m512i flipped = flip.spin;
-    const auto look_at = [&](std::size_t block, Best16& best) {
+    const auto step_of = [&](std::size_t block) {
         const __m512i product = _mm512_mullo_epi16(load16(row + block * kBlock), flipped);
         const __m512i local = _mm512_subs_epi16(load16(locals + block * kBlock), product);
         _mm512_store_si512(locals + block * kBlock, local);
-        const __m512i step = steps16(local, negative[block]);
-        const __mmask32 free = _mm512_cmple_epi16_mask(load16(tenures + block * kBlock), time);
-        const __mmask32 allowed = free | _mm512_cmpgt_epi16_mask(step, wanted);
-        const __mmask32 better = _mm512_mask_cmpgt_epi16_mask(allowed, step, best.step);
-        best.step = _mm512_mask_mov_epi16(best.step, better, step);
-        best.block = _mm512_mask_mov_epi16(best.block, better, _mm512_set1_epi16(static_cast<short>(block)));
+        return steps16(local, negative[block]);
     };
-    std::size_t next = 0;
-    for (; next + 2 <= count; next += 2) {
-        look_at(next, even);
-        look_at(next + 1, odd);
+    const auto rested = [&](std::size_t block) {
+        return _mm512_cmple_epi16_mask(load16(tenures + block * kBlock), time);
+    };
+    const auto beats_all = [&] {
+        return _mm512_cmpgt_epi16_mask(best_of_all, _mm512_set1_epi16(static_cast<short>(aspiration))) != 0;
+    };
+    if constexpr (kBlocks != 0) {
+        __m512i steps[kBlocks];
+        __mmask32 free[kBlocks];
+        for (std::size_t block = 0; block < kBlocks; ++block) {
+            steps[block] = step_of(block);
+            free[block] = rested(block);
+            best_of_all = _mm512_max_epi16(best_of_all, steps[block]);
+            best = _mm512_mask_max_epi16(best, free[block], best, steps[block]);
+        }
+        if (__builtin_expect(static_cast<long>(beats_all()), 0) != 0) {
+            return choose_of_all16(replica, count, best_of_all);
+        }
+        const __m128i largest = maximum16(best);
+        const __m512i everywhere = _mm512_broadcastw_epi16(largest);
+        std::uint64_t equal[2] = {0, 0};
+        for (std::size_t block = 0; block < kBlocks; ++block) {
+            const std::uint64_t of_block =
+                _mm512_mask_cmpeq_epi16_mask(free[block], steps[block], everywhere);
+            equal[block / 2] |= of_block << (block % 2 * kBlock);
+        }
+        // Without a branch, which no one could predict: the count of the first word is 64 only where it is zero.
+        const std::uint64_t first = _tzcnt_u64(equal[0]);
+        const std::uint64_t second = _tzcnt_u64(equal[1]) & (0 - (first >> 6));
+        return {static_cast<std::int16_t>(lowest_word(largest)), first + second};
     }
-    if (next < count) {
-        look_at(next, even);
+    __m512i here = _mm512_setzero_si512();
+    __m512i where = here;
+    for (std::size_t block = 0; block < count; ++block) {
+        const __m512i step = step_of(block);
+        const __mmask32 free = rested(block);
+        best_of_all = _mm512_max_epi16(best_of_all, step);
+        const __mmask32 better = _mm512_mask_cmpgt_epi16_mask(free, step, best);
+        best = _mm512_mask_max_epi16(best, free, best, step);
+        where = _mm512_mask_mov_epi16(where, better, here);
+        here = _mm512_add_epi16(here, one);
     }
-    const __mmask32 equal_steps = _mm512_cmpeq_epi16_mask(even.step, odd.step);
-    const __mmask32 odd_better = _mm512_cmpgt_epi16_mask(odd.step, even.step);
-    const __m512i best = _mm512_max_epi16(even.step, odd.step);
-    const __m512i where = _mm512_mask_min_epu16(_mm512_mask_mov_epi16(even.block, odd_better, odd.block),
-                                                equal_steps, even.block, odd.block);
-    // The largest step is the smallest word after x -> 0x7fff - x; among equals the lowest spin counts.
-    const __m512i top = _mm512_set1_epi16(0x7FFF);
-    const auto step =
-        static_cast<std::int32_t>(0x7FFF) - static_cast<std::int32_t>(minimum16(_mm512_sub_epi16(top, best)));
-    const __mmask32 equal = _mm512_cmpeq_epi16_mask(best, _mm512_set1_epi16(static_cast<short>(step)));
+    if (__builtin_expect(static_cast<long>(beats_all()), 0) != 0) {
+        return choose_of_all16(replica, count, best_of_all);
+    }
+    const __m128i largest = maximum16(best);
+    const __mmask32 equal = _mm512_cmpeq_epi16_mask(best, _mm512_broadcastw_epi16(largest));
     alignas(64) static constexpr std::uint16_t kLane[32] = {0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10,
                                                             11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21,
                                                             22, 23, 24, 25, 26, 27, 28, 29, 30, 31};
     const __m512i spin = _mm512_or_si512(_mm512_slli_epi16(where, 5), _mm512_load_si512(kLane));
-    return {step, minimum16(_mm512_mask_mov_epi16(_mm512_set1_epi16(-1), equal, spin))};
+    const __m512i candidates = _mm512_mask_mov_epi16(_mm512_set1_epi16(-1), equal, spin);
+    return {static_cast<std::int16_t>(lowest_word(largest)), lowest_word(minimum16(candidates))};
 }
 
 template <std::size_t kCount, std::size_t kBlocks>
@@ -367,7 +413,10 @@ void tabu_group16(Replica16* replicas, std::size_t n, std::size_t stride, std::s
             pending[r] = {replica.couplings + choice.spin * stride,
                           _mm512_set1_epi16(static_cast<short>(sign))};
             const std::uint64_t draw = ((next_random(replica.random) >> 32) * replica.tenure_spread) >> 32;
-            replica.scratch[choice.spin] = static_cast<std::int16_t>(now + replica.least_tenure + 1 + draw);
+            // The whole block is stored: its next load comes too soon to wait for two bytes of it to reach the cache.
+            std::int16_t* rests = replica.scratch + block * kBlock;
+            const __m512i end = _mm512_set1_epi16(static_cast<short>(now + replica.least_tenure + 1 + draw));
+            _mm512_store_si512(rests, _mm512_mask_mov_epi16(load16(rests), bit, end));
             keep_best16(replica, blocks);
         }
     }
