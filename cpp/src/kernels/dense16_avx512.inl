@@ -412,6 +412,12 @@ void tabu_group16(Replica16* replicas, std::size_t n, std::size_t stride, std::s
             replica.gain += std::int64_t{sign} * replica.local[choice.spin];
             pending[r] = {replica.couplings + choice.spin * stride,
                           _mm512_set1_epi16(static_cast<short>(sign))};
+            if constexpr (kBlocks == 0) {
+                // A matrix of long rows leaves the caches; while this one comes the other replicas have their turns.
+                for (std::size_t ahead = 0; ahead < blocks; ++ahead) {
+                    _mm_prefetch(reinterpret_cast<const char*>(pending[r].row + ahead * kBlock), _MM_HINT_T0);
+                }
+            }
             const std::uint64_t draw = ((next_random(replica.random) >> 32) * replica.tenure_spread) >> 32;
             // The whole block is stored: its next load comes too soon to wait for two bytes of it to reach the cache.
             std::int16_t* rests = replica.scratch + block * kBlock;
