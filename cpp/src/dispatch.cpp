@@ -85,18 +85,7 @@ private:
         if (method_ == Method::exact) {
             run_exact();
         } else if (view.count == 1) {
-            const auto start = Clock::now();
-            const DenseMatrices<Real> matrices(batch_, options_, view, 0, batch_.problems, token_);
-            report.preparation_ns = nanoseconds_since(start);
-            // Whole groups, unless that leaves threads without work.
-            const std::size_t pieces = batch_.problems * options_.reads;
-            const std::size_t group =
-                std::clamp<std::size_t>((pieces + options_.threads - 1) / options_.threads, 1, kProductReads);
-            parallel_for((pieces + group - 1) / group, options_.threads, token_,
-                         [&](std::size_t worker, std::size_t index) {
-                             solve_pieces(matrices, workers_[worker], index * group,
-                                          std::min((index + 1) * group, pieces));
-                         });
+            run_on_shared(view, report);
         } else {
             const std::size_t group = std::max<std::size_t>(1, kReplicaGroup / options_.reads);
             parallel_for((batch_.problems + group - 1) / group, options_.threads, token_,
@@ -109,6 +98,33 @@ private:
                          });
         }
         report.beta_range = first_beta_range_;
+    }
+
+    // One matrix for all problems.
+    template <class Real>
+    void run_on_shared(const DenseView<Real>& view, SolveReport& report) {
+        constexpr std::size_t kSmallest = 2 * kReplicaGroup;
+        const std::size_t pieces = batch_.problems * options_.reads;
+        const std::size_t threads = options_.threads;
+        std::optional<DenseMatrices<Real>> matrices;
+        std::vector<std::size_t> ends;
+        const auto prepare = [&] {
+            const auto start = Clock::now();
+            matrices.emplace(batch_, options_, view, 0, batch_.problems, token_);
+            if (method_ == Method::tabu && pieces >= threads * kSmallest) {
+                ends = portions(pieces, threads, kSmallest, kProductReads);
+            } else {
+                // Whole groups, which lanes want, unless that leaves threads without work.
+                const std::size_t group =
+                    std::clamp<std::size_t>((pieces + threads - 1) / threads, 1, kProductReads);
+                ends = portions(pieces, 1, group, group);
+            }
+            report.preparation_ns = nanoseconds_since(start);
+            return ends.size();
+        };
+        prepare_and_share(pieces, threads, token_, prepare, [&](std::size_t worker, std::size_t index) {
+            solve_pieces(*matrices, workers_[worker], index == 0 ? 0 : ends[index - 1], ends[index]);
+        });
     }
 
     // Pieces [first, last) of work, where piece = problem * reads + read.
