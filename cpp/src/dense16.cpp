@@ -13,6 +13,7 @@
 #include <bit>
 #include <cmath>
 #include <cstdlib>
+#include <cstring>
 #include <limits>
 #include <type_traits>
 
@@ -20,6 +21,7 @@
 #include "qpsbgd/kernels.hpp"
 #include "qpsbgd/matrices.hpp"
 #include "qpsbgd/rounding.hpp"
+#include "spin_bits.hpp"
 
 namespace qpsbgd {
 namespace {
@@ -72,15 +74,35 @@ void random_bits(Random& random, std::size_t n, std::span<std::uint32_t> bits) {
 // are much smaller.
 void leaning_bits(Random& random, std::span<const std::int16_t> fields, double root_mean_square,
                   std::size_t n, std::span<std::uint32_t> bits) {
-    std::uint64_t noise = 0;
     const auto amplitude = static_cast<std::int32_t>(root_mean_square);
-    for (std::size_t i = 0; i < n; ++i) {
-        noise = i % 4 == 0 ? random.next() : noise >> 16;
-        const std::int32_t offset = static_cast<std::int16_t>(noise & 0xFFFF) * amplitude / 65536;
-        // Without fields and couplings the noise alone decides.
-        const bool negative = fields[i] + offset != 0 ? fields[i] + offset > 0 : (noise & 1) != 0;
-        bits[i / kBlock] |= static_cast<std::uint32_t>(negative) << (i % kBlock);
+    for (std::size_t first = 0; first < n; first += kBlock) {
+        const std::size_t count = std::min(kBlock, n - first);
+        std::array<std::int16_t, kBlock> noise{};
+        for (std::size_t k = 0; k < count; k += 4) {
+            const std::uint64_t four = random.next();
+            std::memcpy(&noise[k], &four, sizeof(four));
+        }
+        std::array<std::uint8_t, kBlock> negative{};
+        for (std::size_t k = 0; k < kBlock; ++k) {
+            const std::int32_t sum = fields[first + k] + noise[k] * amplitude / 65536;
+            // Without fields and couplings the noise alone decides.
+            negative[k] = static_cast<std::uint8_t>(sum != 0 ? sum > 0 : (noise[k] & 1) != 0);
+        }
+        std::uint32_t word = 0;
+        for (std::size_t k = 0; k < kBlock; k += 8) {
+            word |= packed_flags(&negative[k]) << k;
+        }
+        bits[first / kBlock] = count == kBlock ? word : word & ((std::uint32_t{1} << count) - 1);
     }
+}
+
+// The spins of a block.
+std::array<std::int8_t, kBlock> spins_of(std::uint32_t negative) {
+    std::array<std::int8_t, kBlock> spins;
+    for (std::size_t k = 0; k < kBlock; k += 8) {
+        unpack_spins(negative >> k, &spins[k]);
+    }
+    return spins;
 }
 
 }  // namespace
@@ -203,9 +225,7 @@ void Group16::begin(std::span<Read16> reads, Start start) {
         } else if (read.start.empty()) {
             leaning_bits(read.random, space.fields, read.matrix->root_mean_square(), n_, space.negative);
         } else {
-            for (std::size_t i = 0; i < n_; ++i) {
-                space.negative[i / kBlock] |= static_cast<std::uint32_t>(read.start[i] < 0) << (i % kBlock);
-            }
+            pack_spins<std::uint32_t>(read.start, space.negative);
         }
         space.best = space.negative;
         replicas_[index] = Replica16{.couplings = read.matrix->couplings(),
@@ -230,10 +250,13 @@ void Group16::begin(std::span<Read16> reads, Start start) {
     add_local_fields();
     for (std::size_t index = 0; index < count_; ++index) {
         const Space& space = space_[index];
-        for (std::size_t i = 0; i < n_; ++i) {
-            const std::int64_t sum = space.fields[i] + space.local[i];
-            const bool negative = (space.negative[i / kBlock] >> (i % kBlock) & 1U) != 0;
-            replicas_[index].start += negative ? -sum : sum;
+        for (std::size_t first = 0; first < stride_; first += kBlock) {
+            const auto spins = spins_of(space.negative[first / kBlock]);
+            std::int32_t sum = 0;  // padding adds zeros
+            for (std::size_t k = 0; k < kBlock; ++k) {
+                sum += spins[k] * (space.fields[first + k] + space.local[first + k]);
+            }
+            replicas_[index].start += sum;
         }
     }
 }
@@ -241,12 +264,8 @@ void Group16::begin(std::span<Read16> reads, Start start) {
 void Group16::end(std::span<Read16> reads) {
     for (std::size_t index = 0; index < count_; ++index) {
         for (std::size_t first = 0; first < n_; first += kBlock) {
-            const std::uint32_t negative = space_[index].best[first / kBlock];
-            const std::size_t count = std::min(kBlock, n_ - first);
-            for (std::size_t k = 0; k < count; ++k) {
-                reads[index].best[first + k] =
-                    static_cast<std::int8_t>(1 - 2 * static_cast<int>(negative >> k & 1U));
-            }
+            const auto spins = spins_of(space_[index].best[first / kBlock]);
+            std::copy_n(spins.begin(), std::min(kBlock, n_ - first), &reads[index].best[first]);
         }
     }
 }
@@ -335,11 +354,15 @@ void Group16::descend(Budget& budget) {
 }
 
 double Group16::mean_field(std::size_t index) const {
-    double sum = 0.0;
-    for (std::size_t i = 0; i < n_; ++i) {
-        sum += std::fabs(static_cast<double>(space_[index].local[i]));
+    std::int64_t sum = 0;
+    for (std::size_t first = 0; first < stride_; first += kBlock) {
+        std::int32_t of_block = 0;  // padding adds zeros
+        for (std::size_t k = 0; k < kBlock; ++k) {
+            of_block += std::abs(std::int32_t{space_[index].local[first + k]});
+        }
+        sum += of_block;
     }
-    return sum / static_cast<double>(n_);
+    return static_cast<double>(sum) / static_cast<double>(n_);
 }
 
 // Flips every spin in which the state differs from the target.

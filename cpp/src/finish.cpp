@@ -1,10 +1,12 @@
 #include "finish.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 
 #include "qpsbgd/kernels.hpp"
+#include "spin_bits.hpp"
 
 namespace qpsbgd {
 namespace {
@@ -21,15 +23,27 @@ constexpr std::size_t rounded_up(std::size_t count, std::size_t unit) {
 // Words of the spins of one read.
 constexpr std::size_t words_of(std::size_t n) { return (n + kSignsOfProduct - 1) / kSignsOfProduct; }
 
+// The largest |value|, in eight maxima that do not wait for each other.
+double largest_of(std::span<const double> values) {
+    std::array<double, 8> most{};
+    std::size_t i = 0;
+    for (; i + most.size() <= values.size(); i += most.size()) {
+        for (std::size_t k = 0; k < most.size(); ++k) {
+            most[k] = std::max(most[k], std::fabs(values[i + k]));
+        }
+    }
+    for (; i < values.size(); ++i) {
+        most[0] = std::max(most[0], std::fabs(values[i]));
+    }
+    return *std::ranges::max_element(most);
+}
+
 // Flips spins while that lowers the energy by more than `tolerance`; false when nothing flipped. `flip(i, change)` adds
 // change * row i of S to the local fields, whose entry i keeps its value.
 template <class Flip>
 bool descend_exactly(std::span<std::int8_t> spins, std::span<double> local, std::size_t most_flips,
                      StopToken& token, const Flip& flip) {
-    double largest = 0.0;
-    for (const double field : local) {
-        largest = std::max(largest, std::fabs(field));
-    }
+    const double largest = largest_of(local);
     const double tolerance = 16.0 * std::numeric_limits<double>::epsilon() * largest;
     std::size_t flips = 0;
     for (bool flipped = true; flipped;) {
@@ -179,10 +193,8 @@ void finish_dense(const IsingBatch& batch, const SymmetricRows& rows, std::span<
     space.signs.assign(reads.size() * words, 0);
     space.local.resize(reads.size() * stride);
     for (std::size_t r = 0; r < reads.size(); ++r) {
-        for (std::size_t i = 0; i < n; ++i) {
-            const auto bit = static_cast<unsigned>(reads[r].spins[i] < 0) << (i % kSignsOfProduct);
-            space.signs[r * words + i / kSignsOfProduct] |= static_cast<std::uint16_t>(bit);
-        }
+        pack_spins(std::span<const std::int8_t>(reads[r].spins),
+                   std::span(space.signs).subspan(r * words, words));
     }
     rows.products(space.signs, reads.size(), stride, space.local.data(), token);
 
