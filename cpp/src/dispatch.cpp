@@ -85,14 +85,7 @@ private:
         if (method_ == Method::exact) {
             run_exact();
         } else if (view.count == 1) {
-            const auto start = Clock::now();
-            const DenseMatrices<Real> matrices(batch_, options_, view, 0, batch_.problems, token_);
-            report.preparation_ns = nanoseconds_since(start);
-            const auto bounds = share_pieces(batch_.problems * options_.reads);
-            parallel_for(bounds.size() - 1, options_.threads, token_,
-                         [&](std::size_t worker, std::size_t index) {
-                             solve_pieces(matrices, workers_[worker], bounds[index], bounds[index + 1]);
-                         });
+            run_on_shared(view, report);
         } else {
             const std::size_t group = std::max<std::size_t>(1, kReplicaGroup / options_.reads);
             parallel_for((batch_.problems + group - 1) / group, options_.threads, token_,
@@ -107,24 +100,31 @@ private:
         report.beta_range = first_beta_range_;
     }
 
-    // Where the shares of `pieces` reads begin and end: groups whose exact energies are made together. Where these are
-    // cheap, of few spins, shares get smaller towards the end, so that all threads finish together although some began
-    // later; of many spins they are made of large tables, however few the reads.
-    std::vector<std::size_t> share_pieces(std::size_t pieces) const {
-        constexpr std::size_t kFewSpins = 256;
-        const std::size_t threads = std::max<std::size_t>(1, options_.threads);
-        const std::size_t even = std::clamp<std::size_t>((pieces + threads - 1) / threads, 1, kProductReads);
-        std::vector<std::size_t> bounds{0};
-        while (bounds.back() < pieces) {
-            const std::size_t left = pieces - bounds.back();
-            std::size_t share = even;
-            if (threads > 1 && batch_.n <= kFewSpins) {
-                share = std::clamp(left / (2 * threads) / kReplicaGroup * kReplicaGroup,
-                                   std::min(kReplicaGroup, even), even);
+    // One matrix for all problems.
+    template <class Real>
+    void run_on_shared(const DenseView<Real>& view, SolveReport& report) {
+        constexpr std::size_t kSmallest = 2 * kReplicaGroup;
+        const std::size_t pieces = batch_.problems * options_.reads;
+        const std::size_t threads = options_.threads;
+        std::optional<DenseMatrices<Real>> matrices;
+        std::vector<std::size_t> ends;
+        const auto prepare = [&] {
+            const auto start = Clock::now();
+            matrices.emplace(batch_, options_, view, 0, batch_.problems, token_);
+            if (method_ == Method::tabu && pieces >= threads * kSmallest) {
+                ends = portions(pieces, threads, kSmallest, kProductReads);
+            } else {
+                // Whole groups, which lanes want, unless that leaves threads without work.
+                const std::size_t group =
+                    std::clamp<std::size_t>((pieces + threads - 1) / threads, 1, kProductReads);
+                ends = portions(pieces, 1, group, group);
             }
-            bounds.push_back(bounds.back() + std::min(share, left));
-        }
-        return bounds;
+            report.preparation_ns = nanoseconds_since(start);
+            return ends.size();
+        };
+        prepare_and_share(pieces, threads, token_, prepare, [&](std::size_t worker, std::size_t index) {
+            solve_pieces(*matrices, workers_[worker], index == 0 ? 0 : ends[index - 1], ends[index]);
+        });
     }
 
     // Pieces [first, last) of work, where piece = problem * reads + read.

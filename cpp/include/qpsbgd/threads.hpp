@@ -3,10 +3,12 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstddef>
 #include <exception>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -14,22 +16,26 @@
 
 namespace qpsbgd {
 
-// Calls work(worker, index) for every index in [0, count), on at most `threads` threads. The calling thread is
-// worker 0. The first exception of any worker stops the others and is thrown here.
-template <class Work>
-void parallel_for(std::size_t count, std::size_t threads, StopToken& token, const Work& work) {
+// `prepare()` on the calling thread, which says how many pieces of work there are (`most` at most), then
+// work(worker, index) for every index below that, on at most `threads` threads. The calling thread is worker 0. The others
+// start during the preparation: that takes some 50 microseconds. The first exception of any worker stops the others and
+// is thrown here.
+template <class Prepare, class Work>
+void prepare_and_share(std::size_t most, std::size_t threads, StopToken& token, const Prepare& prepare,
+                       const Work& work) {
+    // A sleeping thread wakes late, so threads look for a while before they sleep, and let others run meanwhile.
+    constexpr auto kLook = std::chrono::microseconds(200);
+    std::atomic<bool> prepared{false};
+    std::atomic<std::size_t> count{0};
     std::atomic<std::size_t> next{0};
-    std::mutex mutex;
-    std::condition_variable finished;
     std::atomic<std::size_t> running{0};
+    std::mutex mutex;
+    std::condition_variable changed;
     std::exception_ptr failure;
 
-    const auto drain = [&](std::size_t worker) {
+    const auto guarded = [&](const auto& part) {
         try {
-            for (std::size_t index = next.fetch_add(1); index < count; index = next.fetch_add(1)) {
-                token.throw_if_interrupted();
-                work(worker, index);
-            }
+            part();
         } catch (...) {
             token.abandon();
             const std::scoped_lock lock(mutex);  // two workers may fail at once
@@ -38,28 +44,57 @@ void parallel_for(std::size_t count, std::size_t threads, StopToken& token, cons
             }
         }
     };
+    const auto look_for = [&](const auto& event) {
+        const auto end = Clock::now() + kLook;
+        while (!event() && Clock::now() < end) {
+            std::this_thread::yield();
+        }
+    };
+    const auto drain = [&](std::size_t worker) {
+        guarded([&] {
+            for (std::size_t index = next.fetch_add(1); index < count; index = next.fetch_add(1)) {
+                token.throw_if_interrupted();
+                work(worker, index);
+            }
+        });
+    };
+    const auto help = [&](std::size_t worker) {
+        look_for([&] { return prepared.load(); });
+        {
+            std::unique_lock lock(mutex);  // pairs with the caller's, once it has prepared
+            changed.wait(lock, [&] { return prepared.load(); });
+        }
+        drain(worker);
+        const std::scoped_lock lock(mutex);  // pairs with the wait at the end
+        --running;
+        changed.notify_all();
+    };
 
     {
         std::vector<std::jthread> helpers;
-        const std::size_t workers = std::max<std::size_t>(1, std::min(threads, count));
+        const std::size_t workers = std::max<std::size_t>(1, std::min(threads, most));
         helpers.reserve(workers - 1);
-        running = workers - 1;
         for (std::size_t worker = 1; worker < workers; ++worker) {
-            helpers.emplace_back([&, worker] {
-                drain(worker);
-                const std::scoped_lock lock(mutex);  // pairs with the wait below
+            ++running;
+            try {
+                helpers.emplace_back([&, worker] { help(worker); });
+            } catch (const std::system_error&) {  // no thread to be had: the others do its work
                 --running;
-                finished.notify_one();
-            });
+                break;
+            }
         }
+        guarded([&] { count = prepare(); });
+        {
+            const std::scoped_lock lock(mutex);
+            prepared = true;
+        }
+        changed.notify_all();
         drain(0);
-        // Others that are nearly done take less time than falling asleep and being woken up.
-        const auto patience = Clock::now() + std::chrono::microseconds(100);
-        while (running != 0 && Clock::now() < patience) {
-        }
+        const auto finished = [&] { return running.load() == 0; };
+        look_for(finished);
         // The calling thread alone can notice an interrupt, so it keeps looking while the others finish.
         std::unique_lock lock(mutex);
-        while (!finished.wait_for(lock, StopToken::kCheckInterval, [&] { return running == 0; })) {
+        while (!changed.wait_for(lock, StopToken::kCheckInterval, finished)) {
             lock.unlock();  // the check may run Python code, which must not wait for a worker
             token.interrupted();
             lock.lock();
@@ -69,6 +104,26 @@ void parallel_for(std::size_t count, std::size_t threads, StopToken& token, cons
         std::rethrow_exception(failure);
     }
     token.throw_if_interrupted();
+}
+
+// The same without a preparation.
+template <class Work>
+void parallel_for(std::size_t count, std::size_t threads, StopToken& token, const Work& work) {
+    prepare_and_share(count, threads, token, [count] { return count; }, work);
+}
+
+// Where pieces of work are cut into portions that threads take one after the other: the portions' ends, ascending. No
+// portion exceeds `largest`, and they get smaller towards the end, down to `smallest`, so that the threads end together.
+inline std::vector<std::size_t> portions(std::size_t pieces, std::size_t threads, std::size_t smallest,
+                                         std::size_t largest) {
+    std::vector<std::size_t> ends;
+    for (std::size_t done = 0; done < pieces;) {
+        const std::size_t left = pieces - done;
+        const std::size_t share = threads <= 1 ? largest : left / (2 * threads) / smallest * smallest;
+        done += std::min(left, std::clamp(share, smallest, largest));
+        ends.push_back(done);
+    }
+    return ends;
 }
 
 }  // namespace qpsbgd
