@@ -21,7 +21,7 @@
 #include "qpsbgd/kernels.hpp"
 #include "qpsbgd/matrices.hpp"
 #include "qpsbgd/rounding.hpp"
-#include "spin_bits.hpp"
+#include "qpsbgd/spin_bits.hpp"
 
 namespace qpsbgd {
 namespace {

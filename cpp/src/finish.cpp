@@ -6,7 +6,7 @@
 #include <limits>
 
 #include "qpsbgd/kernels.hpp"
-#include "spin_bits.hpp"
+#include "qpsbgd/spin_bits.hpp"
 
 namespace qpsbgd {
 namespace {
