@@ -22,6 +22,7 @@
 #include "qpsbgd/matrices.hpp"
 #include "qpsbgd/rounding.hpp"
 #include "qpsbgd/spin_bits.hpp"
+#include "temperature16.hpp"
 
 namespace qpsbgd {
 namespace {
@@ -46,13 +47,6 @@ const PrepareKernels<Real>& prepare_kernels() {
     } else {
         return kernels().prepare_double;
     }
-}
-
-// As the kernels take it, for beta in units. The energy rises by -2 s L, so the temperature on s L is half of that on the
-// energy.
-std::uint32_t temperature_of(double beta) {
-    constexpr double kMost = 1e9;  // by far hot enough for anything
-    return static_cast<std::uint32_t>(std::fmin(0.5 / beta * kLargestExponential, kMost));
 }
 
 // Steps or flips of one kernel call: some hundred microseconds, so that deadlines and interrupts are noticed.
@@ -88,10 +82,7 @@ void leaning_bits(Random& random, std::span<const std::int16_t> fields, double r
             // Without fields and couplings the noise alone decides.
             negative[k] = static_cast<std::uint8_t>(sum != 0 ? sum > 0 : (noise[k] & 1) != 0);
         }
-        std::uint32_t word = 0;
-        for (std::size_t k = 0; k < kBlock; k += 8) {
-            word |= packed_flags(&negative[k]) << k;
-        }
+        const auto word = packed_word<std::uint32_t>(negative.data());
         bits[first / kBlock] = count == kBlock ? word : word & ((std::uint32_t{1} << count) - 1);
     }
 }
@@ -436,60 +427,6 @@ void Group16::anneal(std::span<Read16> reads, std::optional<BetaRange> range,
         }
     }
     end(reads);
-}
-
-// Replica exchange (Hukushima and Nemoto, 1996), until the time is up: every read keeps a temperature of the ladder for
-// some sweeps, then neighbours on the ladder swap theirs by the Metropolis rule. Measured against ever longer annealing
-// runs in the same time: five times as likely to end at the optimum of a chain with long-range couplings, as good on
-// random dense problems.
-void Group16::temper(std::span<Read16> reads, Budget& budget) {
-    constexpr std::size_t kSweepsOfRound = 4;
-    struct Rung {
-        double beta;  // in units
-        std::size_t replica;
-        std::array<std::uint32_t, kSweepsOfRound> temperatures;
-    };
-    std::vector<Rung> ladder(count_);
-    for (std::size_t k = 0; k < count_; ++k) {
-        Rung& rung = ladder[k];
-        rung.beta = geometric_beta(reads[0].beta_range, k, count_) * reads[0].matrix->unit();
-        rung.replica = k;
-        rung.temperatures.fill(temperature_of(rung.beta));
-        replicas_[k].temperature = rung.temperatures.data();
-    }
-    Random random(reads[0].random.next(), 0, 0);  // a stream of its own
-    lanes_.load(*matrices_[0]->lanes(), replicas_);
-    const auto energy = [&](const Rung& rung) {
-        return 0.5 * static_cast<double>(replicas_[rung.replica].start) -
-               2.0 * static_cast<double>(lanes_.gain(rung.replica));
-    };
-    std::size_t sweeps = 0;
-    for (std::size_t round = 0; !budget.exhausted(); ++round) {
-        sweeps += lanes_.anneal(kSweepsOfRound, budget);
-        for (std::size_t k = round % 2; k + 1 < count_; k += 2) {
-            const double exponent =
-                (ladder[k].beta - ladder[k + 1].beta) * (energy(ladder[k]) - energy(ladder[k + 1]));
-            constexpr double kBit = 0x1p-53;
-            if (static_cast<double>(random.next() >> 11U) * kBit < std::exp(exponent)) {
-                std::swap(ladder[k].replica, ladder[k + 1].replica);
-                lanes_.set_temperatures(ladder[k].replica, ladder[k].temperatures.data());
-                lanes_.set_temperatures(ladder[k + 1].replica, ladder[k + 1].temperatures.data());
-            }
-        }
-    }
-    leave_lanes();
-    for (Read16& read : reads) {
-        read.sweeps_done += sweeps;
-    }
-    Budget polish(budget.token());
-    descend(polish);
-}
-
-// Are all reads of the same problem, and in lanes?
-bool Group16::can_temper(std::span<const Read16> reads) const {
-    return fits_lanes() && std::ranges::all_of(reads, [&](const Read16& read) {
-               return read.fields.data() == reads[0].fields.data();
-           });
 }
 
 // Flipped spins rest for some iterations. Measured on layer problems and public instances: short rests win, by factors in

@@ -32,6 +32,16 @@ inline void unpack_spins(std::uint32_t bits, std::int8_t* spins) {
     std::memcpy(spins, &bytes, sizeof(bytes));
 }
 
+// As many bytes that are 0 or 1 as a word has bits.
+template <class Word>
+Word packed_word(const std::uint8_t* flags) {
+    std::uint32_t bits = 0;
+    for (std::size_t k = 0; k < 8 * sizeof(Word); k += 8) {
+        bits |= packed_flags(flags + k) << k;
+    }
+    return static_cast<Word>(bits);
+}
+
 // Bits of spins, as many to a word as it has room for, from the lowest; the rest of the last word is clear.
 template <class Word>
 void pack_spins(std::span<const std::int8_t> spins, std::span<Word> words) {
@@ -43,11 +53,7 @@ void pack_spins(std::span<const std::int8_t> spins, std::span<Word> words) {
         for (std::size_t k = 0; k < count; ++k) {
             flags[k] = static_cast<std::uint8_t>(part[k] < 0);
         }
-        std::uint32_t bits = 0;
-        for (std::size_t k = 0; k < kBits; k += 8) {
-            bits |= packed_flags(flags + k) << k;
-        }
-        words[word] = static_cast<Word>(bits);
+        words[word] = packed_word<Word>(flags);
     }
 }
 
