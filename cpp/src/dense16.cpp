@@ -13,6 +13,7 @@
 #include <bit>
 #include <cmath>
 #include <cstdlib>
+#include <cstring>
 #include <limits>
 #include <type_traits>
 
@@ -20,6 +21,8 @@
 #include "qpsbgd/kernels.hpp"
 #include "qpsbgd/matrices.hpp"
 #include "qpsbgd/rounding.hpp"
+#include "qpsbgd/spin_bits.hpp"
+#include "temperature16.hpp"
 
 namespace qpsbgd {
 namespace {
@@ -46,13 +49,6 @@ const PrepareKernels<Real>& prepare_kernels() {
     }
 }
 
-// As the kernels take it, for beta in units. The energy rises by -2 s L, so the temperature on s L is half of that on the
-// energy.
-std::uint32_t temperature_of(double beta) {
-    constexpr double kMost = 1e9;  // by far hot enough for anything
-    return static_cast<std::uint32_t>(std::fmin(0.5 / beta * kLargestExponential, kMost));
-}
-
 // Steps or flips of one kernel call: some hundred microseconds, so that deadlines and interrupts are noticed.
 std::size_t steps_of_a_call(std::size_t stride) {
     return std::clamp<std::size_t>((std::size_t{1} << 20) / stride, 64, 16384);
@@ -72,44 +68,32 @@ void random_bits(Random& random, std::size_t n, std::span<std::uint32_t> bits) {
 // are much smaller.
 void leaning_bits(Random& random, std::span<const std::int16_t> fields, double root_mean_square,
                   std::size_t n, std::span<std::uint32_t> bits) {
-    std::uint64_t noise = 0;
     const auto amplitude = static_cast<std::int32_t>(root_mean_square);
     for (std::size_t first = 0; first < n; first += kBlock) {
-        std::uint32_t word = 0;
-        for (std::size_t k = 0; k < std::min(kBlock, n - first); ++k) {
-            noise = k % 4 == 0 ? random.next() : noise >> 16;
-            const std::int32_t offset = static_cast<std::int16_t>(noise & 0xFFFF) * amplitude / 65536;
-            const std::int32_t sum = fields[first + k] + offset;
-            // Without fields and couplings the noise alone decides. No branches: they could not be foretold.
-            const std::uint32_t undecided = static_cast<std::uint32_t>(sum == 0) & (noise & 1U);
-            word |= (static_cast<std::uint32_t>(sum > 0) | undecided) << k;
+        const std::size_t count = std::min(kBlock, n - first);
+        std::array<std::int16_t, kBlock> noise{};
+        for (std::size_t k = 0; k < count; k += 4) {
+            const std::uint64_t four = random.next();
+            std::memcpy(&noise[k], &four, sizeof(four));
         }
-        bits[first / kBlock] = word;
+        std::array<std::uint8_t, kBlock> negative{};
+        for (std::size_t k = 0; k < kBlock; ++k) {
+            const std::int32_t sum = fields[first + k] + noise[k] * amplitude / 65536;
+            // Without fields and couplings the noise alone decides.
+            negative[k] = static_cast<std::uint8_t>(sum != 0 ? sum > 0 : (noise[k] & 1) != 0);
+        }
+        const auto word = packed_word<std::uint32_t>(negative.data());
+        bits[first / kBlock] = count == kBlock ? word : word & ((std::uint32_t{1} << count) - 1);
     }
 }
 
-// Adds up s_i v_i of one block.
-std::int64_t signed_sum(std::uint32_t negative, const std::int16_t* values, std::size_t count) {
-    std::int32_t sum = 0;
-    for (std::size_t k = 0; k < count; ++k) {
-        const auto sign = -static_cast<std::int32_t>(negative >> k & 1U);
-        sum += (values[k] ^ sign) - sign;
+// The spins of a block.
+std::array<std::int8_t, kBlock> spins_of(std::uint32_t negative) {
+    std::array<std::int8_t, kBlock> spins;
+    for (std::size_t k = 0; k < kBlock; k += 8) {
+        unpack_spins(negative >> k, &spins[k]);
     }
-    return sum;
-}
-
-// Eight bits as spins, side by side.
-const std::array<std::array<std::int8_t, 8>, 256>& spins_of_bytes() {
-    static const auto table = [] {
-        std::array<std::array<std::int8_t, 8>, 256> spins{};
-        for (unsigned byte = 0; byte < spins.size(); ++byte) {
-            for (unsigned bit = 0; bit < 8; ++bit) {
-                spins[byte][bit] = static_cast<std::int8_t>(1 - 2 * static_cast<int>(byte >> bit & 1U));
-            }
-        }
-        return spins;
-    }();
-    return table;
+    return spins;
 }
 
 }  // namespace
@@ -224,9 +208,7 @@ void Group16::begin(std::span<Read16> reads, Start start) {
         space.negative.assign(words, 0);
         const double per_unit = 1.0 / read.matrix->unit();
         for (std::size_t i = 0; i < n_; ++i) {
-            // By way of int32, to which compilers convert several at a time.
-            const auto units = static_cast<std::int32_t>(nearest_integer(read.fields[i] * per_unit));
-            space.fields[i] = static_cast<std::int16_t>(units);
+            space.fields[i] = static_cast<std::int16_t>(nearest_integer(read.fields[i] * per_unit));
         }
         std::ranges::copy(space.fields, space.local.begin());
         if (read.start.empty() && start == Start::random) {
@@ -234,9 +216,7 @@ void Group16::begin(std::span<Read16> reads, Start start) {
         } else if (read.start.empty()) {
             leaning_bits(read.random, space.fields, read.matrix->root_mean_square(), n_, space.negative);
         } else {
-            for (std::size_t i = 0; i < n_; ++i) {
-                space.negative[i / kBlock] |= static_cast<std::uint32_t>(read.start[i] < 0) << (i % kBlock);
-            }
+            pack_spins<std::uint32_t>(read.start, space.negative);
         }
         space.best = space.negative;
         replicas_[index] = Replica16{.couplings = read.matrix->couplings(),
@@ -261,22 +241,22 @@ void Group16::begin(std::span<Read16> reads, Start start) {
     add_local_fields();
     for (std::size_t index = 0; index < count_; ++index) {
         const Space& space = space_[index];
-        for (std::size_t first = 0; first < n_; first += kBlock) {
-            const std::uint32_t negative = space.negative[first / kBlock];
-            const std::size_t count = std::min(kBlock, n_ - first);
-            replicas_[index].start += signed_sum(negative, &space.fields[first], count) +
-                                      signed_sum(negative, &space.local[first], count);
+        for (std::size_t first = 0; first < stride_; first += kBlock) {
+            const auto spins = spins_of(space.negative[first / kBlock]);
+            std::int32_t sum = 0;  // padding adds zeros
+            for (std::size_t k = 0; k < kBlock; ++k) {
+                sum += spins[k] * (space.fields[first + k] + space.local[first + k]);
+            }
+            replicas_[index].start += sum;
         }
     }
 }
 
 void Group16::end(std::span<Read16> reads) {
-    const auto& spins = spins_of_bytes();
     for (std::size_t index = 0; index < count_; ++index) {
-        for (std::size_t first = 0; first < n_; first += 8) {
-            const std::uint32_t byte = space_[index].best[first / kBlock] >> (first % kBlock) & 0xFFU;
-            std::copy_n(spins[byte].begin(), std::min<std::size_t>(8, n_ - first),
-                        reads[index].best.begin() + static_cast<std::ptrdiff_t>(first));
+        for (std::size_t first = 0; first < n_; first += kBlock) {
+            const auto spins = spins_of(space_[index].best[first / kBlock]);
+            std::copy_n(spins.begin(), std::min(kBlock, n_ - first), &reads[index].best[first]);
         }
     }
 }
@@ -365,11 +345,15 @@ void Group16::descend(Budget& budget) {
 }
 
 double Group16::mean_field(std::size_t index) const {
-    double sum = 0.0;
-    for (std::size_t i = 0; i < n_; ++i) {
-        sum += std::fabs(static_cast<double>(space_[index].local[i]));
+    std::int64_t sum = 0;
+    for (std::size_t first = 0; first < stride_; first += kBlock) {
+        std::int32_t of_block = 0;  // padding adds zeros
+        for (std::size_t k = 0; k < kBlock; ++k) {
+            of_block += std::abs(std::int32_t{space_[index].local[first + k]});
+        }
+        sum += of_block;
     }
-    return sum / static_cast<double>(n_);
+    return static_cast<double>(sum) / static_cast<double>(n_);
 }
 
 // Flips every spin in which the state differs from the target.
@@ -443,60 +427,6 @@ void Group16::anneal(std::span<Read16> reads, std::optional<BetaRange> range,
         }
     }
     end(reads);
-}
-
-// Replica exchange (Hukushima and Nemoto, 1996), until the time is up: every read keeps a temperature of the ladder for
-// some sweeps, then neighbours on the ladder swap theirs by the Metropolis rule. Measured against ever longer annealing
-// runs in the same time: five times as likely to end at the optimum of a chain with long-range couplings, as good on
-// random dense problems.
-void Group16::temper(std::span<Read16> reads, Budget& budget) {
-    constexpr std::size_t kSweepsOfRound = 4;
-    struct Rung {
-        double beta;  // in units
-        std::size_t replica;
-        std::array<std::uint32_t, kSweepsOfRound> temperatures;
-    };
-    std::vector<Rung> ladder(count_);
-    for (std::size_t k = 0; k < count_; ++k) {
-        Rung& rung = ladder[k];
-        rung.beta = geometric_beta(reads[0].beta_range, k, count_) * reads[0].matrix->unit();
-        rung.replica = k;
-        rung.temperatures.fill(temperature_of(rung.beta));
-        replicas_[k].temperature = rung.temperatures.data();
-    }
-    Random random(reads[0].random.next(), 0, 0);  // a stream of its own
-    lanes_.load(*matrices_[0]->lanes(), replicas_);
-    const auto energy = [&](const Rung& rung) {
-        return 0.5 * static_cast<double>(replicas_[rung.replica].start) -
-               2.0 * static_cast<double>(lanes_.gain(rung.replica));
-    };
-    std::size_t sweeps = 0;
-    for (std::size_t round = 0; !budget.exhausted(); ++round) {
-        sweeps += lanes_.anneal(kSweepsOfRound, budget);
-        for (std::size_t k = round % 2; k + 1 < count_; k += 2) {
-            const double exponent =
-                (ladder[k].beta - ladder[k + 1].beta) * (energy(ladder[k]) - energy(ladder[k + 1]));
-            constexpr double kBit = 0x1p-53;
-            if (static_cast<double>(random.next() >> 11U) * kBit < std::exp(exponent)) {
-                std::swap(ladder[k].replica, ladder[k + 1].replica);
-                lanes_.set_temperatures(ladder[k].replica, ladder[k].temperatures.data());
-                lanes_.set_temperatures(ladder[k + 1].replica, ladder[k + 1].temperatures.data());
-            }
-        }
-    }
-    leave_lanes();
-    for (Read16& read : reads) {
-        read.sweeps_done += sweeps;
-    }
-    Budget polish(budget.token());
-    descend(polish);
-}
-
-// Are all reads of the same problem, and in lanes?
-bool Group16::can_temper(std::span<const Read16> reads) const {
-    return fits_lanes() && std::ranges::all_of(reads, [&](const Read16& read) {
-               return read.fields.data() == reads[0].fields.data();
-           });
 }
 
 // Flipped spins rest for some iterations. Measured on layer problems and public instances: short rests win, by factors in

@@ -103,7 +103,7 @@ private:
     // One matrix for all problems.
     template <class Real>
     void run_on_shared(const DenseView<Real>& view, SolveReport& report) {
-        constexpr std::size_t kSmallest = 2 * kReplicaGroup;
+        constexpr std::size_t kSmallest = 3 * kReplicaGroup;  // enough for tables of sums in the exact finish
         const std::size_t pieces = batch_.problems * options_.reads;
         const std::size_t threads = options_.threads;
         std::optional<DenseMatrices<Real>> matrices;

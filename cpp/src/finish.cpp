@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "qpsbgd/kernels.hpp"
+#include "qpsbgd/spin_bits.hpp"
 
 namespace qpsbgd {
 namespace {
@@ -22,21 +23,19 @@ constexpr std::size_t rounded_up(std::size_t count, std::size_t unit) {
 // Words of the spins of one read.
 constexpr std::size_t words_of(std::size_t n) { return (n + kSignsOfProduct - 1) / kSignsOfProduct; }
 
-// Running sums, which do not wait for each other.
-constexpr std::size_t kRunningSums = 4;
-
-// Calls visit(i, lane) for every i < n, with the running sum that it belongs to.
-template <class Visit>
-void for_each_lane(std::size_t n, const Visit& visit) {
+// The largest |value|, in eight maxima that do not wait for each other.
+double largest_of(std::span<const double> values) {
+    std::array<double, 8> most{};
     std::size_t i = 0;
-    for (; i + kRunningSums <= n; i += kRunningSums) {
-        for (std::size_t lane = 0; lane < kRunningSums; ++lane) {
-            visit(i + lane, lane);
+    for (; i + most.size() <= values.size(); i += most.size()) {
+        for (std::size_t k = 0; k < most.size(); ++k) {
+            most[k] = std::max(most[k], std::fabs(values[i + k]));
         }
     }
-    for (std::size_t lane = 0; i + lane < n; ++lane) {
-        visit(i + lane, lane);
+    for (; i < values.size(); ++i) {
+        most[0] = std::max(most[0], std::fabs(values[i]));
     }
+    return *std::ranges::max_element(most);
 }
 
 // Flips spins while that lowers the energy by more than `tolerance`; false when nothing flipped. `flip(i, change)` adds
@@ -44,11 +43,7 @@ void for_each_lane(std::size_t n, const Visit& visit) {
 template <class Flip>
 bool descend_exactly(std::span<std::int8_t> spins, std::span<double> local, std::size_t most_flips,
                      StopToken& token, const Flip& flip) {
-    std::array<double, kRunningSums> most{};
-    for_each_lane(local.size(), [&](std::size_t i, std::size_t lane) {
-        most[lane] = std::max(most[lane], std::fabs(local[i]));
-    });
-    const double largest = std::ranges::max(most);
+    const double largest = largest_of(local);
     const double tolerance = 16.0 * std::numeric_limits<double>::epsilon() * largest;
     std::size_t flips = 0;
     for (bool flipped = true; flipped;) {
@@ -74,11 +69,11 @@ bool descend_exactly(std::span<std::int8_t> spins, std::span<double> local, std:
 // E = sum_i s_i (h_i + L_i) / 2 + constant, for local fields L = h + S s.
 double energy_of(std::span<const std::int8_t> spins, std::span<const double> fields,
                  std::span<const double> local) {
-    std::array<double, kRunningSums> sums{};
-    for_each_lane(spins.size(), [&](std::size_t i, std::size_t lane) {
-        sums[lane] += static_cast<double>(spins[i]) * (fields[i] + local[i]);
-    });
-    return 0.5 * ((sums[0] + sums[1]) + (sums[2] + sums[3]));
+    double energy = 0.0;
+    for (std::size_t i = 0; i < spins.size(); ++i) {
+        energy += 0.5 * static_cast<double>(spins[i]) * (fields[i] + local[i]);
+    }
+    return energy;
 }
 
 // Visits every entry (i, j, J_ij) of a sparse matrix.
@@ -198,13 +193,8 @@ void finish_dense(const IsingBatch& batch, const SymmetricRows& rows, std::span<
     space.signs.assign(reads.size() * words, 0);
     space.local.resize(reads.size() * stride);
     for (std::size_t r = 0; r < reads.size(); ++r) {
-        for (std::size_t first = 0; first < n; first += kSignsOfProduct) {
-            unsigned word = 0;
-            for (std::size_t k = 0; k < std::min(kSignsOfProduct, n - first); ++k) {
-                word |= static_cast<unsigned>(reads[r].spins[first + k] < 0) << k;
-            }
-            space.signs[r * words + first / kSignsOfProduct] = static_cast<std::uint16_t>(word);
-        }
+        pack_spins(std::span<const std::int8_t>(reads[r].spins),
+                   std::span(space.signs).subspan(r * words, words));
     }
     rows.products(space.signs, reads.size(), stride, space.local.data(), token);
 

@@ -24,7 +24,7 @@ template <class Prepare, class Work>
 void prepare_and_share(std::size_t most, std::size_t threads, StopToken& token, const Prepare& prepare,
                        const Work& work) {
     // A sleeping thread wakes late, so threads look for a while before they sleep, and let others run meanwhile.
-    constexpr auto kLook = std::chrono::microseconds(200);
+    constexpr auto kLook = std::chrono::microseconds(50);
     std::atomic<bool> prepared{false};
     std::atomic<std::size_t> count{0};
     std::atomic<std::size_t> next{0};
