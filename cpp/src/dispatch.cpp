@@ -111,13 +111,13 @@ private:
         const auto prepare = [&] {
             const auto start = Clock::now();
             matrices.emplace(batch_, options_, view, 0, batch_.problems, token_);
-            if (method_ == Method::tabu && pieces >= threads * kSmallest) {
-                ends = portions(pieces, threads, kSmallest, kProductReads);
+            if (method_ == Method::tabu && threads > 1) {
+                ends = portions(pieces, threads, kReplicaGroup, kSmallest, kProductReads);
             } else {
                 // Whole groups, which lanes want, unless that leaves threads without work.
                 const std::size_t group =
                     std::clamp<std::size_t>((pieces + threads - 1) / threads, 1, kProductReads);
-                ends = portions(pieces, 1, group, group);
+                ends = portions(pieces, 1, 1, pieces, group);
             }
             report.preparation_ns = nanoseconds_since(start);
             return ends.size();

@@ -69,26 +69,30 @@ TEST(Threads, pass_on_what_a_piece_throws) {
     EXPECT_THROW(parallel_for(8, 2, token, work), std::out_of_range);
 }
 
-TEST(Portions, cover_all_pieces_and_get_smaller) {
-    for (const std::size_t threads : std::initializer_list<std::size_t>{2, 3, 16}) {
+TEST(Portions, cover_all_pieces_in_units) {
+    for (const std::size_t threads : std::initializer_list<std::size_t>{1, 2, 3, 16}) {
         for (const std::size_t pieces : std::initializer_list<std::size_t>{1, 8, 100, 128, 257}) {
-            const auto ends = portions(pieces, threads, 8, 32);
+            const auto ends = portions(pieces, threads, 4, 12, 32);
             EXPECT_EQ(ends.back(), pieces);
-            std::size_t before = 32;
             std::size_t begin = 0;
             for (const std::size_t end : ends) {
-                EXPECT_LE(end - begin, before);
-                before = end - begin;
-                EXPECT_TRUE(before >= 8 || end == pieces);
+                EXPECT_GT(end, begin);
+                EXPECT_LE(end - begin, 32);
+                EXPECT_TRUE((end - begin) % 4 == 0 || end - begin < 4 || end == pieces);
                 begin = end;
             }
         }
     }
 }
 
+TEST(Portions, get_smaller_and_give_every_thread_as_much) {
+    EXPECT_EQ(portions(128, 2, 4, 12, 32), (std::vector<std::size_t>{32, 64, 80, 96, 112, 128}));
+    EXPECT_EQ(portions(2, 2, 4, 12, 32), (std::vector<std::size_t>{1, 2}));
+}
+
 TEST(Portions, of_one_thread_are_as_large_as_allowed) {
-    EXPECT_EQ(portions(70, 1, 8, 32), (std::vector<std::size_t>{32, 64, 70}));
-    EXPECT_TRUE(portions(0, 1, 8, 32).empty());
+    EXPECT_EQ(portions(70, 1, 1, 70, 32), (std::vector<std::size_t>{32, 64, 70}));
+    EXPECT_TRUE(portions(0, 1, 1, 0, 32).empty());
 }
 
 }  // namespace

@@ -112,16 +112,23 @@ void parallel_for(std::size_t count, std::size_t threads, StopToken& token, cons
     prepare_and_share(count, threads, token, [count] { return count; }, work);
 }
 
-// Where pieces of work are cut into portions that threads take one after the other: the portions' ends, ascending. No
-// portion exceeds `largest`, and they get smaller towards the end, down to `smallest`, so that the threads end together.
-inline std::vector<std::size_t> portions(std::size_t pieces, std::size_t threads, std::size_t smallest,
-                                         std::size_t largest) {
+// Where pieces of work are cut into portions that threads take one after the other: the portions' ends, ascending. In
+// rounds of equal portions, one a thread, each round half of what is left (factoring: Hummel, Schonberg and Flynn, 1992),
+// until two of `smallest` or less are left for each: threads that start together end together, and others have something
+// to even out. Portions are multiples of `unit`, where there is one for every thread, and at most `largest`.
+inline std::vector<std::size_t> portions(std::size_t pieces, std::size_t threads, std::size_t unit,
+                                         std::size_t smallest, std::size_t largest) {
     std::vector<std::size_t> ends;
     for (std::size_t done = 0; done < pieces;) {
         const std::size_t left = pieces - done;
-        const std::size_t share = threads <= 1 ? largest : left / (2 * threads) / smallest * smallest;
-        done += std::min(left, std::clamp(share, smallest, largest));
-        ends.push_back(done);
+        const bool last_round = left <= 2 * threads * smallest;
+        const std::size_t share = last_round ? (left + threads - 1) / threads : left / (2 * threads);
+        const std::size_t whole = share < unit ? share : (share + unit - 1) / unit * unit;
+        const std::size_t portion = std::min(whole, largest);
+        for (std::size_t thread = 0; thread < threads && done < pieces; ++thread) {
+            done = std::min(done + portion, pieces);
+            ends.push_back(done);
+        }
     }
     return ends;
 }
