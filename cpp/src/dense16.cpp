@@ -89,7 +89,7 @@ void leaning_bits(Random& random, std::span<const std::int16_t> fields, double r
 
 // The spins of a block.
 std::array<std::int8_t, kBlock> spins_of(std::uint32_t negative) {
-    std::array<std::int8_t, kBlock> spins;
+    std::array<std::int8_t, kBlock> spins{};
     for (std::size_t k = 0; k < kBlock; k += 8) {
         unpack_spins(negative >> k, &spins[k]);
     }

@@ -66,7 +66,7 @@ struct Dense16Kernels {
 
     // `flips` <= 16384 iterations of one-flip tabu search of `count` <= 4 replicas: the best step of all spins that do
     // not rest or whose flip gives a new best. scratch holds what is left of every spin's rest. Per iteration
-    // stride / 32 times 10 vector operations.
+    // stride / 32 times 7 (up to 128 spins) or 9 vector operations with AVX-512.
     void (*tabu)(Replica16* replicas, std::size_t count, std::size_t n, std::size_t stride,
                  std::size_t flips);
 };
