@@ -8,7 +8,6 @@
 #include <cstddef>
 #include <exception>
 #include <mutex>
-#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -78,7 +77,7 @@ void prepare_and_share(std::size_t most, std::size_t threads, StopToken& token, 
             ++running;
             try {
                 helpers.emplace_back([&, worker] { help(worker); });
-            } catch (const std::system_error&) {  // no thread to be had: the others do its work
+            } catch (const std::exception&) {  // no thread to be had: the others do its work
                 --running;
                 break;
             }

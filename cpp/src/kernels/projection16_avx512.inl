@@ -2,7 +2,7 @@
 //
 // One entry of a table serves sixteen rows at once: the table of four signs and one column is a register, and a
 // permutation by the rows' signs looks up all of them. One permutation and one addition for 64 products; the tables of
-// sixteen columns and kWordsOfChunk words of signs stay in the first cache.
+// sixteen columns and kHalvesOfChunk halves of words of signs stay in the first cache.
 
 constexpr std::size_t kRowsOfLookup = 16;
 constexpr std::size_t kColumnsOfLookup = 16;

@@ -154,7 +154,7 @@ struct Projection16Kernels {
     void (*start)(const float* p, const std::int32_t* product, const Start16& of_layer, double inverse_scale,
                   std::size_t d, std::int16_t* signs, std::int16_t* gains);
 
-    // Flips the best coordinates again and again until no gain is more than d / kSlots16 units: in one pass the best of
+    // Flips the best coordinates again and again until no gain exceeds 2 d / kSlots16 units: in one pass the best of
     // every quarter of the slots, if it is still good after the better ones. 3 d operations a flip and 4 d a pass. Leaves
     // out rows that are settled, and gives up on a row after about `most_flips` more flips.
     void (*descend)(Descent16* rows, std::size_t count, std::size_t most_flips);
