@@ -6,13 +6,14 @@
 // depend on each other, nor on groups and threads.
 //
 // Single precision descends in int16, in units of its own for every coordinate: each pass over the gains flips up to
-// four coordinates, the best and others that are still good after it, and looks for the next four. That changes gains
-// by less than the number of flips, in those units, which is taken off the descent before it is trusted to be one. A
-// sigma is then that of A in integers of 23 bits: exact in int32, so that instruction sets may multiply as they like,
-// tiles of int8 among them.
+// four coordinates, the best and others that are still good after it, and looks for the next four. Products and descents
+// use the same rounded couplings, in exact arithmetic, so that gains are wrong by what A was rounded by and no more: that
+// much is taken off every flip before a descent is trusted to be one. Instruction sets may multiply as they like, tiles
+// of int8 among them.
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -33,9 +34,11 @@ constexpr std::size_t kMostFlips = 100;
 constexpr std::size_t kWorkOfLook = 1U << 22U;  // additions between two looks for an interrupt
 // Descents by this part of their size are descents, whatever the rounding of s.
 constexpr double kCertain = 1e-4;
-// Errors of int16 gains, in units: each flip adds one, and this is what they start with, by rounding and by A sigma,
-// half a part in 4.19e6 of the largest entry for every entry.
-double first_error16(std::size_t d) { return 3.0 + static_cast<double>(d) / 500.0; }
+// What is taken off entries of A in units, times t, before they are rounded to W: the half that W + 1/2 adds, and in every
+// other row a little more, or all the zeros of A would be +1/2.
+constexpr float rounding16(std::size_t row) { return row % 2 == 0 ? 0.5F : 0.515625F; }
+// Errors of int16 gains, in units: their own rounding, and that of every entry.
+double rounding_error16(std::size_t d, double factor) { return 1.0 + 0.52 * static_cast<double>(d) / factor; }
 constexpr double kMostInverse = 1e37;  // of a unit, in float32
 constexpr double kWorkOfThread = 1e6;  // additions that pay for starting one
 
@@ -102,20 +105,21 @@ public:
             own_[i] = (options.mask ? Real(0.5) : Real{1}) * gram[i][i];
             sums_[i] = table.magnitude(couplings_.rows()[i], d);
         });
-        double trace = 0.0;
+        double size = 0.0;
         double total = 0.0;
         for (std::size_t i = 0; i < d; ++i) {
-            trace += static_cast<double>(std::abs(gram[i][i]));
+            trace_ += static_cast<double>(gram[i][i]);
+            size += static_cast<double>(std::abs(gram[i][i]));
             total += sums_[i];
         }
         finite_ = std::isfinite(total);
         if constexpr (std::is_same_v<Real, float>) {
-            // Half of int16 for A G, half for p / s, and room for the rounding of as many flips as there are spins.
+            // Half of int16 for A G, half for p / s, and room for the halves of as many flips as there are spins.
             const double units = 0.5 * (32767.0 - 2.0 * static_cast<double>(d + 4));
             fits16_ = finite_ && options.rule != ScaleRule::automatic && d <= kMost16 &&
-                      trace * units >= kLeastUnits * total;
+                      size * units >= kLeastUnits * total;
             if (fits16_) {
-                quantise(units, options.mask ? 1.0F : 2.0F, for_all_rows);
+                quantise(units, options.mask, for_all_rows);
             }
         }
         if (!fits16_) {
@@ -135,14 +139,14 @@ public:
     const std::int16_t* rows16() const { return couplings16_.data(); }
     std::size_t stride16() const { return padded<std::int16_t>(d_); }
     const Real* own() const { return own_.data(); }
-    const void* packed() const { return packed_.data(); }
-    const float* product_units() const { return product_units_.data(); }
     Start16 start16() const
         requires(std::is_same_v<Real, float>)
     {
-        return {own_.data(), bounds_.data(), inverse_units_.data(), product_units_.data(),
-                exclusions_.data()};
+        return {rest_.data(), bounds_.data(), inverse_units_.data(), exclusions_.data(), half_};
     }
+    double trace() const { return trace_; }
+    double half() const { return static_cast<double>(half_); }
+    double error16() const { return error16_; }
     const double* units() const { return units_.data(); }
     const double* errors() const { return errors_.data(); }
 
@@ -152,8 +156,12 @@ private:
     static constexpr double kLeastUnits = 32.0;   // of a diagonal entry, in the mean
 
     template <class ForAllRows>
-    void quantise(double units, float factor, const ForAllRows& for_all_rows) {
+    void quantise(double units, bool mask, const ForAllRows& for_all_rows) {
+        const float factor = mask ? 1.0F : 2.0F;
+        half_ = 0.5F / factor;
+        error16_ = rounding_error16(d_, static_cast<double>(factor));
         units_.resize(rounded_up(d_, kSlots16));
+        rest_.resize(d_);
         bounds_.resize(d_);
         inverse_units_.resize(d_);
         exclusions_.resize(d_);
@@ -162,37 +170,17 @@ private:
             inverse_units_[i] = sums_[i] > 0.0 ? static_cast<float>(inverse) : 0.0F;
             units_[i] = sums_[i] > 0.0 ? 1.0 / inverse : 0.0;
             exclusions_[i] = sums_[i] > 0.0 ? 0.0F : static_cast<float>(kNoGain16);
+            rest_[i] = rows()[i][i] - own_[i];
             bounds_[i] = static_cast<float>(sums_[i] + units_[i] * static_cast<double>(d_ + 2));
         }
-        pack();
         couplings16_ = AlignedBuffer<std::int16_t>((d_ + 1) * stride16() + kSlots16);
         std::fill_n(couplings16_.data() + d_ * stride16(), stride16() + kSlots16, std::int16_t{0});
         for_all_rows([&](std::size_t i) {
             std::int16_t* row = couplings16_.data() + i * stride16();
-            kernels().projection16.quantise(rows()[i], inverse_units_.data(), factor, d_, row);
+            kernels().projection16.quantise(rows()[i], inverse_units_.data(), factor, rounding16(i), d_, row);
             row[i] = 0;
             std::fill(row + d_, row + stride16(), std::int16_t{0});
         });
-    }
-
-    // Integers that stand for A in A sigma.
-    void pack() {
-        constexpr double kMostEntry = 4.19e6;  // below 2^22, which the rounding needs
-        constexpr double kMostSum = 2.147e9;   // below 2^31, with room for the rounding of every entry
-        const Projection16Kernels& table = kernels().projection16;
-        std::vector<float> inverse(d_);
-        product_units_.resize(d_);
-        for (std::size_t i = 0; i < d_; ++i) {
-            const auto largest = static_cast<double>(table.largest(rows()[i], d_));
-            const double most = std::min({kMostEntry / largest, kMostSum / sums_[i], kMostInverse});
-            inverse[i] = sums_[i] > 0.0 ? static_cast<float>(most) : 0.0F;
-            product_units_[i] = sums_[i] > 0.0 ? 1.0F / inverse[i] : 0.0F;
-        }
-        packed_ = AlignedBuffer<std::byte>(table.packed_bytes(d_));
-        for (std::size_t first = 0; first < d_; first += kPackedRows) {
-            table.pack(rows()[first], rows().stride, first, std::min(kPackedRows, d_ - first), inverse.data(),
-                       d_, packed_.data());
-        }
     }
 
     std::size_t d_;
@@ -203,10 +191,12 @@ private:
     std::vector<double> errors_;
     std::vector<float> bounds_;
     std::vector<float> inverse_units_;
-    std::vector<float> product_units_;
     std::vector<float> exclusions_;
+    std::vector<float> rest_;  // A_ii - t A_ii / 2
+    float half_ = 0.0F;        // 1 / (2 t)
+    double error16_ = 0.0;     // of a gain
+    double trace_ = 0.0;
     AlignedBuffer<std::int16_t> couplings16_{0};
-    AlignedBuffer<std::byte> packed_{0};
     bool finite_ = false;
     bool fits16_ = false;
 };
@@ -254,8 +244,9 @@ public:
           most_rows_(most_rows),
           // Whole tiles, and rows that do not compete for the same places of a cache.
           stride_(rounded_up(layer.d, kernels_.tile) + kCacheLine / sizeof(Real)),
+          stride16_(padded<std::int16_t>(layer.d) + kCacheLine / sizeof(std::int16_t)),
           products_(problem.fits16() ? 0 : most_rows * stride_),
-          products16_(problem.fits16() ? most_rows * stride_ : 0),
+          products16_(problem.fits16() ? most_rows * stride16_ : 0),
           workspace_(problem.fits16() ? kernels().projection16.workspace_bytes(most_rows, layer.d) : 0),
           sums_(keeps_sums() ? most_rows * layer.d : 0),
           signs_(rounded_up(layer.d, kSignsOfWord) / kSignsOfWord * most_rows),
@@ -298,13 +289,14 @@ private:
     // A sigma of `count` rows.
     void multiply(std::size_t count) {
         if (problem_.fits16()) {
-            kernels().projection16.sign_products({.packed = problem_.packed(),
+            kernels().projection16.sign_products({.couplings = problem_.rows16(),
+                                                  .couplings_stride = problem_.stride16(),
                                                   .d = layer_.d,
                                                   .signs = signs_.data(),
                                                   .signs_stride = most_rows_,
                                                   .workspace = workspace_.data(),
                                                   .products = products16_.data(),
-                                                  .stride = stride_},
+                                                  .stride = stride16_},
                                                  count);
             return;
         }
@@ -322,11 +314,21 @@ private:
     double signed_product(std::size_t row) {
         if constexpr (std::is_same_v<Real, float>) {
             if (problem_.fits16()) {
-                return kernels().projection16.signed_sum(p(row), products16_.data() + row * stride_,
-                                                         problem_.product_units(), layer_.d);
+                const double others =
+                    kernels().projection16.signed_sum(p(row), products16_.data() + row * stride16_,
+                                                      problem_.units(), spin_sum(row), layer_.d);
+                return problem_.trace() + problem_.half() * others;
             }
         }
         return kernels_.signed_sum(p(row), product(row), layer_.d);
+    }
+
+    int spin_sum(std::size_t row) const {
+        int negative = 0;
+        for (std::size_t word = row; word < signs_.size(); word += most_rows_) {
+            negative += std::popcount(signs_[word]);
+        }
+        return static_cast<int>(layer_.d) - 2 * negative;
     }
 
     const Real* product(std::size_t row) const { return products_.data() + row * stride_; }
@@ -377,13 +379,14 @@ private:
                                      .zero_row = layer_.d,
                                      .d = problem_.stride16(),
                                      .units = problem_.units(),
-                                     .first_error = first_error16(layer_.d),
+                                     .error = problem_.error16(),
                                      .signs = states16_.signs(i),
                                      .gains = states16_.gains(i),
                                      .settled = !(scale > 0.0)};
             if (scale > 0.0) {
-                table.start(p(first + i), products16_.data() + (first + i) * stride_, problem_.start16(),
-                            1.0 / scale, layer_.d, states16_.signs(i), states16_.gains(i));
+                table.start(p(first + i), products16_.data() + (first + i) * stride16_, problem_.start16(),
+                            1.0 / scale, spin_sum(first + i), layer_.d, states16_.signs(i),
+                            states16_.gains(i));
                 // The last row left its own there.
                 std::fill(states16_.gains(i) + layer_.d, states16_.gains(i + 1), kNoGain16);
             }
@@ -394,6 +397,9 @@ private:
         }
         for (std::size_t i = 0; i < count; ++i) {
             const std::int16_t* signs = states16_.signs(i);
+            if (states16_.descents[i].flips > layer_.d) {
+                states16_.descents[i].certain = 0.0;  // gains may have left int16
+            }
             const bool better = is_better(first + i, scales_[first + i], states16_.descents[i],
                                           [&](std::size_t k) { return signs[k] < 0 ? -1.0 : 1.0; });
             finish(first + i, [&](std::int8_t* step) {
@@ -504,9 +510,10 @@ private:
     const ProjectionOptions& options_;
     std::size_t most_rows_;
     std::size_t stride_;
+    std::size_t stride16_;
     std::size_t first_ = 0;         // row of the layer that is row 0 of the group
     AlignedBuffer<Real> products_;  // A sigma, in one of the two
-    AlignedBuffer<std::int32_t> products16_;
+    AlignedBuffer<std::int16_t> products16_;  // W sigma
     AlignedBuffer<std::byte> workspace_;
     AlignedBuffer<Real> sums_;
     std::vector<std::uint64_t> signs_;

@@ -52,8 +52,6 @@ const KernelTable& amx_kernels() {
         with_tiles.name = "amx";
         with_tiles.lanes16 = {anneal_lanes16<TiledFields>, packed_bytes_lanes16, pack_lanes16,
                               workspace_bytes_lanes16,     kMostSpinsOfTiles,    kLeastReadsOfTiles};
-        with_tiles.projection16.packed_bytes = packed_bytes_amx;
-        with_tiles.projection16.pack = pack_amx;
         with_tiles.projection16.workspace_bytes = workspace_bytes_amx;
         with_tiles.projection16.sign_products = sign_products_amx;
         return with_tiles;

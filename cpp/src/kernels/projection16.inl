@@ -7,91 +7,54 @@ inline std::int16_t rounded16(float value) {
     return static_cast<std::int16_t>(__builtin_bit_cast(std::uint32_t, value + kRounding));
 }
 
-inline float largest16(const float* a, std::size_t d) {
-    float most[kSums] = {};
-    std::size_t i = 0;
-    const auto look = [&](std::size_t lane) {
-        const float size = a[i + lane] < 0.0F ? -a[i + lane] : a[i + lane];
-        most[lane] = size > most[lane] ? size : most[lane];
-    };
-    for (; i + kSums <= d; i += kSums) {
-        for (std::size_t lane = 0; lane < kSums; ++lane) {
-            look(lane);
-        }
-    }
-    for (std::size_t lane = 0; i + lane < d; ++lane) {
-        look(lane);
-    }
-    float largest = 0.0F;
-    for (const float of_lane : most) {
-        largest = of_lane > largest ? of_lane : largest;
-    }
-    return largest;
-}
-
-inline void quantise16(const float* row, const float* inverse_units, float factor, std::size_t d,
-                       std::int16_t* couplings) {
+inline void quantise16(const float* row, const float* inverse_units, float factor, float rounding,
+                       std::size_t d, std::int16_t* couplings) {
     for (std::size_t i = 0; i < d; ++i) {
-        couplings[i] = rounded16(factor * row[i] * inverse_units[i] - 0.5F);
+        couplings[i] = rounded16(factor * row[i] * inverse_units[i] - rounding);
     }
 }
 
-inline void start16(const float* p, const std::int32_t* product, const Start16& of_layer,
-                    double inverse_scale, std::size_t d, std::int16_t* signs, std::int16_t* gains) {
-    const float* own = of_layer.own;
+inline void start16(const float* p, const std::int16_t* product, const Start16& of_layer,
+                    double inverse_scale, int spin_sum, std::size_t d, std::int16_t* signs,
+                    std::int16_t* gains) {
+    const float* rest = of_layer.rest;
     const float* bounds = of_layer.bounds;
     const float* inverse_units = of_layer.inverse_units;
-    const float* product_units = of_layer.product_units;
     const float* exclusions = of_layer.exclusions;
+    const float half = of_layer.half;
+    constexpr auto lowest = static_cast<float>(kNoGain16);
     for (std::size_t i = 0; i < d; ++i) {
         const float spin = p[i] < 0.0F ? -1.0F : 1.0F;
         auto pull = static_cast<float>(inverse_scale * static_cast<double>(p[i]));
         pull = pull < bounds[i] ? pull : bounds[i];
         pull = pull > -bounds[i] ? pull : -bounds[i];
-        const float gain = spin * (product_units[i] * static_cast<float>(product[i]) - pull) - own[i];
-        gains[i] = rounded16(gain * inverse_units[i] + exclusions[i]);
+        // h_i times the sum of h_j (W_j + 1/2) over the others, and what does not depend on them.
+        const float others = half * (spin * static_cast<float>(2 * product[i] + spin_sum) - 1.0F);
+        float gain = others + (rest[i] - spin * pull) * inverse_units[i] + exclusions[i];
+        gain = gain > lowest ? gain : lowest;
+        gains[i] = rounded16(gain);
         signs[i] = static_cast<std::int16_t>(p[i] < 0.0F ? -1 : 0);
-    }
-}
-
-// Rows of whole cache lines.
-inline std::size_t packed_width(std::size_t d) { return (d + 15) / 16 * 16; }
-
-inline std::size_t packed_bytes16(std::size_t d) { return d * packed_width(d) * sizeof(std::uint32_t); }
-
-inline void pack16(const float* rows, std::size_t stride, std::size_t first, std::size_t count,
-                   const float* inverse_units, std::size_t d, void* packed) {
-    constexpr auto zero = __builtin_bit_cast(std::uint32_t, kRounding);
-    const std::size_t width = packed_width(d);
-    for (std::size_t i = 0; i < count; ++i) {
-        std::uint32_t* row = static_cast<std::uint32_t*>(packed) + (first + i) * width;
-        for (std::size_t j = 0; j < d; ++j) {
-            const float value = rows[i * stride + j] * inverse_units[j];
-            row[j] = __builtin_bit_cast(std::uint32_t, value + kRounding) - zero;
-        }
-        for (std::size_t j = d; j < width; ++j) {
-            row[j] = 0;
-        }
     }
 }
 
 inline std::size_t workspace_bytes16(std::size_t /*rows*/, std::size_t /*d*/) { return 0; }
 
 inline void sign_products16(const SignProducts16& what, std::size_t rows) {
-    sign_products<std::uint32_t>({.matrix = static_cast<const std::uint32_t*>(what.packed),
-                                  .matrix_stride = packed_width(what.d),
-                                  .d = what.d,
-                                  .signs = what.signs,
-                                  .signs_stride = what.signs_stride,
-                                  .products = reinterpret_cast<std::uint32_t*>(what.products),
-                                  .stride = what.stride},
-                                 rows);
+    sign_products<std::int16_t>({.matrix = what.couplings,
+                                 .matrix_stride = what.couplings_stride,
+                                 .d = what.d,
+                                 .signs = what.signs,
+                                 .signs_stride = what.signs_stride,
+                                 .products = what.products,
+                                 .stride = what.stride},
+                                rows);
 }
 
-inline double signed_sum16(const float* p, const std::int32_t* products, const float* units, std::size_t d) {
+inline double signed_sum16(const float* p, const std::int16_t* products, const double* units, int spin_sum,
+                           std::size_t d) {
     return sum_terms(d, [&](std::size_t i) {
-        const double value = static_cast<double>(units[i]) * static_cast<double>(products[i]);
-        return p[i] < 0.0F ? -value : value;
+        const int spin = p[i] < 0.0F ? -1 : 1;
+        return units[i] * static_cast<double>(spin * (2 * products[i] + spin_sum) - 1);
     });
 }
 
@@ -276,7 +239,7 @@ public:
             flips_[k] = {choices[applies & 1], static_cast<std::int16_t>(sign & applies)};
             applies_[k] = applies;
             const double lowered = 0.5 * (twice & applies);
-            const double error = (state_.first_error + (before + made)) * -applies;
+            const double error = state_.error * -applies;
             state_.lowered += state_.units[i] * lowered;
             state_.certain += state_.units[i] * (lowered - error);
             made -= applies;
@@ -362,6 +325,6 @@ inline double write_step16(const float* p, const std::int16_t* signs, const floa
                      [&](std::size_t i) { return static_cast<double>(p[i]) * static_cast<double>(step[i]); });
 }
 
-constexpr Projection16Kernels kProjection16{largest16,       packed_bytes16, pack16,     workspace_bytes16,
+constexpr Projection16Kernels kProjection16{workspace_bytes16,
                                             sign_products16, signed_sum16,   quantise16, start16,
                                             descend16,       write_step16};

@@ -93,7 +93,7 @@ struct Descent16 {
     std::size_t zero_row = 0;       // of couplings
     std::size_t d = 0;              // a multiple of 32
     const double* units = nullptr;  // as many as signs
-    double first_error = 0.0;       // units that a gain may be wrong by at first; each flip adds one
+    double error = 0.0;             // units that a gain may be wrong by
     std::int16_t* signs = nullptr;
     std::int16_t* gains = nullptr;
     bool settled = false;  // no gain is positive
@@ -105,54 +105,46 @@ struct Descent16 {
 
 // What all rows of a layer start with, for every coordinate.
 struct Start16 {
-    const float* own;            // t A_ii / 2
+    const float* rest;           // A_ii - t A_ii / 2
     const float* bounds;         // of p / s
     const float* inverse_units;  // 1 / u_i
-    const float* product_units;  // v_i
     const float* exclusions;     // kNoGain16 where there is no unit, no coupling and the sign is best; else 0
+    float half;                  // 1 / (2 t)
 };
 
-// As SignProducts, of integers q that stand for A: int32 arithmetic is exact, so every instruction set may sum as it
-// likes.
+// As SignProducts, of couplings W. No product leaves int16, so every instruction set may sum as it likes.
 struct SignProducts16 {
-    const void* packed;  // q
+    const std::int16_t* couplings;  // aligned rows, padded with zeros to whole cache lines
+    std::size_t couplings_stride;
     std::size_t d;
     const std::uint64_t* signs;
     std::size_t signs_stride;
     void* workspace;
-    std::int32_t* products;  // out: q h modulo 2^32
+    std::int16_t* products;  // out: W h, aligned rows, padded to whole cache lines
     std::size_t stride;
 };
 
 // Added to a float of at most 2^22, this leaves the nearest integer in the low bits.
 inline constexpr float kRounding = 12582912.0F;
 
-inline constexpr std::size_t kPackedRows = 64;  // of A, which are packed together
-
-// The same in int16.
+// The same in int16, with couplings that are half-integers: t A_ij / u_i is nearly w_ij = W_ij + 1/2, but W_ii = 0. Then
+// -w = ~W + 1/2, and the sum of h_j w_ij over the others is that of h_j W_ij and half of that of h_j.
 struct Projection16Kernels {
-    // The largest of |a_i|.
-    float (*largest)(const float* a, std::size_t d);
-
-    // q = round(A_ij / v_j) of `count` rows of A from row `first`, a multiple of kPackedRows, as sign_products reads it.
-    std::size_t (*packed_bytes)(std::size_t d);
-    void (*pack)(const float* rows, std::size_t stride, std::size_t first, std::size_t count,
-                 const float* inverse_units, std::size_t d, void* packed);
-
     std::size_t (*workspace_bytes)(std::size_t rows, std::size_t d);
     void (*sign_products)(const SignProducts16& what, std::size_t rows);
 
-    // Sum of sign(p_i) v_i (q h)_i.
-    double (*signed_sum)(const float* p, const std::int32_t* products, const float* units, std::size_t d);
+    // Sum of units_i h_i (2 (W h)_i + spin_sum - h_i) for h = sign(p), whose sum is `spin_sum`.
+    double (*signed_sum)(const float* p, const std::int16_t* products, const double* units, int spin_sum,
+                         std::size_t d);
 
-    // W of one row of A: factor A_i / u_i is nearly W_i + 1/2.
-    void (*quantise)(const float* row, const float* inverse_units, float factor, std::size_t d,
-                     std::int16_t* couplings);
+    // W of one row of A, `rounding` less than the nearest: about 1/2.
+    void (*quantise)(const float* row, const float* inverse_units, float factor, float rounding,
+                     std::size_t d, std::int16_t* couplings);
 
-    // Signs of p and their gains from q sign(p), with p / s cut at its bounds: beyond them it decides the spin whatever
+    // Signs of p and their gains from W sign(p), with p / s cut at its bounds: beyond them it decides the spin whatever
     // the others do.
-    void (*start)(const float* p, const std::int32_t* product, const Start16& of_layer, double inverse_scale,
-                  std::size_t d, std::int16_t* signs, std::int16_t* gains);
+    void (*start)(const float* p, const std::int16_t* product, const Start16& of_layer, double inverse_scale,
+                  int spin_sum, std::size_t d, std::int16_t* signs, std::int16_t* gains);
 
     // Flips the best coordinates again and again until no gain exceeds 2 d / kSlots16 units: in one pass the best of
     // every quarter of the slots, if it is still good after the better ones. 3 d operations a flip and 4 d a pass. Leaves
