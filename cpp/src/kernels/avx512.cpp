@@ -33,7 +33,6 @@ constexpr Dense16Kernels kDense16{local_fields16, flip16, anneal16, tabu16};
 // clang-format on
 
 #include "assembly_avx512.inl"
-#include "projection16_avx512.inl"
 
 template <class Real>
 constexpr AssemblyKernels<Real> kAssembly = assembly_kernels<Real>(multiply_signs<Real>);
@@ -65,7 +64,7 @@ const KernelTable& avx512_kernels() {
                                         kProjection<double>,
                                         kPrepare<float>,
                                         kPrepare<double>,
-                                        kProjection16WithLookups,
+                                        kProjection16,
                                         kLanes16Kernels};
     return kTable;
 }

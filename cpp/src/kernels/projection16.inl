@@ -37,17 +37,112 @@ inline void start16(const float* p, const std::int16_t* product, const Start16& 
     }
 }
 
-inline std::size_t workspace_bytes16(std::size_t /*rows*/, std::size_t /*d*/) { return 0; }
+// Products of W and rows of signs: the 32 signed sums of five rows of W at a time are tabulated, so that one addition serves
+// five entries. Tables of kTablesOfChunk times five rows and kColumnsOfTile columns stay in the first cache.
+constexpr std::size_t kSignsOfTable = 5;
+constexpr std::size_t kEntriesOfTable = std::size_t{1} << kSignsOfTable;
+constexpr std::size_t kTablesOfChunk = 6;
+constexpr std::size_t kSignsOfChunk = kTablesOfChunk * kSignsOfTable;
+constexpr std::size_t kColumnsOfTile = 64;
+constexpr std::size_t kVectorsOfTile = kColumnsOfTile / kLanes<std::int16_t>;
+
+inline std::size_t chunks_of(std::size_t d) { return (d + kSignsOfChunk - 1) / kSignsOfChunk; }
+
+// Sums of one tile of columns, then the signs of every chunk in a word.
+inline std::size_t workspace_bytes16(std::size_t rows, std::size_t d) {
+    return rows * (kColumnsOfTile * sizeof(std::int16_t) + chunks_of(d) * sizeof(std::uint32_t));
+}
+
+inline void split_signs(const SignProducts16& what, std::size_t rows, std::uint32_t* chunks) {
+    constexpr std::uint32_t kMask = (1U << kSignsOfChunk) - 1U;
+    for (std::size_t chunk = 0; chunk < chunks_of(what.d); ++chunk) {
+        const std::size_t bit = chunk * kSignsOfChunk;
+        const std::size_t shift = bit % kSignsOfWord;
+        const std::uint64_t* low = what.signs + bit / kSignsOfWord * what.signs_stride;
+        const bool crosses =
+            shift + kSignsOfChunk > kSignsOfWord && bit / kSignsOfWord < (what.d - 1) / kSignsOfWord;
+        const std::uint64_t* high = crosses ? low + what.signs_stride : low;
+        const std::size_t back = crosses ? kSignsOfWord - shift : 0;
+        const std::uint64_t of_high = crosses ? kMask : 0;
+        for (std::size_t row = 0; row < rows; ++row) {
+            const std::uint64_t signs = (low[row] >> shift) | ((high[row] << back) & of_high);
+            chunks[row] = static_cast<std::uint32_t>(signs) & kMask;
+        }
+        chunks += rows;
+    }
+}
+
+// The sums +-a +-b +-c +-d +-e of five rows; bit i of the index is set where row i counts negatively.
+inline void tabulate16(const std::int16_t* const* rows, std::int16_t* table) {
+    for (std::size_t v = 0; v < kColumnsOfTile; v += kLanes<std::int16_t>) {
+        const auto a = load<Shorts>(rows[0] + v);
+        const auto b = load<Shorts>(rows[1] + v);
+        const auto c = load<Shorts>(rows[2] + v);
+        const auto d = load<Shorts>(rows[3] + v);
+        const auto e = load<Shorts>(rows[4] + v);
+        const Shorts first[4] = {a + b, b - a, a - b, -a - b};
+        const Shorts second[8] = {c + d + e, d - c + e, c - d + e, e - c - d,
+                                  c + d - e, d - c - e, c - d - e, -c - d - e};
+#pragma GCC unroll 32
+        for (std::size_t entry = 0; entry < kEntriesOfTable; ++entry) {
+            save(table + entry * kColumnsOfTile + v, first[entry % 4] + second[entry / 4]);
+        }
+    }
+}
+
+inline void add_tabulated16(const std::uint32_t* chunks, std::size_t rows, const std::int16_t* tables,
+                            bool first, std::int16_t* sums) {
+    for (std::size_t row = 0; row < rows; ++row) {
+        Shorts local[kVectorsOfTile];
+#pragma GCC unroll 8
+        for (std::size_t v = 0; v < kVectorsOfTile; ++v) {
+            local[v] = first ? Shorts{} : load<Shorts>(sums + v * kLanes<std::int16_t>);
+        }
+        // Every five signs are the place of an entry in bytes, when they come to stand above its size.
+        constexpr std::size_t entry_bytes = kColumnsOfTile * sizeof(std::int16_t);
+        const std::size_t signs = chunks[row] * entry_bytes;
+        const auto* table = reinterpret_cast<const std::byte*>(tables);
+#pragma GCC unroll 8
+        for (std::size_t first_sign = 0; first_sign < kSignsOfChunk; first_sign += kSignsOfTable) {
+            const std::size_t place = signs >> first_sign & (kEntriesOfTable - 1) * entry_bytes;
+            const auto* entry = reinterpret_cast<const std::int16_t*>(table + place);
+            table += kEntriesOfTable * entry_bytes;
+#pragma GCC unroll 8
+            for (std::size_t v = 0; v < kVectorsOfTile; ++v) {
+                local[v] += load<Shorts>(entry + v * kLanes<std::int16_t>);
+            }
+        }
+#pragma GCC unroll 8
+        for (std::size_t v = 0; v < kVectorsOfTile; ++v) {
+            save(sums + v * kLanes<std::int16_t>, local[v]);
+        }
+        sums += kColumnsOfTile;
+    }
+}
 
 inline void sign_products16(const SignProducts16& what, std::size_t rows) {
-    sign_products<std::int16_t>({.matrix = what.couplings,
-                                 .matrix_stride = what.couplings_stride,
-                                 .d = what.d,
-                                 .signs = what.signs,
-                                 .signs_stride = what.signs_stride,
-                                 .products = what.products,
-                                 .stride = what.stride},
-                                rows);
+    alignas(64) std::int16_t tables[kTablesOfChunk * kEntriesOfTable * kColumnsOfTile];
+    alignas(64) static constexpr std::int16_t kZeros[kColumnsOfTile] = {};
+    auto* sums = static_cast<std::int16_t*>(what.workspace);
+    auto* chunks = reinterpret_cast<std::uint32_t*>(sums + rows * kColumnsOfTile);
+    split_signs(what, rows, chunks);
+    for (std::size_t column = 0; column < what.d; column += kColumnsOfTile) {
+        for (std::size_t chunk = 0; chunk < chunks_of(what.d); ++chunk) {
+            for (std::size_t table = 0; table < kTablesOfChunk; ++table) {
+                const std::int16_t* of_table[kSignsOfTable];
+                for (std::size_t k = 0; k < kSignsOfTable; ++k) {
+                    const std::size_t i = chunk * kSignsOfChunk + table * kSignsOfTable + k;
+                    of_table[k] = i < what.d ? what.couplings + i * what.couplings_stride + column : kZeros;
+                }
+                tabulate16(of_table, tables + table * kEntriesOfTable * kColumnsOfTile);
+            }
+            add_tabulated16(chunks + chunk * rows, rows, tables, chunk == 0, sums);
+        }
+        for (std::size_t row = 0; row < rows; ++row) {
+            __builtin_memcpy(what.products + row * what.stride + column, sums + row * kColumnsOfTile,
+                             kColumnsOfTile * sizeof(std::int16_t));
+        }
+    }
 }
 
 inline double signed_sum16(const float* p, const std::int16_t* products, const double* units, int spin_sum,
