@@ -7,13 +7,12 @@
 //
 // Single precision descends in int16, in units of its own for every coordinate: each pass over the gains flips up to
 // four coordinates, the best and others that are still good after it, and looks for the next four. Products and descents
-// use the same rounded couplings, in exact arithmetic, so that gains are wrong by what A was rounded by and no more: that
-// much is taken off every flip before a descent is trusted to be one. Instruction sets may multiply as they like, tiles
-// of int8 among them.
+// use the same rounded couplings, in exact arithmetic, so that gains are wrong by what A was rounded by and no more,
+// however many flips there are: that much is taken off every flip before a descent is trusted to be one. Instruction sets
+// may multiply as they like, tiles of int8 among them.
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -34,11 +33,10 @@ constexpr std::size_t kMostFlips = 100;
 constexpr std::size_t kWorkOfLook = 1U << 22U;  // additions between two looks for an interrupt
 // Descents by this part of their size are descents, whatever the rounding of s.
 constexpr double kCertain = 1e-4;
-// What is taken off entries of A in units, times t, before they are rounded to W: the half that W + 1/2 adds, and in every
-// other row a little more, or all the zeros of A would be +1/2.
-constexpr float rounding16(std::size_t row) { return row % 2 == 0 ? 0.5F : 0.515625F; }
-// Errors of int16 gains, in units: their own rounding, and that of every entry.
-double rounding_error16(std::size_t d, double factor) { return 1.0 + 0.52 * static_cast<double>(d) / factor; }
+// Errors of int16 gains, in units: their own rounding, and half a unit for t times every entry.
+double rounding_error16(std::size_t d, double factor) {
+    return 1.0 + 0.51 * static_cast<double>(d) / factor;
+}
 constexpr double kMostInverse = 1e37;  // of a unit, in float32
 constexpr double kWorkOfThread = 1e6;  // additions that pay for starting one
 
@@ -114,7 +112,7 @@ public:
         }
         finite_ = std::isfinite(total);
         if constexpr (std::is_same_v<Real, float>) {
-            // Half of int16 for A G, half for p / s, and room for the halves of as many flips as there are spins.
+            // Half of int16 for A G, half for p / s, and room for what rounding adds to either.
             const double units = 0.5 * (32767.0 - 2.0 * static_cast<double>(d + 4));
             fits16_ = finite_ && options.rule != ScaleRule::automatic && d <= kMost16 &&
                       size * units >= kLeastUnits * total;
@@ -142,10 +140,10 @@ public:
     Start16 start16() const
         requires(std::is_same_v<Real, float>)
     {
-        return {rest_.data(), bounds_.data(), inverse_units_.data(), exclusions_.data(), half_};
+        return {rest_.data(), bounds_.data(), inverse_units_.data(), exclusions_.data(), inverse_factor_};
     }
     double trace() const { return trace_; }
-    double half() const { return static_cast<double>(half_); }
+    double inverse_factor() const { return static_cast<double>(inverse_factor_); }
     double error16() const { return error16_; }
     const double* units() const { return units_.data(); }
     const double* errors() const { return errors_.data(); }
@@ -158,7 +156,7 @@ private:
     template <class ForAllRows>
     void quantise(double units, bool mask, const ForAllRows& for_all_rows) {
         const float factor = mask ? 1.0F : 2.0F;
-        half_ = 0.5F / factor;
+        inverse_factor_ = 1.0F / factor;
         error16_ = rounding_error16(d_, static_cast<double>(factor));
         units_.resize(rounded_up(d_, kSlots16));
         rest_.resize(d_);
@@ -177,7 +175,7 @@ private:
         std::fill_n(couplings16_.data() + d_ * stride16(), stride16() + kSlots16, std::int16_t{0});
         for_all_rows([&](std::size_t i) {
             std::int16_t* row = couplings16_.data() + i * stride16();
-            kernels().projection16.quantise(rows()[i], inverse_units_.data(), factor, rounding16(i), d_, row);
+            kernels().projection16.quantise(rows()[i], inverse_units_.data(), factor, d_, row);
             row[i] = 0;
             std::fill(row + d_, row + stride16(), std::int16_t{0});
         });
@@ -193,7 +191,7 @@ private:
     std::vector<float> inverse_units_;
     std::vector<float> exclusions_;
     std::vector<float> rest_;  // A_ii - t A_ii / 2
-    float half_ = 0.0F;        // 1 / (2 t)
+    float inverse_factor_ = 0.0F;  // 1 / t
     double error16_ = 0.0;     // of a gain
     double trace_ = 0.0;
     AlignedBuffer<std::int16_t> couplings16_{0};
@@ -211,24 +209,24 @@ struct RowState {
     AlignedVector<Real> fields;
 };
 
-constexpr std::size_t kRowsTogether = 16;  // whose signs and gains stay in the first cache
+constexpr std::size_t kRowsTogether = 16;  // whose spins and gains stay in the first cache
 
-// Signs and gains of rows that descend together.
+// Spins and gains of rows that descend together.
 class RowStates16 {
 public:
     explicit RowStates16(std::size_t d)
         : stride_(rounded_up(d, kSlots16)),
-          signs_(kRowsTogether * stride_, std::int16_t{0}),
+          spins_(kRowsTogether * stride_, std::int16_t{0}),
           gains_(kRowsTogether * stride_, kNoGain16) {}
 
-    std::int16_t* signs(std::size_t row) { return signs_.data() + row * stride_; }
+    std::int16_t* spins(std::size_t row) { return spins_.data() + row * stride_; }
     std::int16_t* gains(std::size_t row) { return gains_.data() + row * stride_; }
 
     std::array<Descent16, kRowsTogether> descents{};
 
 private:
     std::size_t stride_;
-    AlignedVector<std::int16_t> signs_;
+    AlignedVector<std::int16_t> spins_;
     AlignedVector<std::int16_t> gains_;
 };
 
@@ -316,19 +314,11 @@ private:
             if (problem_.fits16()) {
                 const double others =
                     kernels().projection16.signed_sum(p(row), products16_.data() + row * stride16_,
-                                                      problem_.units(), spin_sum(row), layer_.d);
-                return problem_.trace() + problem_.half() * others;
+                                                      problem_.units(), layer_.d);
+                return problem_.trace() + problem_.inverse_factor() * others;
             }
         }
         return kernels_.signed_sum(p(row), product(row), layer_.d);
-    }
-
-    int spin_sum(std::size_t row) const {
-        int negative = 0;
-        for (std::size_t word = row; word < signs_.size(); word += most_rows_) {
-            negative += std::popcount(signs_[word]);
-        }
-        return static_cast<int>(layer_.d) - 2 * negative;
     }
 
     const Real* product(std::size_t row) const { return products_.data() + row * stride_; }
@@ -380,13 +370,12 @@ private:
                                      .d = problem_.stride16(),
                                      .units = problem_.units(),
                                      .error = problem_.error16(),
-                                     .signs = states16_.signs(i),
+                                     .spins = states16_.spins(i),
                                      .gains = states16_.gains(i),
                                      .settled = !(scale > 0.0)};
             if (scale > 0.0) {
                 table.start(p(first + i), products16_.data() + (first + i) * stride16_, problem_.start16(),
-                            1.0 / scale, spin_sum(first + i), layer_.d, states16_.signs(i),
-                            states16_.gains(i));
+                            1.0 / scale, layer_.d, states16_.spins(i), states16_.gains(i));
                 // The last row left its own there.
                 std::fill(states16_.gains(i) + layer_.d, states16_.gains(i + 1), kNoGain16);
             }
@@ -396,14 +385,11 @@ private:
             token.throw_if_interrupted();
         }
         for (std::size_t i = 0; i < count; ++i) {
-            const std::int16_t* signs = states16_.signs(i);
-            if (states16_.descents[i].flips > layer_.d) {
-                states16_.descents[i].certain = 0.0;  // gains may have left int16
-            }
+            const std::int16_t* spins = states16_.spins(i);
             const bool better = is_better(first + i, scales_[first + i], states16_.descents[i],
-                                          [&](std::size_t k) { return signs[k] < 0 ? -1.0 : 1.0; });
+                                          [&](std::size_t k) { return static_cast<double>(spins[k]); });
             finish(first + i, [&](std::int8_t* step) {
-                return table.write_step(p(first + i), better ? signs : nullptr, problem_.own(), options_.mask,
+                return table.write_step(p(first + i), better ? spins : nullptr, problem_.own(), options_.mask,
                                         layer_.d, step);
             });
         }

@@ -1,39 +1,31 @@
 // The training step's descent in int16, written once over the registers that lanes_*.inl defines.
-//
-// Couplings are half-integers w = W + 1/2, because -w = ~W + 1/2: the sign of a change costs an exclusive or. The
-// halves that a flip takes off all gains are the same for all, so only their number is kept.
 
 inline std::int16_t rounded16(float value) {
     return static_cast<std::int16_t>(__builtin_bit_cast(std::uint32_t, value + kRounding));
 }
 
-inline void quantise16(const float* row, const float* inverse_units, float factor, float rounding,
-                       std::size_t d, std::int16_t* couplings) {
+inline void quantise16(const float* row, const float* inverse_units, float factor, std::size_t d,
+                       std::int16_t* couplings) {
     for (std::size_t i = 0; i < d; ++i) {
-        couplings[i] = rounded16(factor * row[i] * inverse_units[i] - rounding);
+        couplings[i] = rounded16(factor * row[i] * inverse_units[i]);
     }
 }
 
 inline void start16(const float* p, const std::int16_t* product, const Start16& of_layer,
-                    double inverse_scale, int spin_sum, std::size_t d, std::int16_t* signs,
-                    std::int16_t* gains) {
+                    double inverse_scale, std::size_t d, std::int16_t* spins, std::int16_t* gains) {
     const float* rest = of_layer.rest;
     const float* bounds = of_layer.bounds;
     const float* inverse_units = of_layer.inverse_units;
     const float* exclusions = of_layer.exclusions;
-    const float half = of_layer.half;
-    constexpr auto lowest = static_cast<float>(kNoGain16);
+    const float inverse_factor = of_layer.inverse_factor;
     for (std::size_t i = 0; i < d; ++i) {
         const float spin = p[i] < 0.0F ? -1.0F : 1.0F;
         auto pull = static_cast<float>(inverse_scale * static_cast<double>(p[i]));
         pull = pull < bounds[i] ? pull : bounds[i];
         pull = pull > -bounds[i] ? pull : -bounds[i];
-        // h_i times the sum of h_j (W_j + 1/2) over the others, and what does not depend on them.
-        const float others = half * (spin * static_cast<float>(2 * product[i] + spin_sum) - 1.0F);
-        float gain = others + (rest[i] - spin * pull) * inverse_units[i] + exclusions[i];
-        gain = gain > lowest ? gain : lowest;
-        gains[i] = rounded16(gain);
-        signs[i] = static_cast<std::int16_t>(p[i] < 0.0F ? -1 : 0);
+        const float others = inverse_factor * spin * static_cast<float>(product[i]);
+        gains[i] = rounded16(others + (rest[i] - spin * pull) * inverse_units[i] + exclusions[i]);
+        spins[i] = static_cast<std::int16_t>(p[i] < 0.0F ? -1 : 1);
     }
 }
 
@@ -145,27 +137,35 @@ inline void sign_products16(const SignProducts16& what, std::size_t rows) {
     }
 }
 
-inline double signed_sum16(const float* p, const std::int16_t* products, const double* units, int spin_sum,
+inline double signed_sum16(const float* p, const std::int16_t* products, const double* units,
                            std::size_t d) {
     return sum_terms(d, [&](std::size_t i) {
-        const int spin = p[i] < 0.0F ? -1 : 1;
-        return units[i] * static_cast<double>(spin * (2 * products[i] + spin_sum) - 1);
+        const double value = units[i] * static_cast<double>(products[i]);
+        return p[i] < 0.0F ? -value : value;
     });
 }
 
 constexpr std::size_t kFlipsOfPass = 4;
 constexpr std::size_t kSlotsOfFlip = kSlots16 / kFlipsOfPass;
 
-// A flip that a pass applies: `change` is the sign that turned. None at all is what the signs are themselves, for a
-// change of 0.
+// A flip that a pass applies: couplings, to be subtracted where `negative` is -1. None at all is a row of zeros.
 struct Flip16 {
     const std::int16_t* couplings;
-    std::int16_t change;
+    std::int16_t negative;
 };
 
-struct BestFlip16 {
-    int gain;
-    std::size_t index;
+// A flip that may be good: its gain, above the bits that say where. Equal ones are told apart by that.
+struct Candidate16 {
+    static constexpr int kIndices = 1 << 15;
+
+    Candidate16() = default;
+    Candidate16(std::int16_t its_gain, std::size_t its_index)
+        : both(its_gain * kIndices + static_cast<int>(its_index)) {}
+
+    int gain() const { return both >> 15; }
+    std::size_t index() const { return static_cast<std::size_t>(both & (kIndices - 1)); }
+
+    int both = 0;
 };
 
 // The largest key of every slot: a gain whose last bits tell which of the slot's coordinates it belongs to, so that
@@ -185,7 +185,7 @@ inline std::int16_t key_mask16(std::size_t d) {
 }
 
 // The best flip of slots from `first`. No branches: they could not be foretold.
-inline BestFlip16 best_of(const SlotKeys16& slots, std::int16_t mask, const std::int16_t* gains,
+inline Candidate16 best_of(const SlotKeys16& slots, std::int16_t mask, const std::int16_t* gains,
                           std::size_t first) {
     constexpr std::size_t lanes = kLanes<std::int16_t>;
     constexpr std::size_t registers = kSlotsOfFlip / lanes;
@@ -204,11 +204,11 @@ inline BestFlip16 best_of(const SlotKeys16& slots, std::int16_t mask, const std:
     }
     const std::size_t slot = first + static_cast<std::size_t>(__builtin_ctzll(~below));
     const std::size_t index = static_cast<std::size_t>(most & mask) * kSlots16 + slot;
-    return {gains[index], index};
+    return Candidate16(gains[index], index);
 }
 
-// Takes flips off the gains, if there are any, and keeps the largest keys of what they leave. 3 operations a flip and
-// coordinate, 2 besides.
+// Takes flips off the gains, if there are any, and keeps the largest keys of what they leave. 2 operations a flip and
+// coordinate, 5 besides; -W is ~W + 1, and the ones are added together.
 template <class... Flips>
 inline SlotKeys16 flip_and_look16(const Descent16& row, std::int16_t mask, const Flips&... flips) {
     constexpr std::size_t lanes = kLanes<std::int16_t>;
@@ -217,16 +217,18 @@ inline SlotKeys16 flip_and_look16(const Descent16& row, std::int16_t mask, const
     for (Shorts& of_slots : slots.best) {
         of_slots = Shorts{} + kNoGain16;
     }
-    const std::int16_t* signs = row.signs;
+    const std::int16_t* spins = row.spins;
     std::int16_t* gains = row.gains;
     const std::size_t d = row.d;
     const Shorts of_gain = Shorts{} + static_cast<std::int16_t>(~mask);
+    const Shorts ones = Shorts{} - static_cast<std::int16_t>((0 + ... + flips.negative));
     Shorts number{};
     const auto look = [&](std::size_t i, Shorts& of_slots) {
         auto gain = load<Shorts>(gains + i);
         if constexpr (sizeof...(flips) > 0) {
-            const auto sign = load<Shorts>(signs + i);
-            ((gain -= load<Shorts>(flips.couplings + i) ^ sign ^ (Shorts{} + flips.change)), ...);
+            const Shorts change =
+                (ones + ... + (load<Shorts>(flips.couplings + i) ^ (Shorts{} + flips.negative)));
+            gain -= change * load<Shorts>(spins + i);
             save(gains + i, gain);
         }
         of_slots = larger((gain & of_gain) | number, of_slots);
@@ -246,26 +248,6 @@ inline SlotKeys16 flip_and_look16(const Descent16& row, std::int16_t mask, const
         }
     }
     return slots;
-}
-
-// Turns the sign of one coordinate and replaces its gain where `applies` is -1, and does nothing where it is 0: by whole
-// registers, because loads of registers would have to wait for narrower stores.
-inline void turn16(std::int16_t* signs, std::int16_t* gains, std::size_t i, int gain, std::int16_t applies) {
-    constexpr std::size_t lanes = kLanes<std::int16_t>;
-    struct Masks {
-        std::int16_t values[2 * lanes];
-    };
-    static constexpr Masks kMasks = [] {
-        Masks masks{};
-        masks.values[lanes] = -1;
-        return masks;
-    }();
-    const std::size_t block = i / lanes * lanes;
-    const Shorts mask = load<Shorts>(kMasks.values + lanes - i % lanes) & (Shorts{} + applies);
-    save(signs + block, load<Shorts>(signs + block) ^ mask);
-    const auto before = load<Shorts>(gains + block);
-    const Shorts after = Shorts{} + static_cast<std::int16_t>(gain);
-    save(gains + block, before ^ ((before ^ after) & mask));
 }
 
 // One of the rows after another, and the flips that the next pass over it applies: the best of every quarter of the
@@ -300,61 +282,58 @@ public:
 #pragma GCC unroll 4
         for (std::size_t k = 0; k < kFlipsOfPass; ++k) {
             // Where there are fewer coordinates than slots the best may be none of them.
-            const std::size_t row = best_[k].index < state_.zero_row ? best_[k].index : state_.zero_row;
+            const std::size_t row = best_[k].index() < state_.zero_row ? best_[k].index() : state_.zero_row;
             rows_[k] = state_.couplings + row * state_.stride;
             for (std::size_t later = k + 1; later < kFlipsOfPass; ++later) {
-                __builtin_prefetch(rows_[k] + best_[later].index);
+                __builtin_prefetch(rows_[k] + best_[later].index());
             }
         }
     }
 
     // Chooses the next flips; at the end of the row there are none, and it is let go.
     void choose() {
-        const auto before = static_cast<int>(state_.flips);
-        state_.settled = 2 * best_[0].gain <= before;
+        state_.settled = best_[0].gain() <= 0;
         if (state_.settled || state_.flips >= end_) {
             *row_ = state_;
             row_ = nullptr;
             return;
         }
-        int made = 0;
+        const std::int16_t* const none = state_.couplings + state_.zero_row * state_.stride;
+        int flipped[kFlipsOfPass];  // the spin before, or 0
 #pragma GCC unroll 4
         for (std::size_t k = 0; k < kFlipsOfPass; ++k) {
-            const std::size_t i = best_[k].index;
-            const std::int16_t sign = state_.signs[i];
-            int gain = best_[k].gain;
+            const std::size_t i = best_[k].index();
+            const int spin = state_.spins[i];
+            int change = 0;
 #pragma GCC unroll 4
             for (std::size_t l = 0; l < k; ++l) {
-                gain -= (rows_[l][i] ^ sign ^ flips_[l].change) & applies_[l];
+                change += rows_[l][i] * flipped[l];
             }
-            const int twice = 2 * gain - before - made;  // the gain times two
+            const int gain = best_[k].gain() - change * spin;
             // Selects by arithmetic: half of the branches would go the way that was not foretold.
-            const int applies = twice > 0 ? -1 : 0;
-            const std::int16_t* const choices[2] = {state_.signs, rows_[k]};
-            flips_[k] = {choices[applies & 1], static_cast<std::int16_t>(sign & applies)};
-            applies_[k] = applies;
-            const double lowered = 0.5 * (twice & applies);
-            const double error = state_.error * -applies;
+            const int applies = gain > 0 ? -1 : 0;
+            const std::int16_t* const choices[2] = {none, rows_[k]};
+            flipped[k] = spin & applies;
+            flips_[k] = {choices[applies & 1], static_cast<std::int16_t>(flipped[k] >> 1)};
+            state_.flips += static_cast<std::size_t>(applies & 1);
+            const double lowered = gain & applies;
             state_.lowered += state_.units[i] * lowered;
-            state_.certain += state_.units[i] * (lowered - error);
-            made -= applies;
+            state_.certain += state_.units[i] * (lowered - state_.error * (applies & 1));
         }
 #pragma GCC unroll 4
         for (std::size_t k = 0; k < kFlipsOfPass; ++k) {
-            // The pass over its own coupling, which is 0, adds 1 to the gain of a sign that has turned.
-            turn16(state_.signs, state_.gains, best_[k].index, before - best_[k].gain - 1,
-                   static_cast<std::int16_t>(applies_[k]));
+            const std::size_t i = best_[k].index();
+            const int gain = best_[k].gain();
+            state_.spins[i] = static_cast<std::int16_t>(state_.spins[i] - 2 * flipped[k]);
+            state_.gains[i] = static_cast<std::int16_t>(flipped[k] != 0 ? -gain : gain);
         }
-        state_.flips += static_cast<std::size_t>(made);
     }
 
 private:
-    static void order(BestFlip16& a, BestFlip16& b) {
-        const int swap = b.gain > a.gain ? -1 : 0;
-        const int gain = (a.gain ^ b.gain) & swap;
-        const std::size_t index = (a.index ^ b.index) & static_cast<std::size_t>(swap);
-        a = {a.gain ^ gain, a.index ^ index};
-        b = {b.gain ^ gain, b.index ^ index};
+    static void order(Candidate16& a, Candidate16& b) {
+        const int larger = a.both > b.both ? a.both : b.both;
+        b.both = a.both > b.both ? b.both : a.both;
+        a.both = larger;
     }
 
     Descent16* row_ = nullptr;
@@ -362,9 +341,8 @@ private:
     std::size_t end_ = 0;
     std::int16_t mask_ = 0;
     SlotKeys16 slots_{};
-    BestFlip16 best_[kFlipsOfPass] = {};
+    Candidate16 best_[kFlipsOfPass] = {};
     const std::int16_t* rows_[kFlipsOfPass] = {};
-    int applies_[kFlipsOfPass] = {};  // -1 for a flip, else 0
     Flip16 flips_[kFlipsOfPass] = {};
 };
 
@@ -407,11 +385,11 @@ inline void descend16(Descent16* rows, std::size_t count, std::size_t most_flips
     }
 }
 
-inline double write_step16(const float* p, const std::int16_t* signs, const float* own, bool mask,
+inline double write_step16(const float* p, const std::int16_t* spins, const float* own, bool mask,
                            std::size_t d, std::int8_t* step) {
     for (std::size_t i = 0; i < d; ++i) {
         const auto sign = static_cast<std::int8_t>(p[i] < 0.0F ? -1 : 1);
-        const auto spin = signs == nullptr ? sign : static_cast<std::int8_t>(signs[i] | 1);
+        const auto spin = spins == nullptr ? sign : static_cast<std::int8_t>(spins[i]);
         const auto value = static_cast<std::int8_t>(mask ? (sign + spin) / 2 : spin);
         const bool unknown = p[i] == 0.0F && own[i] == 0.0F;
         step[i] = unknown ? std::int8_t{0} : value;

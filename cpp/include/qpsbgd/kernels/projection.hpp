@@ -85,16 +85,16 @@ struct ProjectionKernels {
 inline constexpr std::size_t kSlots16 = 128;  // of every so many coordinates the largest gain is kept
 inline constexpr std::int16_t kNoGain16 = -32768;
 
-// One row on its way down in int16, with units u_i of its own for every coordinate. Gains are h_i f_i + flips / 2, and
-// signs 0 or -1; both are padded to whole registers, gains with kNoGain16.
+// One row on its way down in int16, with units u_i of its own for every coordinate: gains h_i f_i, and couplings W_ij next
+// to t A_ij / u_j, but W_ii = 0. Spins and gains are padded to whole registers, gains with kNoGain16.
 struct Descent16 {
     const std::int16_t* couplings = nullptr;
     std::size_t stride = 0;
     std::size_t zero_row = 0;       // of couplings
     std::size_t d = 0;              // a multiple of 32
-    const double* units = nullptr;  // as many as signs
+    const double* units = nullptr;  // as many as spins
     double error = 0.0;             // units that a gain may be wrong by
-    std::int16_t* signs = nullptr;
+    std::int16_t* spins = nullptr;
     std::int16_t* gains = nullptr;
     bool settled = false;  // no gain is positive
     // So far:
@@ -109,7 +109,7 @@ struct Start16 {
     const float* bounds;         // of p / s
     const float* inverse_units;  // 1 / u_i
     const float* exclusions;     // kNoGain16 where there is no unit, no coupling and the sign is best; else 0
-    float half;                  // 1 / (2 t)
+    float inverse_factor;        // 1 / t
 };
 
 // As SignProducts, of couplings W. No product leaves int16, so every instruction set may sum as it likes.
@@ -127,31 +127,29 @@ struct SignProducts16 {
 // Added to a float of at most 2^22, this leaves the nearest integer in the low bits.
 inline constexpr float kRounding = 12582912.0F;
 
-// The same in int16, with couplings that are half-integers: t A_ij / u_i is nearly w_ij = W_ij + 1/2, but W_ii = 0. Then
-// -w = ~W + 1/2, and the sum of h_j w_ij over the others is that of h_j W_ij and half of that of h_j.
+// The same in int16.
 struct Projection16Kernels {
     std::size_t (*workspace_bytes)(std::size_t rows, std::size_t d);
     void (*sign_products)(const SignProducts16& what, std::size_t rows);
 
-    // Sum of units_i h_i (2 (W h)_i + spin_sum - h_i) for h = sign(p), whose sum is `spin_sum`.
-    double (*signed_sum)(const float* p, const std::int16_t* products, const double* units, int spin_sum,
-                         std::size_t d);
+    // Sum of sign(p_i) u_i (W h)_i.
+    double (*signed_sum)(const float* p, const std::int16_t* products, const double* units, std::size_t d);
 
-    // W of one row of A, `rounding` less than the nearest: about 1/2.
-    void (*quantise)(const float* row, const float* inverse_units, float factor, float rounding,
-                     std::size_t d, std::int16_t* couplings);
+    // W of one row of A.
+    void (*quantise)(const float* row, const float* inverse_units, float factor, std::size_t d,
+                     std::int16_t* couplings);
 
-    // Signs of p and their gains from W sign(p), with p / s cut at its bounds: beyond them it decides the spin whatever
+    // Spins sign(p) and their gains from W sign(p), with p / s cut at its bounds: beyond them it decides the spin whatever
     // the others do.
     void (*start)(const float* p, const std::int16_t* product, const Start16& of_layer, double inverse_scale,
-                  int spin_sum, std::size_t d, std::int16_t* signs, std::int16_t* gains);
+                  std::size_t d, std::int16_t* spins, std::int16_t* gains);
 
     // Flips the best coordinates again and again until no gain exceeds 2 d / kSlots16 units: in one pass the best of
     // every quarter of the slots, if it is still good after the better ones. 3 d operations a flip and 4 d a pass. Leaves
     // out rows that are settled, and gives up on a row after about `most_flips` more flips.
     void (*descend)(Descent16* rows, std::size_t count, std::size_t most_flips);
 
-    double (*write_step)(const float* p, const std::int16_t* signs, const float* own, bool mask,
+    double (*write_step)(const float* p, const std::int16_t* spins, const float* own, bool mask,
                          std::size_t d, std::int8_t* step);
 };
 
