@@ -146,6 +146,7 @@ public:
     double inverse_factor() const { return static_cast<double>(inverse_factor_); }
     double error16() const { return error16_; }
     const double* units() const { return units_.data(); }
+    const float* units16() const { return units16_.data(); }
     const double* errors() const { return errors_.data(); }
 
 private:
@@ -158,7 +159,7 @@ private:
         const float factor = mask ? 1.0F : 2.0F;
         inverse_factor_ = 1.0F / factor;
         error16_ = rounding_error16(d_, static_cast<double>(factor));
-        units_.resize(rounded_up(d_, kSlots16));
+        units16_.resize(rounded_up(d_, kSlots16));
         rest_.resize(d_);
         bounds_.resize(d_);
         inverse_units_.resize(d_);
@@ -166,10 +167,11 @@ private:
         for (std::size_t i = 0; i < d_; ++i) {
             const double inverse = std::min(units / sums_[i], kMostInverse);
             inverse_units_[i] = sums_[i] > 0.0 ? static_cast<float>(inverse) : 0.0F;
-            units_[i] = sums_[i] > 0.0 ? 1.0 / inverse : 0.0;
+            const double unit = sums_[i] > 0.0 ? 1.0 / inverse : 0.0;
+            units16_[i] = static_cast<float>(unit);
             exclusions_[i] = sums_[i] > 0.0 ? 0.0F : static_cast<float>(kNoGain16);
             rest_[i] = rows()[i][i] - own_[i];
-            bounds_[i] = static_cast<float>(sums_[i] + units_[i] * static_cast<double>(d_ + 2));
+            bounds_[i] = static_cast<float>(sums_[i] + unit * static_cast<double>(d_ + 2));
         }
         couplings16_ = AlignedBuffer<std::int16_t>((d_ + 1) * stride16() + kSlots16);
         std::fill_n(couplings16_.data() + d_ * stride16(), stride16() + kSlots16, std::int16_t{0});
@@ -187,6 +189,7 @@ private:
     std::vector<double> sums_;
     std::vector<double> units_;
     std::vector<double> errors_;
+    std::vector<float> units16_;
     std::vector<float> bounds_;
     std::vector<float> inverse_units_;
     std::vector<float> exclusions_;
@@ -314,7 +317,7 @@ private:
             if (problem_.fits16()) {
                 const double others =
                     kernels().projection16.signed_sum(p(row), products16_.data() + row * stride16_,
-                                                      problem_.units(), layer_.d);
+                                                      problem_.units16(), layer_.d);
                 return problem_.trace() + problem_.inverse_factor() * others;
             }
         }
@@ -368,7 +371,7 @@ private:
                                      .stride = problem_.stride16(),
                                      .zero_row = layer_.d,
                                      .d = problem_.stride16(),
-                                     .units = problem_.units(),
+                                     .units = problem_.units16(),
                                      .error = problem_.error16(),
                                      .spins = states16_.spins(i),
                                      .gains = states16_.gains(i),

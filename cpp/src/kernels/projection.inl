@@ -11,10 +11,11 @@ constexpr std::size_t kCovered = kTableGroups * kSignGroup;  // rows of A in the
 constexpr std::size_t kTableEntries = std::size_t{1} << kSignGroup;
 constexpr std::size_t kSums = 32;
 
-inline double sum_of(const double* sums) {
+template <class Real>
+inline double sum_of(const Real* sums) {
     double level[kSums];
     for (std::size_t i = 0; i < kSums; ++i) {
-        level[i] = sums[i];
+        level[i] = static_cast<double>(sums[i]);
     }
     for (std::size_t half = kSums / 2; half > 0; half /= 2) {
         for (std::size_t i = 0; i < half; ++i) {
@@ -24,10 +25,10 @@ inline double sum_of(const double* sums) {
     return level[0];
 }
 
-// Calls term(i, sum) for every i, with the partial sum that it belongs to.
-template <class Term>
+// Calls term(i) for every i, and adds it to the partial sum that it belongs to.
+template <class Real, class Term>
 inline double sum_terms(std::size_t d, const Term& term) {
-    double sums[kSums] = {};
+    Real sums[kSums] = {};
     std::size_t i = 0;
     for (; i + kSums <= d; i += kSums) {
         for (std::size_t lane = 0; lane < kSums; ++lane) {
@@ -40,17 +41,26 @@ inline double sum_terms(std::size_t d, const Term& term) {
     return sum_of(sums);
 }
 
+// A sum in float32, which is fast, unless it leaves float32's range.
+template <class Term>
+inline double sum_of_floats(std::size_t d, const Term& term) {
+    const double sum = sum_terms<float>(d, term);
+    return sum - sum == 0.0 ? sum : sum_terms<double>(d, [&](std::size_t i) { return static_cast<double>(term(i)); });
+}
+
 template <class Real>
 double magnitude(const Real* a, std::size_t d) {
-    return sum_terms(d, [&](std::size_t i) {
-        const auto value = static_cast<double>(a[i]);
-        return value < 0.0 ? -value : value;
-    });
+    const auto size = [&](std::size_t i) { return a[i] < Real{0} ? -a[i] : a[i]; };
+    if constexpr (sizeof(Real) == sizeof(float)) {
+        return sum_of_floats(d, size);
+    } else {
+        return sum_terms<double>(d, size);
+    }
 }
 
 template <class Real>
 double signed_sum(const Real* p, const Real* a, std::size_t d) {
-    return sum_terms(d, [&](std::size_t i) {
+    return sum_terms<double>(d, [&](std::size_t i) {
         const auto value = static_cast<double>(a[i]);
         return p[i] < Real{0} ? -value : value;
     });
@@ -273,7 +283,7 @@ double write_step(const Real* p, const Real* spins, const Real* own, bool mask, 
         const bool unknown = p[i] == Real{0} && own[i] == Real{0};
         step[i] = static_cast<std::int8_t>(unknown ? Real{0} : value);
     }
-    return sum_terms(d,
+    return sum_terms<double>(d,
                      [&](std::size_t i) { return static_cast<double>(p[i]) * static_cast<double>(step[i]); });
 }
 

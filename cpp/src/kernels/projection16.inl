@@ -137,10 +137,9 @@ inline void sign_products16(const SignProducts16& what, std::size_t rows) {
     }
 }
 
-inline double signed_sum16(const float* p, const std::int16_t* products, const double* units,
-                           std::size_t d) {
-    return sum_terms(d, [&](std::size_t i) {
-        const double value = units[i] * static_cast<double>(products[i]);
+inline double signed_sum16(const float* p, const std::int16_t* products, const float* units, std::size_t d) {
+    return sum_of_floats(d, [&](std::size_t i) {
+        const float value = units[i] * static_cast<float>(products[i]);
         return p[i] < 0.0F ? -value : value;
     });
 }
@@ -317,8 +316,9 @@ public:
             flips_[k] = {choices[applies & 1], static_cast<std::int16_t>(flipped[k] >> 1)};
             state_.flips += static_cast<std::size_t>(applies & 1);
             const double lowered = gain & applies;
-            state_.lowered += state_.units[i] * lowered;
-            state_.certain += state_.units[i] * (lowered - state_.error * (applies & 1));
+            const auto unit = static_cast<double>(state_.units[i]);
+            state_.lowered += unit * lowered;
+            state_.certain += unit * (lowered - state_.error * (applies & 1));
         }
 #pragma GCC unroll 4
         for (std::size_t k = 0; k < kFlipsOfPass; ++k) {
@@ -394,8 +394,7 @@ inline double write_step16(const float* p, const std::int16_t* spins, const floa
         const bool unknown = p[i] == 0.0F && own[i] == 0.0F;
         step[i] = unknown ? std::int8_t{0} : value;
     }
-    return sum_terms(d,
-                     [&](std::size_t i) { return static_cast<double>(p[i]) * static_cast<double>(step[i]); });
+    return sum_of_floats(d, [&](std::size_t i) { return p[i] * static_cast<float>(step[i]); });
 }
 
 constexpr Projection16Kernels kProjection16{workspace_bytes16,

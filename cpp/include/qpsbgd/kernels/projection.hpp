@@ -58,7 +58,7 @@ struct ProjectionKernels {
     // The sixteen signed sums of four rows of A at a time are tabulated, so d^2 / 4 additions a row.
     void (*sign_products)(const SignProducts<Real>& what, std::size_t rows);
 
-    // Sums in float64 of |a_i| and of sign(p_i) a_i.
+    // Sums of |a_i| and of sign(p_i) a_i.
     double (*magnitude)(const Real* a, std::size_t d);
     double (*signed_sum)(const Real* p, const Real* a, std::size_t d);
 
@@ -92,7 +92,7 @@ struct Descent16 {
     std::size_t stride = 0;
     std::size_t zero_row = 0;       // of couplings
     std::size_t d = 0;              // a multiple of 32
-    const double* units = nullptr;  // as many as spins
+    const float* units = nullptr;   // as many as spins
     double error = 0.0;             // units that a gain may be wrong by
     std::int16_t* spins = nullptr;
     std::int16_t* gains = nullptr;
@@ -133,7 +133,7 @@ struct Projection16Kernels {
     void (*sign_products)(const SignProducts16& what, std::size_t rows);
 
     // Sum of sign(p_i) u_i (W h)_i.
-    double (*signed_sum)(const float* p, const std::int16_t* products, const double* units, std::size_t d);
+    double (*signed_sum)(const float* p, const std::int16_t* products, const float* units, std::size_t d);
 
     // W of one row of A.
     void (*quantise)(const float* row, const float* inverse_units, float factor, std::size_t d,
