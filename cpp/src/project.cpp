@@ -372,7 +372,6 @@ private:
                                      .zero_row = layer_.d,
                                      .d = problem_.stride16(),
                                      .units = problem_.units16(),
-                                     .error = problem_.error16(),
                                      .spins = states16_.spins(i),
                                      .gains = states16_.gains(i),
                                      .settled = !(scale > 0.0)};
@@ -389,7 +388,10 @@ private:
         }
         for (std::size_t i = 0; i < count; ++i) {
             const std::int16_t* spins = states16_.spins(i);
-            const bool better = is_better(first + i, scales_[first + i], states16_.descents[i],
+            const Descent16& descent = states16_.descents[i];
+            const double certain = descent.lowered - problem_.error16() * descent.flipped;
+            const bool better = descent.flips > 0 &&
+                                is_better(first + i, scales_[first + i], descent.lowered, certain,
                                           [&](std::size_t k) { return static_cast<double>(spins[k]); });
             finish(first + i, [&](std::int8_t* step) {
                 return table.write_step(p(first + i), better ? spins : nullptr, problem_.own(), options_.mask,
@@ -418,7 +420,8 @@ private:
                 descend(descent, token);
                 descent.certain = 0.0;  // two scales: not one descent
             }
-            better = is_better(row, scale, descent,
+            better = descent.flips > 0 &&
+                     is_better(row, scale, descent.lowered, descent.certain,
                                [&](std::size_t i) { return static_cast<double>(state_.spins[i]); });
         }
         finish(row, [&](std::int8_t* step) {
@@ -465,11 +468,10 @@ private:
         }
     }
 
-    // Is the objective of the spins below that of sign(p)?
-    template <class Way, class Spin>
-    bool is_better(std::size_t row, double scale, const Way& descent, const Spin& spin) {
-        return descent.flips > 0 &&
-               (descent.certain > kCertain * descent.lowered || exact_change(p(row), spin, scale) < 0.0);
+    // Is the objective of the spins below that of sign(p)? A descent that certainly was one need not be looked at.
+    template <class Spin>
+    bool is_better(std::size_t row, double scale, double lowered, double certain, const Spin& spin) {
+        return certain > kCertain * lowered || exact_change(p(row), spin, scale) < 0.0;
     }
 
     // F(G) - F(sigma) = sum over the changed coordinates of D (s (A (sigma + G)) - 2 p), D = G - sigma, in float64.

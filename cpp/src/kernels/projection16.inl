@@ -147,10 +147,10 @@ inline double signed_sum16(const float* p, const std::int16_t* products, const f
 constexpr std::size_t kFlipsOfPass = 4;
 constexpr std::size_t kSlotsOfFlip = kSlots16 / kFlipsOfPass;
 
-// A flip that a pass applies: couplings, to be subtracted where `negative` is -1. None at all is a row of zeros.
+// A flip that a pass applies: a row of couplings and the spin before, or a row of zeros for none at all.
 struct Flip16 {
     const std::int16_t* couplings;
-    std::int16_t negative;
+    std::int16_t spin;
 };
 
 // A flip that may be good: its gain, above the bits that say where. Equal ones are told apart by that.
@@ -207,7 +207,7 @@ inline Candidate16 best_of(const SlotKeys16& slots, std::int16_t mask, const std
 }
 
 // Takes flips off the gains, if there are any, and keeps the largest keys of what they leave. 2 operations a flip and
-// coordinate, 5 besides; -W is ~W + 1, and the ones are added together.
+// coordinate, 4 besides.
 template <class... Flips>
 inline SlotKeys16 flip_and_look16(const Descent16& row, std::int16_t mask, const Flips&... flips) {
     constexpr std::size_t lanes = kLanes<std::int16_t>;
@@ -220,13 +220,12 @@ inline SlotKeys16 flip_and_look16(const Descent16& row, std::int16_t mask, const
     std::int16_t* gains = row.gains;
     const std::size_t d = row.d;
     const Shorts of_gain = Shorts{} + static_cast<std::int16_t>(~mask);
-    const Shorts ones = Shorts{} - static_cast<std::int16_t>((0 + ... + flips.negative));
     Shorts number{};
     const auto look = [&](std::size_t i, Shorts& of_slots) {
         auto gain = load<Shorts>(gains + i);
         if constexpr (sizeof...(flips) > 0) {
             const Shorts change =
-                (ones + ... + (load<Shorts>(flips.couplings + i) ^ (Shorts{} + flips.negative)));
+                (Shorts{} + ... + (load<Shorts>(flips.couplings + i) * (Shorts{} + flips.spin)));
             gain -= change * load<Shorts>(spins + i);
             save(gains + i, gain);
         }
@@ -282,9 +281,9 @@ public:
         for (std::size_t k = 0; k < kFlipsOfPass; ++k) {
             // Where there are fewer coordinates than slots the best may be none of them.
             const std::size_t row = best_[k].index() < state_.zero_row ? best_[k].index() : state_.zero_row;
-            rows_[k] = state_.couplings + row * state_.stride;
+            rows_[k] = row * state_.stride;
             for (std::size_t later = k + 1; later < kFlipsOfPass; ++later) {
-                __builtin_prefetch(rows_[k] + best_[later].index());
+                __builtin_prefetch(state_.couplings + rows_[k] + best_[later].index());
             }
         }
     }
@@ -297,7 +296,7 @@ public:
             row_ = nullptr;
             return;
         }
-        const std::int16_t* const none = state_.couplings + state_.zero_row * state_.stride;
+        const std::size_t none = state_.zero_row * state_.stride;
         int flipped[kFlipsOfPass];  // the spin before, or 0
 #pragma GCC unroll 4
         for (std::size_t k = 0; k < kFlipsOfPass; ++k) {
@@ -306,19 +305,18 @@ public:
             int change = 0;
 #pragma GCC unroll 4
             for (std::size_t l = 0; l < k; ++l) {
-                change += rows_[l][i] * flipped[l];
+                change += state_.couplings[rows_[l] + i] * flipped[l];
             }
             const int gain = best_[k].gain() - change * spin;
             // Selects by arithmetic: half of the branches would go the way that was not foretold.
             const int applies = gain > 0 ? -1 : 0;
-            const std::int16_t* const choices[2] = {none, rows_[k]};
+            const std::size_t row = none ^ ((rows_[k] ^ none) & static_cast<std::size_t>(applies));
             flipped[k] = spin & applies;
-            flips_[k] = {choices[applies & 1], static_cast<std::int16_t>(flipped[k] >> 1)};
+            flips_[k] = {state_.couplings + row, static_cast<std::int16_t>(flipped[k])};
             state_.flips += static_cast<std::size_t>(applies & 1);
-            const double lowered = gain & applies;
             const auto unit = static_cast<double>(state_.units[i]);
-            state_.lowered += unit * lowered;
-            state_.certain += unit * (lowered - state_.error * (applies & 1));
+            state_.lowered += unit * (gain & applies);
+            state_.flipped += unit * (applies & 1);
         }
 #pragma GCC unroll 4
         for (std::size_t k = 0; k < kFlipsOfPass; ++k) {
@@ -342,7 +340,8 @@ private:
     std::int16_t mask_ = 0;
     SlotKeys16 slots_{};
     Candidate16 best_[kFlipsOfPass] = {};
-    const std::int16_t* rows_[kFlipsOfPass] = {};
+    std::size_t rows_[kFlipsOfPass] = {};  // where their couplings begin
+
     Flip16 flips_[kFlipsOfPass] = {};
 };
 

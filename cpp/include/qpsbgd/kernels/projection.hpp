@@ -92,15 +92,14 @@ struct Descent16 {
     std::size_t stride = 0;
     std::size_t zero_row = 0;       // of couplings
     std::size_t d = 0;              // a multiple of 32
-    const float* units = nullptr;   // as many as spins
-    double error = 0.0;             // units that a gain may be wrong by
+    const float* units = nullptr;  // as many as spins
     std::int16_t* spins = nullptr;
     std::int16_t* gains = nullptr;
     bool settled = false;  // no gain is positive
     // So far:
     std::size_t flips = 0;
     double lowered = 0.0;  // sum of all gains
-    double certain = 0.0;  // the same, less what they may be wrong by
+    double flipped = 0.0;  // sum of their units
 };
 
 // What all rows of a layer start with, for every coordinate.
