@@ -435,23 +435,22 @@ struct LayerProblem {
           signs((size + qpsbgd::kSignsOfWord - 1) / qpsbgd::kSignsOfWord * count, 0x5555555555555555U),
           stride16(padded<std::int16_t>(size)),
           couplings16((size + 1) * stride16 + qpsbgd::kSlots16, 0),
-          signs16((size + qpsbgd::kSlots16 - 1) / qpsbgd::kSlots16 * qpsbgd::kSlots16, 0),
-          gains16(signs16.size(), qpsbgd::kNoGain16),
-          units(signs16.size(), 1.0),
-          packed(qpsbgd::kernels().projection16.packed_bytes(size)),
+          spins16((size + qpsbgd::kSlots16 - 1) / qpsbgd::kSlots16 * qpsbgd::kSlots16, 0),
+          gains16(spins16.size(), qpsbgd::kNoGain16),
+          units(spins16.size(), 1.0F),
           workspace(qpsbgd::kernels().projection16.workspace_bytes(count, size)),
           products16(count * stride) {}
 
     // Flips all spins that want to.
     bool descend(std::int16_t gain) {
-        std::fill_n(signs16.begin(), d, std::int16_t{0});
+        std::fill_n(spins16.begin(), d, std::int16_t{1});
         std::fill_n(gains16.begin(), d, gain);
         qpsbgd::Descent16 row{.couplings = couplings16.data(),
                               .stride = stride16,
                               .zero_row = d,
                               .d = stride16,
                               .units = units.data(),
-                              .signs = signs16.data(),
+                              .spins = spins16.data(),
                               .gains = gains16.data()};
         qpsbgd::kernels().projection16.descend(&row, 1, d);
         return row.settled;
@@ -465,12 +464,11 @@ struct LayerProblem {
     std::vector<std::uint64_t> signs;
     std::size_t stride16;
     AlignedVector<std::int16_t> couplings16;
-    AlignedVector<std::int16_t> signs16;
+    AlignedVector<std::int16_t> spins16;
     AlignedVector<std::int16_t> gains16;
-    std::vector<double> units;
-    AlignedVector<std::byte> packed;
+    std::vector<float> units;
     AlignedVector<std::byte> workspace;
-    AlignedVector<std::int32_t> products16;
+    AlignedVector<std::int16_t> products16;
 };
 
 void add_projection(std::vector<Entry>& entries, std::size_t size, std::size_t rows) {
@@ -478,14 +476,16 @@ void add_projection(std::vector<Entry>& entries, std::size_t size, std::size_t r
     const auto d = static_cast<double>(size);
     const auto m = static_cast<double>(rows);
     const std::string name = std::to_string(size) + "x" + std::to_string(rows);
-    // Four rows of A are sixteen sums, which are stored; one of them is added for every row of the layer.
-    const double tabulated = 16.0 / 4.0 * d * d;
-    const double added = m * d * d / 4.0;
-    const Work products{Unit::float32, tabulated + added, 4.0 * (tabulated + added), 4.0 * d * d,
-                        4.0 * d * d};
-    entries.push_back({"projection16.sign_products", name, products, [=] {
+    // Some rows are all signed sums of them, which are stored; one of those is added for every row of the layer. Four of A,
+    // and five of its int16 couplings.
+    const double sums = (16.0 / 4.0 + m / 4.0) * d * d;
+    const double sums16 = (32.0 / 5.0 + m / 5.0) * d * d;
+    const Work products{Unit::float32, sums, 4.0 * sums, 4.0 * d * d, 4.0 * d * d};
+    const Work products16{Unit::int16, sums16, 2.0 * sums16, 2.0 * d * d, 2.0 * d * d};
+    entries.push_back({"projection16.sign_products", name, products16, [=] {
                            qpsbgd::kernels().projection16.sign_products(
-                               {.packed = problem->packed.data(),
+                               {.couplings = problem->couplings16.data(),
+                                .couplings_stride = problem->stride16,
                                 .d = size,
                                 .signs = problem->signs.data(),
                                 .signs_stride = rows,
@@ -509,8 +509,8 @@ void add_projection(std::vector<Entry>& entries, std::size_t size, std::size_t r
     const std::string one_row = "d=" + std::to_string(size);
     const Work look{Unit::int16, d, 2.0 * d, 0.0, 0.0};
     entries.push_back({"projection16.descend, none flips", one_row, look, [=] { problem->descend(-1); }});
-    // A flip takes a row of couplings with signs from the gains; four flips need a look.
-    const Work all_flip{Unit::int16, 3.75 * d * d, 1.5 * d * d, 2.0 * d * d, 2.0 * d * d};
+    // A flip adds a row of couplings times a spin; four flips take the sum from the gains, and need a look.
+    const Work all_flip{Unit::int16, 3.0 * d * d, 1.5 * d * d, 2.0 * d * d, 2.0 * d * d};
     entries.push_back({"projection16.descend, all flip", one_row, all_flip,
                        [=] { problem->descend(static_cast<std::int16_t>(problem->d)); }});
 }

@@ -245,7 +245,7 @@ public:
           most_rows_(most_rows),
           // Whole tiles, and rows that do not compete for the same places of a cache.
           stride_(rounded_up(layer.d, kernels_.tile) + kCacheLine / sizeof(Real)),
-          stride16_(padded<std::int16_t>(layer.d) + kCacheLine / sizeof(std::int16_t)),
+          stride16_(rounded_up(layer.d, kProductsPadding) + kCacheLine / sizeof(std::int16_t)),
           products_(problem.fits16() ? 0 : most_rows * stride_),
           products16_(problem.fits16() ? most_rows * stride16_ : 0),
           workspace_(problem.fits16() ? kernels().projection16.workspace_bytes(most_rows, layer.d) : 0),

@@ -35,7 +35,7 @@ constexpr std::size_t kSignsOfTable = 5;
 constexpr std::size_t kEntriesOfTable = std::size_t{1} << kSignsOfTable;
 constexpr std::size_t kTablesOfChunk = 6;
 constexpr std::size_t kSignsOfChunk = kTablesOfChunk * kSignsOfTable;
-constexpr std::size_t kColumnsOfTile = 64;
+constexpr std::size_t kColumnsOfTile = kProductsPadding;
 constexpr std::size_t kVectorsOfTile = kColumnsOfTile / kLanes<std::int16_t>;
 
 inline std::size_t chunks_of(std::size_t d) { return (d + kSignsOfChunk - 1) / kSignsOfChunk; }

@@ -111,16 +111,18 @@ struct Start16 {
     float inverse_factor;        // 1 / t
 };
 
+inline constexpr std::size_t kProductsPadding = 64;
+
 // As SignProducts, of couplings W. No product leaves int16, so every instruction set may sum as it likes.
 struct SignProducts16 {
-    const std::int16_t* couplings;  // aligned rows, padded with zeros to whole cache lines
+    const std::int16_t* couplings;  // aligned rows, padded with zeros to whole cache lines, and kSlots16 more after all
     std::size_t couplings_stride;
     std::size_t d;
     const std::uint64_t* signs;
     std::size_t signs_stride;
     void* workspace;
-    std::int16_t* products;  // out: W h, aligned rows, padded to whole cache lines
-    std::size_t stride;
+    std::int16_t* products;  // out: W h
+    std::size_t stride;      // of products: at least d rounded up to kProductsPadding
 };
 
 // Added to a float of at most 2^22, this leaves the nearest integer in the low bits.
