@@ -436,22 +436,22 @@ struct LayerProblem {
           stride16(padded<std::int16_t>(size)),
           couplings16((size + 1) * stride16 + qpsbgd::kSlots16, 0),
           spins16((size + qpsbgd::kSlots16 - 1) / qpsbgd::kSlots16 * qpsbgd::kSlots16, 0),
-          gains16(spins16.size(), qpsbgd::kNoGain16),
+          fields16(spins16.size(), qpsbgd::kNoGain16),
           units(spins16.size(), 1.0F),
           workspace(qpsbgd::kernels().projection16.workspace_bytes(count, size)),
           products16(count * stride) {}
 
     // Flips all spins that want to.
-    bool descend(std::int16_t gain) {
+    bool descend(std::int16_t field) {
         std::fill_n(spins16.begin(), d, std::int16_t{1});
-        std::fill_n(gains16.begin(), d, gain);
+        std::fill_n(fields16.begin(), d, field);
         qpsbgd::Descent16 row{.couplings = couplings16.data(),
                               .stride = stride16,
                               .zero_row = d,
                               .d = stride16,
                               .units = units.data(),
                               .spins = spins16.data(),
-                              .gains = gains16.data()};
+                              .fields = fields16.data()};
         qpsbgd::kernels().projection16.descend(&row, 1, d);
         return row.settled;
     }
@@ -465,7 +465,7 @@ struct LayerProblem {
     std::size_t stride16;
     AlignedVector<std::int16_t> couplings16;
     AlignedVector<std::int16_t> spins16;
-    AlignedVector<std::int16_t> gains16;
+    AlignedVector<std::int16_t> fields16;
     std::vector<float> units;
     AlignedVector<std::byte> workspace;
     AlignedVector<std::int16_t> products16;
@@ -505,12 +505,12 @@ void add_projection(std::vector<Entry>& entries, std::size_t size, std::size_t r
                                 .stride = problem->stride},
                                rows);
                        }});
-    // A look keeps the larger gain.
+    // A look multiplies fields and spins and keeps the larger gain.
     const std::string one_row = "d=" + std::to_string(size);
-    const Work look{Unit::int16, d, 2.0 * d, 0.0, 0.0};
+    const Work look{Unit::int16, 2.0 * d, 4.0 * d, 0.0, 0.0};
     entries.push_back({"projection16.descend, none flips", one_row, look, [=] { problem->descend(-1); }});
-    // A flip adds a row of couplings times a spin; four flips take the sum from the gains, and need a look.
-    const Work all_flip{Unit::int16, 3.0 * d * d, 1.5 * d * d, 2.0 * d * d, 2.0 * d * d};
+    // A flip takes a row of couplings times a spin from the fields; four flips need a look at them times their spins.
+    const Work all_flip{Unit::int16, 3.0 * d * d, 2.0 * d * d, 2.0 * d * d, 2.0 * d * d};
     entries.push_back({"projection16.descend, all flip", one_row, all_flip,
                        [=] { problem->descend(static_cast<std::int16_t>(problem->d)); }});
 }

@@ -34,9 +34,7 @@ constexpr std::size_t kWorkOfLook = 1U << 22U;  // additions between two looks f
 // Descents by this part of their size are descents, whatever the rounding of s.
 constexpr double kCertain = 1e-4;
 // Errors of int16 gains, in units: their own rounding, and half a unit for t times every entry.
-double rounding_error16(std::size_t d, double factor) {
-    return 1.0 + 0.51 * static_cast<double>(d) / factor;
-}
+double rounding_error16(std::size_t d, double factor) { return 1.0 + 0.51 * static_cast<double>(d) / factor; }
 constexpr double kMostInverse = 1e37;  // of a unit, in float32
 constexpr double kWorkOfThread = 1e6;  // additions that pay for starting one
 
@@ -193,9 +191,9 @@ private:
     std::vector<float> bounds_;
     std::vector<float> inverse_units_;
     std::vector<float> exclusions_;
-    std::vector<float> rest_;  // A_ii - t A_ii / 2
+    std::vector<float> rest_;      // A_ii - t A_ii / 2
     float inverse_factor_ = 0.0F;  // 1 / t
-    double error16_ = 0.0;     // of a gain
+    double error16_ = 0.0;         // of a gain
     double trace_ = 0.0;
     AlignedBuffer<std::int16_t> couplings16_{0};
     bool finite_ = false;
@@ -212,25 +210,25 @@ struct RowState {
     AlignedVector<Real> fields;
 };
 
-constexpr std::size_t kRowsTogether = 16;  // whose spins and gains stay in the first cache
+constexpr std::size_t kRowsTogether = 16;  // whose spins and fields stay in the first cache
 
-// Spins and gains of rows that descend together.
+// Spins and fields of rows that descend together.
 class RowStates16 {
 public:
     explicit RowStates16(std::size_t d)
         : stride_(rounded_up(d, kSlots16)),
-          spins_(kRowsTogether * stride_, std::int16_t{0}),
-          gains_(kRowsTogether * stride_, kNoGain16) {}
+          spins_(kRowsTogether * stride_, std::int16_t{1}),
+          fields_(kRowsTogether * stride_, kNoGain16) {}
 
     std::int16_t* spins(std::size_t row) { return spins_.data() + row * stride_; }
-    std::int16_t* gains(std::size_t row) { return gains_.data() + row * stride_; }
+    std::int16_t* fields(std::size_t row) { return fields_.data() + row * stride_; }
 
     std::array<Descent16, kRowsTogether> descents{};
 
 private:
     std::size_t stride_;
     AlignedVector<std::int16_t> spins_;
-    AlignedVector<std::int16_t> gains_;
+    AlignedVector<std::int16_t> fields_;
 };
 
 template <class Real>
@@ -315,9 +313,8 @@ private:
     double signed_product(std::size_t row) {
         if constexpr (std::is_same_v<Real, float>) {
             if (problem_.fits16()) {
-                const double others =
-                    kernels().projection16.signed_sum(p(row), products16_.data() + row * stride16_,
-                                                      problem_.units16(), layer_.d);
+                const double others = kernels().projection16.signed_sum(
+                    p(row), products16_.data() + row * stride16_, problem_.units16(), layer_.d);
                 return problem_.trace() + problem_.inverse_factor() * others;
             }
         }
@@ -373,13 +370,11 @@ private:
                                      .d = problem_.stride16(),
                                      .units = problem_.units16(),
                                      .spins = states16_.spins(i),
-                                     .gains = states16_.gains(i),
+                                     .fields = states16_.fields(i),
                                      .settled = !(scale > 0.0)};
             if (scale > 0.0) {
                 table.start(p(first + i), products16_.data() + (first + i) * stride16_, problem_.start16(),
-                            1.0 / scale, layer_.d, states16_.spins(i), states16_.gains(i));
-                // The last row left its own there.
-                std::fill(states16_.gains(i) + layer_.d, states16_.gains(i + 1), kNoGain16);
+                            1.0 / scale, layer_.d, states16_.spins(i), states16_.fields(i));
             }
         }
         for (std::size_t flips = 0; flips < most_flips(); flips += flips_of_look()) {
@@ -390,9 +385,9 @@ private:
             const std::int16_t* spins = states16_.spins(i);
             const Descent16& descent = states16_.descents[i];
             const double certain = descent.lowered - problem_.error16() * descent.flipped;
-            const bool better = descent.flips > 0 &&
-                                is_better(first + i, scales_[first + i], descent.lowered, certain,
-                                          [&](std::size_t k) { return static_cast<double>(spins[k]); });
+            const bool better =
+                descent.flips > 0 && is_better(first + i, scales_[first + i], descent.lowered, certain,
+                                               [&](std::size_t k) { return static_cast<double>(spins[k]); });
             finish(first + i, [&](std::int8_t* step) {
                 return table.write_step(p(first + i), better ? spins : nullptr, problem_.own(), options_.mask,
                                         layer_.d, step);
@@ -502,8 +497,8 @@ private:
     std::size_t most_rows_;
     std::size_t stride_;
     std::size_t stride16_;
-    std::size_t first_ = 0;         // row of the layer that is row 0 of the group
-    AlignedBuffer<Real> products_;  // A sigma, in one of the two
+    std::size_t first_ = 0;                   // row of the layer that is row 0 of the group
+    AlignedBuffer<Real> products_;            // A sigma, in one of the two
     AlignedBuffer<std::int16_t> products16_;  // W sigma
     AlignedBuffer<std::byte> workspace_;
     AlignedBuffer<Real> sums_;

@@ -74,19 +74,19 @@ TEST_P(Projection16, ProductsWithSignsAreExact) {
     }
 }
 
-// Spins, their gains, and couplings as the descent has them.
+// Spins, fields and couplings as the descent has them.
 struct Problem {
     explicit Problem(std::size_t size, std::uint64_t seed)
         : d(size),
           stride(padded<std::int16_t>(size)),
           couplings((d + 1) * stride + kSlots16, 0),
-          spins(rounded_up(size, kSlots16), 0),
-          gains(spins.size(), kNoGain16),
+          spins(rounded_up(size, kSlots16), 1),
+          fields(spins.size(), kNoGain16),
           units(spins.size(), 1.0F) {
         Random random(seed, 0, 0);
         for (std::size_t i = 0; i < d; ++i) {
             spins[i] = draw(random, 2) == 0 ? std::int16_t{-1} : std::int16_t{1};
-            gains[i] = static_cast<std::int16_t>(static_cast<int>(draw(random, 2001)) - 1000);
+            fields[i] = static_cast<std::int16_t>(static_cast<int>(draw(random, 2001)) - 1000);
             for (std::size_t j = 0; j < i; ++j) {
                 const auto coupling = static_cast<std::int16_t>(static_cast<int>(draw(random, 200)) - 100);
                 couplings[i * stride + j] = coupling;
@@ -102,14 +102,14 @@ struct Problem {
                 .d = stride,
                 .units = units.data(),
                 .spins = spins.data(),
-                .gains = gains.data()};
+                .fields = fields.data()};
     }
 
     std::size_t d;
     std::size_t stride;
     AlignedVector<std::int16_t> couplings;
     AlignedVector<std::int16_t> spins;
-    AlignedVector<std::int16_t> gains;
+    AlignedVector<std::int16_t> fields;
     std::vector<float> units;
 };
 
@@ -130,7 +130,7 @@ TEST_P(Projection16, DescentEndsWhereNoFlipHelpsAndKnowsItsGains) {
         }
         rows[3].settled = true;
         table.descend(rows.data(), rows.size(), 100 * d);
-        EXPECT_EQ(problems[3].gains, before[3].gains);
+        EXPECT_EQ(problems[3].fields, before[3].fields);
         for (const std::size_t k : {0U, 1U, 2U, 4U}) {
             const Problem& now = problems[k];
             const Problem& then = before[k];
@@ -138,14 +138,14 @@ TEST_P(Projection16, DescentEndsWhereNoFlipHelpsAndKnowsItsGains) {
             int lowered = 0;
             int changed = 0;
             for (std::size_t i = 0; i < d; ++i) {
-                // h_i f_i, f_i = f_i at first - sum over j of W_ij (h_j then - h_j now) / 2.
-                int field = then.spins[i] * then.gains[i];
+                // f_i = f_i at first - sum over j of W_ij (h_j then - h_j now) / 2.
+                int field = then.fields[i];
                 for (std::size_t j = 0; j < d; ++j) {
                     field -= now.couplings[i * now.stride + j] * (then.spins[j] - now.spins[j]) / 2;
                 }
-                ASSERT_EQ(now.gains[i], now.spins[i] * field);
-                ASSERT_LE(now.gains[i], 0);
-                lowered += (then.spins[i] - now.spins[i]) / 2 * (then.spins[i] * then.gains[i] + field);
+                ASSERT_EQ(now.fields[i], field);
+                ASSERT_LE(now.spins[i] * field, 0);
+                lowered += (then.spins[i] - now.spins[i]) / 2 * (then.fields[i] + field);
                 changed += static_cast<int>(then.spins[i] != now.spins[i]);
             }
             // Every flip lowers the energy by twice its gain, half of it counted at either end.

@@ -45,7 +45,9 @@ inline double sum_terms(std::size_t d, const Term& term) {
 template <class Term>
 inline double sum_of_floats(std::size_t d, const Term& term) {
     const double sum = sum_terms<float>(d, term);
-    return sum - sum == 0.0 ? sum : sum_terms<double>(d, [&](std::size_t i) { return static_cast<double>(term(i)); });
+    return sum - sum == 0.0
+               ? sum
+               : sum_terms<double>(d, [&](std::size_t i) { return static_cast<double>(term(i)); });
 }
 
 template <class Real>
@@ -283,8 +285,8 @@ double write_step(const Real* p, const Real* spins, const Real* own, bool mask, 
         const bool unknown = p[i] == Real{0} && own[i] == Real{0};
         step[i] = static_cast<std::int8_t>(unknown ? Real{0} : value);
     }
-    return sum_terms<double>(d,
-                     [&](std::size_t i) { return static_cast<double>(p[i]) * static_cast<double>(step[i]); });
+    return sum_terms<double>(
+        d, [&](std::size_t i) { return static_cast<double>(p[i]) * static_cast<double>(step[i]); });
 }
 
 template <class Real>

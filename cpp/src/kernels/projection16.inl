@@ -12,7 +12,7 @@ inline void quantise16(const float* row, const float* inverse_units, float facto
 }
 
 inline void start16(const float* p, const std::int16_t* product, const Start16& of_layer,
-                    double inverse_scale, std::size_t d, std::int16_t* spins, std::int16_t* gains) {
+                    double inverse_scale, std::size_t d, std::int16_t* spins, std::int16_t* fields) {
     const float* rest = of_layer.rest;
     const float* bounds = of_layer.bounds;
     const float* inverse_units = of_layer.inverse_units;
@@ -23,8 +23,8 @@ inline void start16(const float* p, const std::int16_t* product, const Start16& 
         auto pull = static_cast<float>(inverse_scale * static_cast<double>(p[i]));
         pull = pull < bounds[i] ? pull : bounds[i];
         pull = pull > -bounds[i] ? pull : -bounds[i];
-        const float others = inverse_factor * spin * static_cast<float>(product[i]);
-        gains[i] = rounded16(others + (rest[i] - spin * pull) * inverse_units[i] + exclusions[i]);
+        const float others = inverse_factor * static_cast<float>(product[i]);
+        fields[i] = rounded16(others + (spin * rest[i] - pull) * inverse_units[i] + exclusions[i]);
         spins[i] = static_cast<std::int16_t>(p[i] < 0.0F ? -1 : 1);
     }
 }
@@ -184,8 +184,8 @@ inline std::int16_t key_mask16(std::size_t d) {
 }
 
 // The best flip of slots from `first`. No branches: they could not be foretold.
-inline Candidate16 best_of(const SlotKeys16& slots, std::int16_t mask, const std::int16_t* gains,
-                          std::size_t first) {
+inline Candidate16 best_of(const SlotKeys16& slots, std::int16_t mask, const Descent16& row,
+                           std::size_t first) {
     constexpr std::size_t lanes = kLanes<std::int16_t>;
     constexpr std::size_t registers = kSlotsOfFlip / lanes;
     const Shorts* best = slots.best + first / lanes;
@@ -203,11 +203,11 @@ inline Candidate16 best_of(const SlotKeys16& slots, std::int16_t mask, const std
     }
     const std::size_t slot = first + static_cast<std::size_t>(__builtin_ctzll(~below));
     const std::size_t index = static_cast<std::size_t>(most & mask) * kSlots16 + slot;
-    return Candidate16(gains[index], index);
+    return Candidate16(static_cast<std::int16_t>(row.fields[index] * row.spins[index]), index);
 }
 
-// Takes flips off the gains, if there are any, and keeps the largest keys of what they leave. 2 operations a flip and
-// coordinate, 4 besides.
+// Takes flips off the fields, if there are any, and keeps the largest keys of the gains that they leave. 2 operations a
+// flip and coordinate, 3 besides.
 template <class... Flips>
 inline SlotKeys16 flip_and_look16(const Descent16& row, std::int16_t mask, const Flips&... flips) {
     constexpr std::size_t lanes = kLanes<std::int16_t>;
@@ -217,18 +217,17 @@ inline SlotKeys16 flip_and_look16(const Descent16& row, std::int16_t mask, const
         of_slots = Shorts{} + kNoGain16;
     }
     const std::int16_t* spins = row.spins;
-    std::int16_t* gains = row.gains;
+    std::int16_t* fields = row.fields;
     const std::size_t d = row.d;
     const Shorts of_gain = Shorts{} + static_cast<std::int16_t>(~mask);
     Shorts number{};
     const auto look = [&](std::size_t i, Shorts& of_slots) {
-        auto gain = load<Shorts>(gains + i);
+        auto field = load<Shorts>(fields + i);
         if constexpr (sizeof...(flips) > 0) {
-            const Shorts change =
-                (Shorts{} + ... + (load<Shorts>(flips.couplings + i) * (Shorts{} + flips.spin)));
-            gain -= change * load<Shorts>(spins + i);
-            save(gains + i, gain);
+            ((field -= load<Shorts>(flips.couplings + i) * (Shorts{} + flips.spin)), ...);
+            save(fields + i, field);
         }
+        const Shorts gain = field * load<Shorts>(spins + i);
         of_slots = larger((gain & of_gain) | number, of_slots);
     };
     std::size_t begin = 0;
@@ -266,11 +265,11 @@ public:
     // Makes the chosen flips.
     void flip() { slots_ = flip_and_look16(state_, mask_, flips_[0], flips_[1], flips_[2], flips_[3]); }
 
-    // Finds candidates, best first, and asks for the couplings between them, which often come from far away.
+    // Finds candidates, best first.
     void find() {
 #pragma GCC unroll 4
         for (std::size_t k = 0; k < kFlipsOfPass; ++k) {
-            best_[k] = best_of(slots_, mask_, state_.gains, k * kSlotsOfFlip);
+            best_[k] = best_of(slots_, mask_, state_, k * kSlotsOfFlip);
         }
         order(best_[0], best_[1]);
         order(best_[2], best_[3]);
@@ -282,9 +281,6 @@ public:
             // Where there are fewer coordinates than slots the best may be none of them.
             const std::size_t row = best_[k].index() < state_.zero_row ? best_[k].index() : state_.zero_row;
             rows_[k] = row * state_.stride;
-            for (std::size_t later = k + 1; later < kFlipsOfPass; ++later) {
-                __builtin_prefetch(state_.couplings + rows_[k] + best_[later].index());
-            }
         }
     }
 
@@ -320,10 +316,8 @@ public:
         }
 #pragma GCC unroll 4
         for (std::size_t k = 0; k < kFlipsOfPass; ++k) {
-            const std::size_t i = best_[k].index();
-            const int gain = best_[k].gain();
-            state_.spins[i] = static_cast<std::int16_t>(state_.spins[i] - 2 * flipped[k]);
-            state_.gains[i] = static_cast<std::int16_t>(flipped[k] != 0 ? -gain : gain);
+            std::int16_t& spin = state_.spins[best_[k].index()];
+            spin = static_cast<std::int16_t>(spin - 2 * flipped[k]);
         }
     }
 
@@ -335,7 +329,7 @@ private:
     }
 
     Descent16* row_ = nullptr;
-    Descent16 state_{};  // a copy that gains cannot alias
+    Descent16 state_{};  // a copy that fields cannot alias
     std::size_t end_ = 0;
     std::int16_t mask_ = 0;
     SlotKeys16 slots_{};
@@ -396,6 +390,5 @@ inline double write_step16(const float* p, const std::int16_t* spins, const floa
     return sum_of_floats(d, [&](std::size_t i) { return p[i] * static_cast<float>(step[i]); });
 }
 
-constexpr Projection16Kernels kProjection16{workspace_bytes16,
-                                            sign_products16, signed_sum16,   quantise16, start16,
-                                            descend16,       write_step16};
+constexpr Projection16Kernels kProjection16{workspace_bytes16, sign_products16, signed_sum16, quantise16,
+                                            start16,           descend16,       write_step16};

@@ -26,11 +26,10 @@ inline void pack_tiles16(const std::int16_t* couplings, std::size_t stride, std:
                             : _mm256_setzero_si256();
             // W + 128 has d1 + d0's sign above its last eight bits.
             const __m512i values = _mm512_cvtepi16_epi32(shorts);
-            const __m512i digits[kDigits] = {values,
-                                             _mm512_srai_epi32(_mm512_add_epi32(values, half), 8)};
+            const __m512i digits[kDigits] = {values, _mm512_srai_epi32(_mm512_add_epi32(values, half), 8)};
             for (std::size_t digit = 0; digit < kDigits; ++digit) {
-                words[digit] = _mm512_or_si512(_mm512_slli_epi32(words[digit], 8),
-                                               _mm512_and_si512(digits[digit], low));
+                words[digit] =
+                    _mm512_or_si512(_mm512_slli_epi32(words[digit], 8), _mm512_and_si512(digits[digit], low));
             }
         }
         for (std::size_t digit = 0; digit < kDigits; ++digit) {

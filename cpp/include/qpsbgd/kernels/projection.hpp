@@ -82,19 +82,19 @@ struct ProjectionKernels {
     void (*move_weights)(Real* weights, const std::int8_t* step, Real lr, Real clip, std::size_t count);
 };
 
-inline constexpr std::size_t kSlots16 = 128;  // of every so many coordinates the largest gain is kept
-inline constexpr std::int16_t kNoGain16 = -32768;
+inline constexpr std::size_t kSlots16 = 128;       // of every so many coordinates the largest gain is kept
+inline constexpr std::int16_t kNoGain16 = -32768;  // times either spin, modulo 2^16
 
-// One row on its way down in int16, with units u_i of its own for every coordinate: gains h_i f_i, and couplings W_ij next
-// to t A_ij / u_j, but W_ii = 0. Spins and gains are padded to whole registers, gains with kNoGain16.
+// One row on its way down in int16, with units u_i of its own for every coordinate: fields f_i, and couplings W_ij next to
+// t A_ij / u_j, but W_ii = 0. Spins and fields are padded to whole registers, with +1 and kNoGain16.
 struct Descent16 {
     const std::int16_t* couplings = nullptr;
     std::size_t stride = 0;
-    std::size_t zero_row = 0;       // of couplings
-    std::size_t d = 0;              // a multiple of 32
+    std::size_t zero_row = 0;      // of couplings
+    std::size_t d = 0;             // a multiple of 32
     const float* units = nullptr;  // as many as spins
     std::int16_t* spins = nullptr;
-    std::int16_t* gains = nullptr;
+    std::int16_t* fields = nullptr;
     bool settled = false;  // no gain is positive
     // So far:
     std::size_t flips = 0;
@@ -115,7 +115,8 @@ inline constexpr std::size_t kProductsPadding = 64;
 
 // As SignProducts, of couplings W. No product leaves int16, so every instruction set may sum as it likes.
 struct SignProducts16 {
-    const std::int16_t* couplings;  // aligned rows, padded with zeros to whole cache lines, and kSlots16 more after all
+    const std::int16_t*
+        couplings;  // aligned rows, padded with zeros to whole cache lines, and kSlots16 more after all
     std::size_t couplings_stride;
     std::size_t d;
     const std::uint64_t* signs;
@@ -140,10 +141,10 @@ struct Projection16Kernels {
     void (*quantise)(const float* row, const float* inverse_units, float factor, std::size_t d,
                      std::int16_t* couplings);
 
-    // Spins sign(p) and their gains from W sign(p), with p / s cut at its bounds: beyond them it decides the spin whatever
+    // Spins sign(p) and their fields from W sign(p), with p / s cut at its bounds: beyond them it decides the spin whatever
     // the others do.
     void (*start)(const float* p, const std::int16_t* product, const Start16& of_layer, double inverse_scale,
-                  std::size_t d, std::int16_t* spins, std::int16_t* gains);
+                  std::size_t d, std::int16_t* spins, std::int16_t* fields);
 
     // Flips the best coordinates again and again until no gain exceeds 2 d / kSlots16 units: in one pass the best of
     // every quarter of the slots, if it is still good after the better ones. 3 d operations a flip and 4 d a pass. Leaves
