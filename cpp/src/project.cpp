@@ -509,12 +509,12 @@ private:
     RowStates16 states16_;
 };
 
-// Few enough rows for the second cache, enough to use each row of A often, and some for every thread.
-template <class Real>
-std::size_t group_rows(std::size_t m, std::size_t d, std::size_t threads) {
-    constexpr std::size_t kMostRows = 256;
+// Few enough rows for products of `bytes` an entry in the second cache, enough to use each row of A often, and some for
+// every thread.
+std::size_t group_rows(std::size_t m, std::size_t d, std::size_t bytes, std::size_t threads) {
+    constexpr std::size_t kMostRows = 512;
     constexpr std::size_t kCacheBytes = std::size_t{1} << 20U;
-    const std::size_t fitting = std::clamp<std::size_t>(kCacheBytes / (d * sizeof(Real)), 8, kMostRows);
+    const std::size_t fitting = std::clamp<std::size_t>(kCacheBytes / (d * bytes), 8, kMostRows);
     return std::min(fitting, rounded_up((m + threads - 1) / threads, 4));
 }
 
@@ -526,12 +526,13 @@ bool project_rows(Rows<const Real> gram, const LayerRows<Real>& rows, const Proj
     const std::size_t threads =
         useful_threads(options.threads, 0.5 * static_cast<double>(rows.m) * static_cast<double>(rows.d) *
                                             static_cast<double>(rows.d));
-    const std::size_t most_rows = group_rows<Real>(rows.m, rows.d, threads);
-    const std::size_t groups = (rows.m + most_rows - 1) / most_rows;
     const Problem<Real> problem(gram, rows.d, options, token);
     if (!problem.finite()) {
         return false;
     }
+    const std::size_t bytes = problem.fits16() ? sizeof(std::int16_t) : sizeof(Real);
+    const std::size_t most_rows = group_rows(rows.m, rows.d, bytes, threads);
+    const std::size_t groups = (rows.m + most_rows - 1) / most_rows;
     std::vector<std::optional<GroupProjection<Real>>> workers(
         std::max<std::size_t>(1, std::min(threads, groups)));
     std::atomic<bool> finite = true;
