@@ -99,8 +99,8 @@ void free_aligned(void* memory) {
     if (memory != nullptr && malloc_usable_size(memory) >= kHugePage) {
         memory = kept_blocks().keep(memory);
     }
-    std::free(
-        memory);  // NOLINT(cppcoreguidelines-no-malloc): nothing else takes back what aligned_alloc gives.
+    // NOLINTNEXTLINE(cppcoreguidelines-no-malloc): nothing else takes back what aligned_alloc gives.
+    std::free(memory);
 }
 
 #else

@@ -203,7 +203,7 @@ inline Candidate16 best_of(const SlotKeys16& slots, std::int16_t mask, const Des
     }
     const std::size_t slot = first + static_cast<std::size_t>(__builtin_ctzll(~below));
     const std::size_t index = static_cast<std::size_t>(most & mask) * kSlots16 + slot;
-    return Candidate16(static_cast<std::int16_t>(row.fields[index] * row.spins[index]), index);
+    return {static_cast<std::int16_t>(row.fields[index] * row.spins[index]), index};
 }
 
 // Takes flips off the fields, if there are any, and keeps the largest keys of the gains that they leave. 2 operations a
