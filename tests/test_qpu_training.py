@@ -44,8 +44,8 @@ def test_step_is_the_same_whether_layers_overlap_or_not():
 
 def test_result_is_never_above_sign_of_gradient():
     rng = np.random.default_rng(0)
-    V, X = rng.normal(size=(16, 3)), rng.normal(size=(16, 40))
-    step = project(V, X, solver=QPUSolver(mock(), num_reads=2, postprocess=None), seed=0)
+    V, X = rng.normal(size=(16, 12)), rng.normal(size=(16, 40))
+    step = project(V, X, solver=QPUSolver(mock(), num_reads=10, postprocess=None), seed=0)
     sign = project(V, X, kappa=0.0)
     A, p = X.T @ X / (16 * 40), V.T @ X / (16 * 40**0.5)
     scales = np.abs(p).sum(axis=1) / np.einsum("md,de,me->m", sign, A, sign)

@@ -24,7 +24,8 @@ inline void start16(const float* p, const std::int16_t* product, const Start16& 
         pull = pull < bounds[i] ? pull : bounds[i];
         pull = pull > -bounds[i] ? pull : -bounds[i];
         const float others = inverse_factor * static_cast<float>(product[i]);
-        fields[i] = rounded16(others + (spin * rest[i] - pull) * inverse_units[i] + exclusions[i]);
+        const float own = (spin * rest[i] - pull) * inverse_units[i];
+        fields[i] = rounded16(others + own + spin * exclusions[i]);
         spins[i] = static_cast<std::int16_t>(p[i] < 0.0F ? -1 : 1);
     }
 }

@@ -82,8 +82,8 @@ struct ProjectionKernels {
     void (*move_weights)(Real* weights, const std::int8_t* step, Real lr, Real clip, std::size_t count);
 };
 
-inline constexpr std::size_t kSlots16 = 128;       // of every so many coordinates the largest gain is kept
-inline constexpr std::int16_t kNoGain16 = -32768;  // times either spin, modulo 2^16
+inline constexpr std::size_t kSlots16 = 128;  // of every so many coordinates the largest gain is kept
+inline constexpr std::int16_t kNoGain16 = -32767;
 
 // One row on its way down in int16, with units u_i of its own for every coordinate: fields f_i, and couplings W_ij next to
 // t A_ij / u_j, but W_ii = 0. Spins and fields are padded to whole registers, with +1 and kNoGain16.
