@@ -1,7 +1,7 @@
 """A whole training step, forward, backward and optimizer: QPSBGD beside BinaryConnect.
 
-After the other benchmarks the C library keeps what is freed. In a process of its own it gives the temporaries of Adam
-back to the system in every step, which makes BinaryConnect-Adam slower by a quarter.
+After the other benchmarks the C library keeps what is freed. In a process of its own it gives the temporaries
+of Adam back to the system in every step, which makes BinaryConnect-Adam slower by a quarter.
 """
 
 import itertools
