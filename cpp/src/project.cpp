@@ -1,6 +1,6 @@
 // The training step's solver: every row of a layer from sign(p), greedily until no flip helps.
 //
-// A sigma is computed for a group of rows at once, so that a row of A is read once for the group: d^2 / 4 additions a
+// A sigma is computed for a group of rows at once, so that a row of A is read once for the group: d^2 / 4 or 5 additions a
 // row. Then each row descends by itself, its fields in the first cache: in sweeps that flip the best of every 32nd
 // coordinate while it gains more than half of what the best gains; 2 d operations a sweep and 2 d a flip. Rows do not
 // depend on each other, nor on groups and threads.

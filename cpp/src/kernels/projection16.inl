@@ -208,7 +208,7 @@ inline Candidate16 best_of(const SlotKeys16& slots, std::int16_t mask, const Des
 }
 
 // Takes flips off the fields, if there are any, and keeps the largest keys of the gains that they leave. 2 operations a
-// flip and coordinate, 3 besides.
+// flip and coordinate, 4 besides.
 template <class... Flips>
 inline SlotKeys16 flip_and_look16(const Descent16& row, std::int16_t mask, const Flips&... flips) {
     constexpr std::size_t lanes = kLanes<std::int16_t>;
@@ -336,7 +336,6 @@ private:
     SlotKeys16 slots_{};
     Candidate16 best_[kFlipsOfPass] = {};
     std::size_t rows_[kFlipsOfPass] = {};  // where their couplings begin
-
     Flip16 flips_[kFlipsOfPass] = {};
 };
 

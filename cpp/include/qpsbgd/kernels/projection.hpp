@@ -113,10 +113,10 @@ struct Start16 {
 
 inline constexpr std::size_t kProductsPadding = 64;
 
-// As SignProducts, of couplings W. No product leaves int16, so every instruction set may sum as it likes.
+// As SignProducts, of couplings W, whose rows are aligned, padded with zeros to whole cache lines and followed by kSlots16
+// elements. No product leaves int16, so every instruction set may sum as it likes.
 struct SignProducts16 {
-    const std::int16_t*
-        couplings;  // aligned rows, padded with zeros to whole cache lines, and kSlots16 more after all
+    const std::int16_t* couplings;
     std::size_t couplings_stride;
     std::size_t d;
     const std::uint64_t* signs;
@@ -147,7 +147,7 @@ struct Projection16Kernels {
                   std::size_t d, std::int16_t* spins, std::int16_t* fields);
 
     // Flips the best coordinates again and again until no gain exceeds 2 d / kSlots16 units: in one pass the best of
-    // every quarter of the slots, if it is still good after the better ones. 3 d operations a flip and 4 d a pass. Leaves
+    // every quarter of the slots, if it is still good after the better ones. 2 d operations a flip and 4 d a pass. Leaves
     // out rows that are settled, and gives up on a row after about `most_flips` more flips.
     void (*descend)(Descent16* rows, std::size_t count, std::size_t most_flips);
 
