@@ -437,9 +437,9 @@ struct LayerProblem {
           couplings16((size + 1) * stride16 + qpsbgd::kSlots16, 0),
           spins16((size + qpsbgd::kSlots16 - 1) / qpsbgd::kSlots16 * qpsbgd::kSlots16, 0),
           fields16(spins16.size(), qpsbgd::kNoGain16),
-          units(spins16.size(), 1.0F),
           workspace(qpsbgd::kernels().projection16.workspace_bytes(count, size)),
-          products16(count * stride) {}
+          products16(count * ((size + qpsbgd::kProductsTile - 1) / qpsbgd::kProductsTile) *
+                     qpsbgd::kProductsTile) {}
 
     // Flips all spins that want to.
     bool descend(std::int16_t field) {
@@ -449,7 +449,6 @@ struct LayerProblem {
                               .stride = stride16,
                               .zero_row = d,
                               .d = stride16,
-                              .units = units.data(),
                               .spins = spins16.data(),
                               .fields = fields16.data()};
         qpsbgd::kernels().projection16.descend(&row, 1, d);
@@ -466,7 +465,6 @@ struct LayerProblem {
     AlignedVector<std::int16_t> couplings16;
     AlignedVector<std::int16_t> spins16;
     AlignedVector<std::int16_t> fields16;
-    std::vector<float> units;
     AlignedVector<std::byte> workspace;
     AlignedVector<std::int16_t> products16;
 };
@@ -491,7 +489,7 @@ void add_projection(std::vector<Entry>& entries, std::size_t size, std::size_t r
                                 .signs_stride = rows,
                                 .workspace = problem->workspace.data(),
                                 .products = problem->products16.data(),
-                                .stride = problem->stride},
+                                .tile_stride = rows * qpsbgd::kProductsTile},
                                rows);
                        }});
     entries.push_back({"projection.sign_products", name, products, [=] {

@@ -212,23 +212,27 @@ struct RowState {
 
 constexpr std::size_t kRowsTogether = 16;  // whose spins and fields stay in the first cache
 
-// Spins and fields of rows that descend together.
+// Spins and fields of rows that descend together, and the fields that they began with.
 class RowStates16 {
 public:
     explicit RowStates16(std::size_t d)
         : stride_(rounded_up(d, kSlots16)),
           spins_(kRowsTogether * stride_, std::int16_t{1}),
-          fields_(kRowsTogether * stride_, kNoGain16) {}
+          fields_(kRowsTogether * stride_, kNoGain16),
+          first_fields_(kRowsTogether * stride_, kNoGain16) {}
 
     std::int16_t* spins(std::size_t row) { return spins_.data() + row * stride_; }
     std::int16_t* fields(std::size_t row) { return fields_.data() + row * stride_; }
+    std::int16_t* first_fields(std::size_t row) { return first_fields_.data() + row * stride_; }
 
     std::array<Descent16, kRowsTogether> descents{};
+    std::array<double, kRowsTogether> scales{};  // s, or 0 where the sign is the answer
 
 private:
     std::size_t stride_;
     AlignedVector<std::int16_t> spins_;
     AlignedVector<std::int16_t> fields_;
+    AlignedVector<std::int16_t> first_fields_;
 };
 
 template <class Real>
@@ -243,14 +247,12 @@ public:
           most_rows_(most_rows),
           // Whole tiles, and rows that do not compete for the same places of a cache.
           stride_(rounded_up(layer.d, kernels_.tile) + kCacheLine / sizeof(Real)),
-          stride16_(rounded_up(layer.d, kProductsPadding) + kCacheLine / sizeof(std::int16_t)),
           products_(problem.fits16() ? 0 : most_rows * stride_),
-          products16_(problem.fits16() ? most_rows * stride16_ : 0),
+          products16_(problem.fits16() ? most_rows * rounded_up(layer.d, kProductsTile) : 0),
           workspace_(problem.fits16() ? kernels().projection16.workspace_bytes(most_rows, layer.d) : 0),
           sums_(keeps_sums() ? most_rows * layer.d : 0),
           signs_(rounded_up(layer.d, kSignsOfWord) / kSignsOfWord * most_rows),
           norms_(most_rows),
-          scales_(most_rows),
           state_(problem.fits16() ? 0 : layer.d),
           states16_(problem.fits16() ? layer.d : 0) {}
 
@@ -265,21 +267,18 @@ public:
         }
         multiply(count);
         bool finite = true;
-        for (std::size_t row = 0; row < count; ++row) {
-            const double curvature = signed_product(row);
-            finite = finite && std::isfinite(norms_[row]) && std::isfinite(curvature);
-            scales_[row] = first_scale(norms_[row], curvature);
-        }
         if constexpr (std::is_same_v<Real, float>) {
             if (problem_.fits16()) {
                 for (std::size_t row = 0; row < count; row += kRowsTogether) {
-                    project16(row, std::min(kRowsTogether, count - row), token);
+                    finite = project16(row, std::min(kRowsTogether, count - row), token) && finite;
                 }
                 return finite;
             }
         }
         for (std::size_t row = 0; row < count; ++row) {
-            project(row, scales_[row], token);
+            const double curvature = kernels_.signed_sum(p(row), product(row), layer_.d);
+            finite = finite && std::isfinite(norms_[row]) && std::isfinite(curvature);
+            project(row, first_scale(norms_[row], curvature), token);
         }
         return finite;
     }
@@ -295,7 +294,7 @@ private:
                                                   .signs_stride = most_rows_,
                                                   .workspace = workspace_.data(),
                                                   .products = products16_.data(),
-                                                  .stride = stride16_},
+                                                  .tile_stride = most_rows_ * kProductsTile},
                                                  count);
             return;
         }
@@ -307,18 +306,6 @@ private:
                                 .products = products_.data(),
                                 .stride = stride_},
                                count);
-    }
-
-    // sigma'A sigma
-    double signed_product(std::size_t row) {
-        if constexpr (std::is_same_v<Real, float>) {
-            if (problem_.fits16()) {
-                const double others = kernels().projection16.signed_sum(
-                    p(row), products16_.data() + row * stride16_, problem_.units16(), layer_.d);
-                return problem_.trace() + problem_.inverse_factor() * others;
-            }
-        }
-        return kernels_.signed_sum(p(row), product(row), layer_.d);
     }
 
     const Real* product(std::size_t row) const { return products_.data() + row * stride_; }
@@ -357,42 +344,79 @@ private:
     std::size_t flips_of_look() const { return 1 + kWorkOfLook / layer_.d; }
     std::size_t most_flips() const { return kMostFlips * layer_.d + flips_of_look(); }
 
-    // Rows of the group from `first`.
-    void project16(std::size_t first, std::size_t count, StopToken& token)
+    // W sigma of one row, whose columns lie in tiles.
+    void copy_product16(std::size_t row, std::int16_t* product) const {
+        const std::int16_t* tile = products16_.data() + row * kProductsTile;
+        for (std::size_t i = 0; i < layer_.d; i += kProductsTile) {
+            std::copy_n(tile, std::min(kProductsTile, layer_.d - i), product + i);
+            tile += most_rows_ * kProductsTile;
+        }
+    }
+
+    // Spins, fields and scale of a row of the group, in place `i` of those together. Returns false if a sum over p or A
+    // is not finite.
+    bool start16(std::size_t row, std::size_t i)
         requires(std::is_same_v<Real, float>)
     {
         const Projection16Kernels& table = kernels().projection16;
-        for (std::size_t i = 0; i < count; ++i) {
-            const double scale = scales_[first + i];
-            states16_.descents[i] = {.couplings = problem_.rows16(),
-                                     .stride = problem_.stride16(),
-                                     .zero_row = layer_.d,
-                                     .d = problem_.stride16(),
-                                     .units = problem_.units16(),
-                                     .spins = states16_.spins(i),
-                                     .fields = states16_.fields(i),
-                                     .settled = !(scale > 0.0)};
-            if (scale > 0.0) {
-                table.start(p(first + i), products16_.data() + (first + i) * stride16_, problem_.start16(),
-                            1.0 / scale, layer_.d, states16_.spins(i), states16_.fields(i));
-            }
+        std::int16_t* fields = states16_.first_fields(i);
+        copy_product16(row, fields);
+        const double others = table.signed_sum(p(row), fields, problem_.units16(), layer_.d);
+        const double curvature = problem_.trace() + problem_.inverse_factor() * others;
+        const double scale = first_scale(norms_[row], curvature);
+        if (scale > 0.0) {
+            table.start(p(row), problem_.start16(), 1.0 / scale, layer_.d, states16_.spins(i), fields);
+            std::copy_n(fields, layer_.d, states16_.fields(i));
         }
-        for (std::size_t flips = 0; flips < most_flips(); flips += flips_of_look()) {
-            table.descend(states16_.descents.data(), count, flips_of_look());
+        states16_.scales[i] = scale;
+        states16_.descents[i] = {.couplings = problem_.rows16(),
+                                 .stride = problem_.stride16(),
+                                 .zero_row = layer_.d,
+                                 .d = problem_.stride16(),
+                                 .spins = states16_.spins(i),
+                                 .fields = states16_.fields(i),
+                                 .settled = !(scale > 0.0)};
+        return std::isfinite(norms_[row]) && std::isfinite(curvature);
+    }
+
+    bool is_better16(std::size_t row, std::size_t i)
+        requires(std::is_same_v<Real, float>)
+    {
+        const Descent16& descent = states16_.descents[i];
+        const Change16 change = kernels().projection16.change(p(row), states16_.first_fields(i), descent,
+                                                              problem_.units16(), layer_.d);
+        const double certain = change.lowered - problem_.error16() * change.units;
+        return change.units > 0.0 &&
+               is_better(row, states16_.scales[i], change.lowered, certain,
+                         [&](std::size_t k) { return static_cast<double>(descent.spins[k]); });
+    }
+
+    // Rows of the group from `first`. Returns false if a sum over p or A is not finite.
+    bool project16(std::size_t first, std::size_t count, StopToken& token)
+        requires(std::is_same_v<Real, float>)
+    {
+        const Projection16Kernels& table = kernels().projection16;
+        bool finite = true;
+        for (std::size_t i = 0; i < count; ++i) {
+            finite = start16(first + i, i) && finite;
+        }
+        const std::span rows = std::span(states16_.descents).first(count);
+        const auto settled = [](const Descent16& row) { return row.settled; };
+        // A pass flips one spin or more.
+        for (std::size_t passes = 0; passes < most_flips() && !std::ranges::all_of(rows, settled);
+             passes += flips_of_look()) {
+            table.descend(rows.data(), count, flips_of_look());
             token.throw_if_interrupted();
         }
         for (std::size_t i = 0; i < count; ++i) {
-            const std::int16_t* spins = states16_.spins(i);
             const Descent16& descent = states16_.descents[i];
-            const double certain = descent.lowered - problem_.error16() * descent.flipped;
-            const bool better =
-                descent.flips > 0 && is_better(first + i, scales_[first + i], descent.lowered, certain,
-                                               [&](std::size_t k) { return static_cast<double>(spins[k]); });
+            const bool better = states16_.scales[i] > 0.0 && is_better16(first + i, i);
             finish(first + i, [&](std::int8_t* step) {
-                return table.write_step(p(first + i), better ? spins : nullptr, problem_.own(), options_.mask,
-                                        layer_.d, step);
+                return table.write_step(p(first + i), better ? descent.spins : nullptr, problem_.own(),
+                                        options_.mask, layer_.d, step);
             });
         }
+        return finite;
     }
 
     void project(std::size_t row, double scale, StopToken& token) {
@@ -496,7 +520,6 @@ private:
     const ProjectionOptions& options_;
     std::size_t most_rows_;
     std::size_t stride_;
-    std::size_t stride16_;
     std::size_t first_ = 0;                   // row of the layer that is row 0 of the group
     AlignedBuffer<Real> products_;            // A sigma, in one of the two
     AlignedBuffer<std::int16_t> products16_;  // W sigma
@@ -504,8 +527,7 @@ private:
     AlignedBuffer<Real> sums_;
     std::vector<std::uint64_t> signs_;
     std::vector<double> norms_;
-    std::vector<double> scales_;  // s, or 0 where the sign is the answer
-    RowState<Real> state_;        // of the row at work, or of several in int16
+    RowState<Real> state_;  // of the row at work, or of several in int16
     RowStates16 states16_;
 };
 

@@ -11,18 +11,25 @@ constexpr std::size_t kCovered = kTableGroups * kSignGroup;  // rows of A in the
 constexpr std::size_t kTableEntries = std::size_t{1} << kSignGroup;
 constexpr std::size_t kSums = 32;
 
+// Halves are added until one number is left, in loops of constant length.
+template <std::size_t kHalf>
+inline double fold(double* sums) {
+    for (std::size_t i = 0; i < kHalf; ++i) {
+        sums[i] += sums[i + kHalf];
+    }
+    if constexpr (kHalf > 1) {
+        return fold<kHalf / 2>(sums);
+    }
+    return sums[0];
+}
+
 template <class Real>
 inline double sum_of(const Real* sums) {
     double level[kSums];
     for (std::size_t i = 0; i < kSums; ++i) {
         level[i] = static_cast<double>(sums[i]);
     }
-    for (std::size_t half = kSums / 2; half > 0; half /= 2) {
-        for (std::size_t i = 0; i < half; ++i) {
-            level[i] += level[i + half];
-        }
-    }
-    return level[0];
+    return fold<kSums / 2>(level);
 }
 
 // Calls term(i) for every i, and adds it to the partial sum that it belongs to.

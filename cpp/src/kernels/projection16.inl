@@ -11,8 +11,9 @@ inline void quantise16(const float* row, const float* inverse_units, float facto
     }
 }
 
-inline void start16(const float* p, const std::int16_t* product, const Start16& of_layer,
-                    double inverse_scale, std::size_t d, std::int16_t* spins, std::int16_t* fields) {
+template <class Real>
+inline void start_by16(const float* p, const Start16& of_layer, Real inverse_scale, std::size_t d,
+                       std::int16_t* spins, std::int16_t* fields) {
     const float* rest = of_layer.rest;
     const float* bounds = of_layer.bounds;
     const float* inverse_units = of_layer.inverse_units;
@@ -20,13 +21,23 @@ inline void start16(const float* p, const std::int16_t* product, const Start16& 
     const float inverse_factor = of_layer.inverse_factor;
     for (std::size_t i = 0; i < d; ++i) {
         const float spin = p[i] < 0.0F ? -1.0F : 1.0F;
-        auto pull = static_cast<float>(inverse_scale * static_cast<double>(p[i]));
+        auto pull = static_cast<float>(inverse_scale * static_cast<Real>(p[i]));
         pull = pull < bounds[i] ? pull : bounds[i];
         pull = pull > -bounds[i] ? pull : -bounds[i];
-        const float others = inverse_factor * static_cast<float>(product[i]);
+        const float others = inverse_factor * static_cast<float>(fields[i]);
         const float own = (spin * rest[i] - pull) * inverse_units[i];
         fields[i] = rounded16(others + own + spin * exclusions[i]);
         spins[i] = static_cast<std::int16_t>(p[i] < 0.0F ? -1 : 1);
+    }
+}
+
+inline void start16(const float* p, const Start16& of_layer, double inverse_scale, std::size_t d,
+                    std::int16_t* spins, std::int16_t* fields) {
+    constexpr double kMost = 1e30;
+    if (inverse_scale < kMost && inverse_scale * kMost > 1.0) {
+        start_by16(p, of_layer, static_cast<float>(inverse_scale), d, spins, fields);
+    } else {
+        start_by16(p, of_layer, inverse_scale, d, spins, fields);
     }
 }
 
@@ -34,20 +45,20 @@ inline void start16(const float* p, const std::int16_t* product, const Start16& 
 // five entries. Tables of kTablesOfChunk times five rows and kColumnsOfTile columns stay in the first cache.
 constexpr std::size_t kSignsOfTable = 5;
 constexpr std::size_t kEntriesOfTable = std::size_t{1} << kSignsOfTable;
-constexpr std::size_t kTablesOfChunk = 6;
+constexpr std::size_t kTablesOfChunk = 10;
 constexpr std::size_t kSignsOfChunk = kTablesOfChunk * kSignsOfTable;
-constexpr std::size_t kColumnsOfTile = kProductsPadding;
+constexpr std::size_t kColumnsOfTile = kProductsTile;
 constexpr std::size_t kVectorsOfTile = kColumnsOfTile / kLanes<std::int16_t>;
 
 inline std::size_t chunks_of(std::size_t d) { return (d + kSignsOfChunk - 1) / kSignsOfChunk; }
 
-// Sums of one tile of columns, then the signs of every chunk in a word.
+// The signs of every chunk in a word.
 inline std::size_t workspace_bytes16(std::size_t rows, std::size_t d) {
-    return rows * (kColumnsOfTile * sizeof(std::int16_t) + chunks_of(d) * sizeof(std::uint32_t));
+    return rows * chunks_of(d) * sizeof(std::uint64_t);
 }
 
-inline void split_signs(const SignProducts16& what, std::size_t rows, std::uint32_t* chunks) {
-    constexpr std::uint32_t kMask = (1U << kSignsOfChunk) - 1U;
+inline void split_signs(const SignProducts16& what, std::size_t rows, std::uint64_t* chunks) {
+    constexpr std::uint64_t kMask = (std::uint64_t{1} << kSignsOfChunk) - 1U;
     for (std::size_t chunk = 0; chunk < chunks_of(what.d); ++chunk) {
         const std::size_t bit = chunk * kSignsOfChunk;
         const std::size_t shift = bit % kSignsOfWord;
@@ -59,7 +70,7 @@ inline void split_signs(const SignProducts16& what, std::size_t rows, std::uint3
         const std::uint64_t of_high = crosses ? kMask : 0;
         for (std::size_t row = 0; row < rows; ++row) {
             const std::uint64_t signs = (low[row] >> shift) | ((high[row] << back) & of_high);
-            chunks[row] = static_cast<std::uint32_t>(signs) & kMask;
+            chunks[row] = signs & kMask;
         }
         chunks += rows;
     }
@@ -83,7 +94,7 @@ inline void tabulate16(const std::int16_t* const* rows, std::int16_t* table) {
     }
 }
 
-inline void add_tabulated16(const std::uint32_t* chunks, std::size_t rows, const std::int16_t* tables,
+inline void add_tabulated16(const std::uint64_t* chunks, std::size_t rows, const std::int16_t* tables,
                             bool first, std::int16_t* sums) {
     for (std::size_t row = 0; row < rows; ++row) {
         Shorts local[kVectorsOfTile];
@@ -116,9 +127,9 @@ inline void add_tabulated16(const std::uint32_t* chunks, std::size_t rows, const
 inline void sign_products16(const SignProducts16& what, std::size_t rows) {
     alignas(64) std::int16_t tables[kTablesOfChunk * kEntriesOfTable * kColumnsOfTile];
     alignas(64) static constexpr std::int16_t kZeros[kColumnsOfTile] = {};
-    auto* sums = static_cast<std::int16_t*>(what.workspace);
-    auto* chunks = reinterpret_cast<std::uint32_t*>(sums + rows * kColumnsOfTile);
+    auto* chunks = static_cast<std::uint64_t*>(what.workspace);
     split_signs(what, rows, chunks);
+    std::int16_t* products = what.products;
     for (std::size_t column = 0; column < what.d; column += kColumnsOfTile) {
         for (std::size_t chunk = 0; chunk < chunks_of(what.d); ++chunk) {
             for (std::size_t table = 0; table < kTablesOfChunk; ++table) {
@@ -129,12 +140,9 @@ inline void sign_products16(const SignProducts16& what, std::size_t rows) {
                 }
                 tabulate16(of_table, tables + table * kEntriesOfTable * kColumnsOfTile);
             }
-            add_tabulated16(chunks + chunk * rows, rows, tables, chunk == 0, sums);
+            add_tabulated16(chunks + chunk * rows, rows, tables, chunk == 0, products);
         }
-        for (std::size_t row = 0; row < rows; ++row) {
-            __builtin_memcpy(what.products + row * what.stride + column, sums + row * kColumnsOfTile,
-                             kColumnsOfTile * sizeof(std::int16_t));
-        }
+        products += what.tile_stride;
     }
 }
 
@@ -185,8 +193,7 @@ inline std::int16_t key_mask16(std::size_t d) {
 }
 
 // The best flip of slots from `first`. No branches: they could not be foretold.
-inline Candidate16 best_of(const SlotKeys16& slots, std::int16_t mask, const Descent16& row,
-                           std::size_t first) {
+inline Candidate16 best_of(const SlotKeys16& slots, std::int16_t mask, std::size_t first) {
     constexpr std::size_t lanes = kLanes<std::int16_t>;
     constexpr std::size_t registers = kSlotsOfFlip / lanes;
     const Shorts* best = slots.best + first / lanes;
@@ -204,7 +211,7 @@ inline Candidate16 best_of(const SlotKeys16& slots, std::int16_t mask, const Des
     }
     const std::size_t slot = first + static_cast<std::size_t>(__builtin_ctzll(~below));
     const std::size_t index = static_cast<std::size_t>(most & mask) * kSlots16 + slot;
-    return {static_cast<std::int16_t>(row.fields[index] * row.spins[index]), index};
+    return {static_cast<std::int16_t>(most & ~mask), index};
 }
 
 // Takes flips off the fields, if there are any, and keeps the largest keys of the gains that they leave. 2 operations a
@@ -255,10 +262,10 @@ public:
     bool at_work() const { return row_ != nullptr; }
 
     // Begins with a row, whose gains are looked at.
-    void take(Descent16& row, std::size_t most_flips) {
+    void take(Descent16& row, std::size_t most_passes) {
         row_ = &row;
         state_ = row;
-        end_ = row.flips + most_flips;
+        passes_left_ = most_passes;
         mask_ = key_mask16(row.d);
         slots_ = flip_and_look16(state_, mask_);
     }
@@ -270,7 +277,7 @@ public:
     void find() {
 #pragma GCC unroll 4
         for (std::size_t k = 0; k < kFlipsOfPass; ++k) {
-            best_[k] = best_of(slots_, mask_, state_, k * kSlotsOfFlip);
+            best_[k] = best_of(slots_, mask_, k * kSlotsOfFlip);
         }
         order(best_[0], best_[1]);
         order(best_[2], best_[3]);
@@ -287,12 +294,13 @@ public:
 
     // Chooses the next flips; at the end of the row there are none, and it is let go.
     void choose() {
-        state_.settled = best_[0].gain() <= 0;
-        if (state_.settled || state_.flips >= end_) {
-            *row_ = state_;
+        const bool settled = best_[0].gain() <= 0;
+        if (settled || passes_left_ == 0) {
+            row_->settled = settled;
             row_ = nullptr;
             return;
         }
+        --passes_left_;
         const std::size_t none = state_.zero_row * state_.stride;
         int flipped[kFlipsOfPass];  // the spin before, or 0
 #pragma GCC unroll 4
@@ -310,10 +318,6 @@ public:
             const std::size_t row = none ^ ((rows_[k] ^ none) & static_cast<std::size_t>(applies));
             flipped[k] = spin & applies;
             flips_[k] = {state_.couplings + row, static_cast<std::int16_t>(flipped[k])};
-            state_.flips += static_cast<std::size_t>(applies & 1);
-            const auto unit = static_cast<double>(state_.units[i]);
-            state_.lowered += unit * (gain & applies);
-            state_.flipped += unit * (applies & 1);
         }
 #pragma GCC unroll 4
         for (std::size_t k = 0; k < kFlipsOfPass; ++k) {
@@ -331,7 +335,7 @@ private:
 
     Descent16* row_ = nullptr;
     Descent16 state_{};  // a copy that fields cannot alias
-    std::size_t end_ = 0;
+    std::size_t passes_left_ = 0;
     std::int16_t mask_ = 0;
     SlotKeys16 slots_{};
     Candidate16 best_[kFlipsOfPass] = {};
@@ -343,7 +347,7 @@ private:
 // which takes as long for several rows at once as for one.
 constexpr std::size_t kSideBySide = 3;
 
-inline void descend16(Descent16* rows, std::size_t count, std::size_t most_flips) {
+inline void descend16(Descent16* rows, std::size_t count, std::size_t most_passes) {
     Walk16 walks[kSideBySide];
     std::size_t next = 0;
     const auto take_next = [&](Walk16& walk) {
@@ -351,7 +355,7 @@ inline void descend16(Descent16* rows, std::size_t count, std::size_t most_flips
             ++next;
         }
         if (next < count) {
-            walk.take(rows[next++], most_flips);
+            walk.take(rows[next++], most_passes);
         }
     };
     bool at_work = true;
@@ -378,6 +382,23 @@ inline void descend16(Descent16* rows, std::size_t count, std::size_t most_flips
     }
 }
 
+inline Change16 change16(const float* p, const std::int16_t* first_fields, const Descent16& row,
+                         const float* units, std::size_t d) {
+    const std::int16_t* spins = row.spins;
+    const std::int16_t* fields = row.fields;
+    // Sign(p) where it is not the spin, else 0.
+    const auto changed = [&](std::size_t i) {
+        const float sign = p[i] < 0.0F ? -1.0F : 1.0F;
+        return 0.5F * (sign - static_cast<float>(spins[i]));
+    };
+    const double lowered = sum_of_floats(d, [&](std::size_t i) {
+        const int both = first_fields[i] + fields[i];
+        return changed(i) * units[i] * static_cast<float>(both);
+    });
+    const double sum = sum_of_floats(d, [&](std::size_t i) { return changed(i) * changed(i) * units[i]; });
+    return {0.5 * lowered, sum};
+}
+
 inline double write_step16(const float* p, const std::int16_t* spins, const float* own, bool mask,
                            std::size_t d, std::int8_t* step) {
     for (std::size_t i = 0; i < d; ++i) {
@@ -391,4 +412,4 @@ inline double write_step16(const float* p, const std::int16_t* spins, const floa
 }
 
 constexpr Projection16Kernels kProjection16{workspace_bytes16, sign_products16, signed_sum16, quantise16,
-                                            start16,           descend16,       write_step16};
+                                            start16,           descend16,       change16,     write_step16};

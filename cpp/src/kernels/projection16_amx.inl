@@ -57,11 +57,12 @@ inline void expand_signs(const SignProducts16& what, std::size_t rows) {
 
 // Sums of digits become products: 16 coordinates of up to 16 rows.
 inline void save_products(const std::int32_t (*sums)[kTileSide * kTileSide], std::size_t rows,
-                          std::size_t stride, std::int16_t* products) {
+                          std::int16_t* products) {
     for (std::size_t i = 0; i < rows; ++i) {
         const __m512i high = _mm512_slli_epi32(_mm512_load_si512(sums[1] + i * kTileSide), 8);
         const __m512i total = _mm512_add_epi32(high, _mm512_load_si512(sums[0] + i * kTileSide));
-        _mm256_store_si256(reinterpret_cast<__m256i*>(products + i * stride), _mm512_cvtepi32_epi16(total));
+        _mm256_store_si256(reinterpret_cast<__m256i*>(products + i * kProductsTile),
+                           _mm512_cvtepi32_epi16(total));
     }
 }
 
@@ -81,6 +82,8 @@ inline void sign_products_amx(const SignProducts16& what, std::size_t rows) {
             pack_tiles16(what.couplings + first * what.couplings_stride + column, what.couplings_stride,
                          count, digits_of_column + k * kDigits * kTileBytes);
         }
+        std::int16_t* products =
+            what.products + column / kProductsTile * what.tile_stride + column % kProductsTile;
         for (std::size_t first = 0; first < rows; first += kTileSide) {
             const std::int8_t* signs = signs_of_all + first / kTileSide * depth * kTileBytes;
             const std::int8_t* digits = digits_of_column;
@@ -97,8 +100,8 @@ inline void sign_products_amx(const SignProducts16& what, std::size_t rows) {
             }
             _tile_stored(0, sums[0], kTileDepth);
             _tile_stored(1, sums[1], kTileDepth);
-            save_products(sums, rows - first < kTileSide ? rows - first : kTileSide, what.stride,
-                          what.products + first * what.stride + column);
+            save_products(sums, rows - first < kTileSide ? rows - first : kTileSide,
+                          products + first * kProductsTile);
         }
     }
     _tile_release();

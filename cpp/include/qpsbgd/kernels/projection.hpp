@@ -90,16 +90,17 @@ inline constexpr std::int16_t kNoGain16 = -32767;
 struct Descent16 {
     const std::int16_t* couplings = nullptr;
     std::size_t stride = 0;
-    std::size_t zero_row = 0;      // of couplings
-    std::size_t d = 0;             // a multiple of 32
-    const float* units = nullptr;  // as many as spins
+    std::size_t zero_row = 0;  // of couplings
+    std::size_t d = 0;         // a multiple of 32
     std::int16_t* spins = nullptr;
     std::int16_t* fields = nullptr;
-    bool settled = false;  // no gain is positive
-    // So far:
-    std::size_t flips = 0;
-    double lowered = 0.0;  // sum of all gains
-    double flipped = 0.0;  // sum of their units
+    bool settled = false;  // no gain is worth a flip
+};
+
+// The spins that differ from sign(p): how far they are below it, and the sum of their units.
+struct Change16 {
+    double lowered;
+    double units;
 };
 
 // What all rows of a layer start with, for every coordinate.
@@ -111,7 +112,7 @@ struct Start16 {
     float inverse_factor;        // 1 / t
 };
 
-inline constexpr std::size_t kProductsPadding = 64;
+inline constexpr std::size_t kProductsTile = 64;  // columns
 
 // As SignProducts, of couplings W, whose rows are aligned, padded with zeros to whole cache lines and followed by kSlots16
 // elements. No product leaves int16, so every instruction set may sum as it likes.
@@ -122,8 +123,8 @@ struct SignProducts16 {
     const std::uint64_t* signs;
     std::size_t signs_stride;
     void* workspace;
-    std::int16_t* products;  // out: W h
-    std::size_t stride;      // of products: at least d rounded up to kProductsPadding
+    std::int16_t* products;   // out: W h, kProductsTile columns of all rows after another
+    std::size_t tile_stride;  // between tiles: kProductsTile for each of the rows, or more
 };
 
 // Added to a float of at most 2^22, this leaves the nearest integer in the low bits.
@@ -141,15 +142,20 @@ struct Projection16Kernels {
     void (*quantise)(const float* row, const float* inverse_units, float factor, std::size_t d,
                      std::int16_t* couplings);
 
-    // Spins sign(p) and their fields from W sign(p), with p / s cut at its bounds: beyond them it decides the spin whatever
-    // the others do.
-    void (*start)(const float* p, const std::int16_t* product, const Start16& of_layer, double inverse_scale,
-                  std::size_t d, std::int16_t* spins, std::int16_t* fields);
+    // Spins sign(p) and their fields, which replace W sign(p) in `fields`. p / s is cut at its bounds: beyond them it
+    // decides the spin whatever the others do.
+    void (*start)(const float* p, const Start16& of_layer, double inverse_scale, std::size_t d,
+                  std::int16_t* spins, std::int16_t* fields);
 
     // Flips the best coordinates again and again until no gain exceeds 2 d / kSlots16 units: in one pass the best of
     // every quarter of the slots, if it is still good after the better ones. 2 d operations a flip and 4 d a pass. Leaves
-    // out rows that are settled, and gives up on a row after about `most_flips` more flips.
-    void (*descend)(Descent16* rows, std::size_t count, std::size_t most_flips);
+    // out rows that are settled, and gives up on a row after `most_passes` more.
+    void (*descend)(Descent16* rows, std::size_t count, std::size_t most_passes);
+
+    // From the fields of sign(p) and those of the spins: the energy is quadratic, so that a changed spin lowers it by the
+    // mean of what it gains before all others and after them.
+    Change16 (*change)(const float* p, const std::int16_t* first_fields, const Descent16& row,
+                       const float* units, std::size_t d);
 
     double (*write_step)(const float* p, const std::int16_t* spins, const float* own, bool mask,
                          std::size_t d, std::int8_t* step);
