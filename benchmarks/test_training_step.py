@@ -38,7 +38,7 @@ def test_training_step(benchmark, mode, solver, shape):
     torch.manual_seed(0)
     net = network(widths)
     optimizer = OPTIMIZERS[solver](net.parameters())
-    # Batches come again, so that the loss falls, but never twice in turn: an input that stays would be reused.
+    # Batches come again, so that the loss falls, but never twice in turn: A of an input that stays is kept.
     batches = [(torch.randn(batch, widths[0]), torch.randint(widths[-1], (batch,))) for _ in range(4)]
     turns = itertools.cycle(batches)
     losses: list[float] = []

@@ -8,6 +8,7 @@ import pickle
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from qpsbgd.capture import BinaryWeight, as_binary_weight, attach, binarize
 from qpsbgd.nn import BinaryActivation, BinaryLinear
@@ -47,6 +48,46 @@ def test_gradient_is_a_over_n_times_v_transposed_x(layer):
     V, X = capture.jacobian_factors()
     torch.testing.assert_close(X, x)
     torch.testing.assert_close(layer.weight.grad, V.T @ X / (6 * 4**0.5))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(5, 40), (2, 3, 40), (40,), (0, 40)])
+@pytest.mark.parametrize("loss", ["weighted", "sum"])  # the gradient of a sum is one number, seen many times
+def test_recorded_gradients_are_those_of_autograd(dtype, shape, loss):
+    layer = BinaryLinear(40, 70).to(dtype)
+    attach(layer.weight)
+    x = torch.randn(shape).to(dtype).requires_grad_()
+    z = layer(x)
+    objective = z.sum() if loss == "sum" else (z * z.detach().sin()).sum()
+    objective.backward()
+    again = F.linear(x, binarize(layer.weight)) * 40**-0.5
+    objective = again.sum() if loss == "sum" else (again * z.detach().sin()).sum()
+    for leaf, expected in zip(
+        (layer.weight, x), torch.autograd.grad(objective, (layer.weight, x)), strict=True
+    ):
+        assert leaf.grad.dtype == dtype
+        torch.testing.assert_close(leaf.grad, expected)
+
+
+def test_recorded_gradients_under_autocast_have_the_type_of_the_weight(layer):
+    attach(layer.weight)
+    x = torch.randn(5, 4)
+    with torch.autocast("cpu", torch.bfloat16):
+        z = layer(x)
+    assert z.dtype == torch.bfloat16
+    z.float().square().sum().backward()
+    assert layer.weight.grad.dtype == torch.float32
+    expected = (2 * z.detach().float()).T @ x / 2
+    torch.testing.assert_close(layer.weight.grad, expected, rtol=0.03, atol=0.03)
+
+
+def test_recorded_gradient_can_be_differentiated_by_the_inputs():
+    layer = BinaryLinear(4, 3).double()
+    attach(layer.weight)
+    x, upstream = torch.randn(5, 4).double().requires_grad_(), torch.randn(5, 3).double()
+    (gradient,) = torch.autograd.grad((layer(x) * upstream).sum(), layer.weight, create_graph=True)
+    (found,) = torch.autograd.grad(gradient.square().sum(), x)
+    torch.testing.assert_close(found, upstream @ gradient.detach())
 
 
 def test_captured_jacobian_equals_jacrev():

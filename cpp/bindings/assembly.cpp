@@ -43,20 +43,43 @@ py::array_t<Real> gram_of(const Array<Real>& inputs, double scale, std::size_t t
     return matrix.array;
 }
 
+// Shapes of X (samples, d) and V (samples, m).
+struct FactorShapes {
+    std::size_t samples;
+    std::size_t d;
+    std::size_t m;
+};
+
 template <class Real>
-py::tuple gram_and_fields_of(const Array<Real>& inputs, const Array<Real>& output_gradients,
-                             double gram_scale, double field_scale, std::size_t threads) {
+FactorShapes factor_shapes(const Array<Real>& inputs, const Array<Real>& output_gradients) {
     require(inputs.ndim() == 2 && inputs.size() > 0, "X must have shape (samples, d)");
     require(output_gradients.ndim() == 2 && output_gradients.size() > 0 &&
                 output_gradients.shape(0) == inputs.shape(0),
             "V must have shape (samples, m) with as many samples as X");
-    const std::size_t samples = extent(inputs, 0);
-    const std::size_t d = extent(inputs, 1);
-    const std::size_t m = extent(output_gradients, 1);
+    return {.samples = extent(inputs, 0), .d = extent(inputs, 1), .m = extent(output_gradients, 1)};
+}
+
+template <class Real>
+Array<Real> fields_of(const Array<Real>& inputs, const Array<Real>& output_gradients, double scale,
+                      std::size_t threads) {
+    const auto [samples, d, m] = factor_shapes(inputs, output_gradients);
+    Array<Real> out({m, d});
+    const Rows<Real> rows{out.mutable_data(), d};
+    without_gil([&, samples = samples, d = d, m = m] {
+        StopToken token(std::nullopt, signals_pending);
+        fields<Real>(view(inputs), view(output_gradients), samples, d, m, scale, rows, threads, token);
+    });
+    return out;
+}
+
+template <class Real>
+py::tuple gram_and_fields_of(const Array<Real>& inputs, const Array<Real>& output_gradients,
+                             double gram_scale, double field_scale, std::size_t threads) {
+    const auto [samples, d, m] = factor_shapes(inputs, output_gradients);
     auto matrix = spread_matrix<Real>(d, d);
     Array<Real> fields({m, d});
     const Rows<Real> field_rows{fields.mutable_data(), d};
-    without_gil([&] {
+    without_gil([&, samples = samples, d = d, m = m] {
         StopToken token(std::nullopt, signals_pending);
         gram_and_fields<Real>(view(inputs), view(output_gradients), samples, d, m, gram_scale, field_scale,
                               matrix.rows, field_rows, threads, token);
@@ -131,6 +154,8 @@ template <class Real>
 void register_for(py::module_& module) {
     using py::arg;
     module.def("gram", &gram_of<Real>, arg("X").noconvert(), arg("scale"), arg("num_threads"));
+    module.def("fields", &fields_of<Real>, arg("X").noconvert(), arg("V").noconvert(), arg("scale"),
+               arg("num_threads"));
     module.def("gram_and_fields", &gram_and_fields_of<Real>, arg("X").noconvert(), arg("V").noconvert(),
                arg("gram_scale"), arg("field_scale"), arg("num_threads"));
     module.def("project_rows", &project_rows_of<Real>, arg("A").noconvert(), arg("P").noconvert(),

@@ -158,6 +158,20 @@ bool sign_gram(std::span<const Real> inputs, std::size_t samples, std::size_t d,
     return true;
 }
 
+// The rows of V'X that one panel of V gives.
+template <class Real>
+void field_rows(const AssemblyKernels<Real>& table, const Panels<Real>& v, std::size_t left,
+                const Panels<Real>& x, std::size_t samples, Real scale, Rows<Real> out) {
+    Block<Real> block{};
+    for (std::size_t right = 0; right < x.count(); ++right) {
+        const Destination<Real> to{
+            .rows = out[left * table.width] + right * table.width, .mirrored = nullptr, .stride = out.stride};
+        table.multiply(v.panel(left), x.panel(right), samples, v.width(left), x.width(right), false, to,
+                       block.values);
+        table.store(block.values, v.width(left), x.width(right), scale, to.rows, to.stride);
+    }
+}
+
 }  // namespace
 
 template <class Real>
@@ -175,7 +189,6 @@ void gram_and_fields(std::span<const Real> inputs, std::span<const Real> output_
     if (counted && m == 0) {
         return;
     }
-    const std::size_t width = table.width;
     const double field_work = static_cast<double>(samples) * static_cast<double>(d) * static_cast<double>(m);
     threads = useful_threads(threads, field_work + (counted ? 0.0 : gram_work(samples, d)));
     const Panels<Real> x(inputs, samples, d, table, threads, token);
@@ -193,16 +206,21 @@ void gram_and_fields(std::span<const Real> inputs, std::span<const Real> output_
                 });
             return;
         }
-        const std::size_t left = task - gram_tasks;
-        Block<Real> block{};
-        for (std::size_t right = 0; right < x.count(); ++right) {
-            const Destination<Real> to{
-                .rows = fields[left * width] + right * width, .mirrored = nullptr, .stride = fields.stride};
-            table.multiply(v.panel(left), x.panel(right), samples, v.width(left), x.width(right), false, to,
-                           block.values);
-            table.store(block.values, v.width(left), x.width(right), static_cast<Real>(field_scale), to.rows,
-                        to.stride);
-        }
+        field_rows<Real>(table, v, task - gram_tasks, x, samples, static_cast<Real>(field_scale), fields);
+    });
+}
+
+template <class Real>
+void fields(std::span<const Real> inputs, std::span<const Real> output_gradients, std::size_t samples,
+            std::size_t d, std::size_t m, double scale, Rows<Real> out, std::size_t threads,
+            StopToken& token) {
+    const AssemblyKernels<Real>& table = assembly_kernels<Real>();
+    const double work = static_cast<double>(samples) * static_cast<double>(d) * static_cast<double>(m);
+    threads = useful_threads(threads, work);
+    const Panels<Real> x(inputs, samples, d, table, threads, token);
+    const Panels<Real> v(output_gradients, samples, m, table, threads, token);
+    parallel_for(v.count(), threads, token, [&](std::size_t /*worker*/, std::size_t task) {
+        field_rows<Real>(table, v, task, x, samples, static_cast<Real>(scale), out);
     });
 }
 
@@ -210,6 +228,10 @@ template void gram(std::span<const float>, std::size_t, std::size_t, double, Row
                    StopToken&);
 template void gram(std::span<const double>, std::size_t, std::size_t, double, Rows<double>, std::size_t,
                    StopToken&);
+template void fields(std::span<const float>, std::span<const float>, std::size_t, std::size_t, std::size_t,
+                     double, Rows<float>, std::size_t, StopToken&);
+template void fields(std::span<const double>, std::span<const double>, std::size_t, std::size_t, std::size_t,
+                     double, Rows<double>, std::size_t, StopToken&);
 template void gram_and_fields(std::span<const float>, std::span<const float>, std::size_t, std::size_t,
                               std::size_t, double, double, Rows<float>, Rows<float>, std::size_t, StopToken&);
 template void gram_and_fields(std::span<const double>, std::span<const double>, std::size_t, std::size_t,

@@ -8,6 +8,9 @@ _Real = TypeVar("_Real", np.float32, np.float64)
 
 def build_info() -> dict[str, Any]: ...
 def gram(X: npt.NDArray[_Real], scale: float, num_threads: int) -> npt.NDArray[_Real]: ...
+def fields(
+    X: npt.NDArray[_Real], V: npt.NDArray[_Real], scale: float, num_threads: int
+) -> npt.NDArray[_Real]: ...
 def gram_and_fields(
     X: npt.NDArray[_Real],
     V: npt.NDArray[_Real],

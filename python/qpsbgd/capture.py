@@ -20,6 +20,8 @@ from typing import Any, NamedTuple, Protocol, cast
 import torch
 from torch import Tensor, nn
 
+from qpsbgd import _core
+
 __all__ = [
     "BinaryWeight",
     "Capture",
@@ -397,20 +399,54 @@ class _RecordedSign(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
-        (inputs,) = ctx.saved_tensors
-        pending = ctx.pending
-        form = pending.form
-        kept = _kept(inputs.detach(), form)
-        output_gradient = slopes = None
-        if ctx.capture.keep_output_gradients:
-            output_gradient = _kept(pending.output_gradients[-1].detach(), form)
-        if pending.slopes is not None:
-            slopes = _kept(pending.slopes, form)
-        record = Record(
-            kept, output_gradient, pending.source, pending.source_version, kept._version, slopes, form
-        )
-        ctx.capture.records.append(record)
+        ctx.pending.record(ctx.capture, *ctx.saved_tensors)
         return gradients[0], None, None, None
+
+
+class _RecordedLinear(torch.autograd.Function):
+    """``Z = a X B'`` as it comes, of a B without gradient: W's own, ``p = a V'X``, is computed here.
+
+    Its backward pass appends X to the weight's capture, as that of `_RecordedSign`.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        weight: Tensor,
+        output: Tensor,
+        inputs: Tensor,
+        scale: float,
+        capture: Capture,
+        pending: _Pending,
+    ) -> Tensor:
+        ctx.save_for_backward(inputs)
+        ctx.dtype, ctx.scale, ctx.capture, ctx.pending = weight.dtype, scale, capture, pending
+        return output.view_as(output)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        (inputs,), (V,) = ctx.saved_tensors, gradients
+        if ctx.capture.keep_output_gradients:
+            ctx.pending.output_gradients.append(V)
+        ctx.pending.record(ctx.capture, inputs)
+        p = _fields(inputs.reshape(-1, inputs.shape[-1]), V.reshape(-1, V.shape[-1]), ctx.scale)
+        return p.to(ctx.dtype), V, None, None, None, None
+
+
+def _fields(X: Tensor, V: Tensor, scale: float) -> Tensor:
+    """``scale V'X``, by the package's own kernel wherever it can."""
+    native = (
+        not torch.is_grad_enabled()  # a backward pass that is itself differentiated needs torch's functions
+        and X.dtype == V.dtype
+        and X.dtype in (torch.float32, torch.float64)
+        and X.device.type == V.device.type == "cpu"
+        and type(X) is type(V) is Tensor
+        and X.numel() > 0
+    )
+    if not native:
+        return (scale * V).t() @ X.to(V.dtype)
+    x, v = (tensor.detach().contiguous().numpy() for tensor in (X, V))
+    return torch.from_numpy(_core.fields(x, v, scale, torch.get_num_threads()))
 
 
 class _Pending:
@@ -422,6 +458,18 @@ class _Pending:
         self.form = form
         self.output_gradients: list[Tensor] = []
         self.slopes: Tensor | None = None
+
+    def record(self, capture: Capture, inputs: Tensor) -> None:
+        """Append what the backward pass knows of `inputs` to `capture`."""
+        kept = _kept(inputs.detach(), self.form)
+        output_gradient = slopes = None
+        if capture.keep_output_gradients:
+            output_gradient = _kept(self.output_gradients[-1].detach(), self.form)
+        if self.slopes is not None:
+            slopes = _kept(self.slopes, self.form)
+        capture.records.append(
+            Record(kept, output_gradient, self.source, self.source_version, kept._version, slopes, self.form)
+        )
 
 
 def _kept(tensor: Tensor, form: RowForm | None) -> Tensor:
@@ -450,7 +498,11 @@ def binarize(weight: Tensor) -> Tensor:
 # breaks the graph here. This wrapper, unlike torch.compiler.disable, imports the compiler when first called.
 @torch._disable_dynamo  # type: ignore[attr-defined]
 def recorded_product(
-    weight: Tensor, inputs: Tensor, product: Callable[[Tensor], Tensor], form: RowForm | None = None
+    weight: Tensor,
+    inputs: Tensor,
+    product: Callable[[Tensor], Tensor],
+    form: RowForm | None = None,
+    scale: float | None = None,
 ) -> Tensor:
     """``product(sign(weight))``, recorded for the weight's capture in the backward pass.
 
@@ -467,6 +519,9 @@ def recorded_product(
         Makes the layer's output Z = a X B' (..., m) from the binary weight B (m, d).
     form : RowForm, optional
         How inputs and output become X and Z, for layers that are no plain matrix product.
+    scale : float, optional
+        The a of a plain matrix product. The gradient of a recorded weight, ``p = a V'X`` of the gradient V of
+        Z, is then computed by the package's own kernel where it can be, rather than by torch.
 
     Examples
     --------
@@ -482,6 +537,9 @@ def recorded_product(
         return product(binarize(weight))
     pending = _Pending(inputs, form)
     capture._latest = weakref.ref(pending)
+    if scale is not None and weight.requires_grad:
+        output = product(_sign(weight.detach()))
+        return cast(Tensor, _RecordedLinear.apply(weight, output, inputs, scale, capture, pending))  # type: ignore[no-untyped-call]
     binary = _RecordedSign.apply(weight, inputs.detach(), capture, pending)  # type: ignore[no-untyped-call]
     output = product(binary)
     if capture.keep_output_gradients and output.requires_grad:

@@ -33,7 +33,13 @@ template <class Real>
 void gram(std::span<const Real> inputs, std::size_t samples, std::size_t d, double scale, Rows<Real> out,
           std::size_t threads, StopToken& token);
 
-// The same, and fields (m x d) = field_scale * V'X for output gradients V (samples x m).
+// out (m x d) = scale * V'X for output gradients V (samples x m) and inputs X (samples x d).
+template <class Real>
+void fields(std::span<const Real> inputs, std::span<const Real> output_gradients, std::size_t samples,
+            std::size_t d, std::size_t m, double scale, Rows<Real> out, std::size_t threads,
+            StopToken& token);
+
+// The Gram matrix, and fields (m x d) = field_scale * V'X for output gradients V (samples x m).
 template <class Real>
 void gram_and_fields(std::span<const Real> inputs, std::span<const Real> output_gradients,
                      std::size_t samples, std::size_t d, std::size_t m, double gram_scale, double field_scale,

@@ -125,12 +125,13 @@ class BinaryGCNConv(BinaryLayer):
         if x.dim() != 2 or x.shape[1] != self.in_channels:
             raise ValueError(f"x has shape {tuple(x.shape)}, expected (nodes, {self.in_channels})")
         inputs = self._propagate(x, edge_index, edge_weight)
+        scale = float(self.in_channels**-0.5)
 
         def product(binary: Tensor) -> Tensor:
-            return F.linear(inputs, binary) * float(self.in_channels**-0.5)
+            return F.linear(inputs, binary) * scale
 
         if self.training:
-            output = recorded_product(self.weight, inputs, product)
+            output = recorded_product(self.weight, inputs, product, scale=scale)
         else:
             output = product(binarize(self.weight))
         return output if self.bias is None else output + self.bias

@@ -64,13 +64,14 @@ class BinaryLinear(BinaryLayer):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Compute Z (..., m) of inputs (..., d)."""
+        scale = float(self.in_features**-0.5)
 
         def product(binary: Tensor) -> Tensor:
             # Scaled after the product: with ±1 inputs the sum is an exact integer, and its zeros are exact.
-            return F.linear(inputs, binary) * float(self.in_features**-0.5)
+            return F.linear(inputs, binary) * scale
 
         if self.training:
-            output = recorded_product(self.weight, inputs, product)
+            output = recorded_product(self.weight, inputs, product, scale=scale)
         else:
             output = product(binarize(self.weight))
         return output if self.bias is None else output + self.bias
