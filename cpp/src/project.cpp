@@ -210,7 +210,7 @@ struct RowState {
     AlignedVector<Real> fields;
 };
 
-constexpr std::size_t kRowsTogether = 16;  // whose spins and fields stay in the first cache
+constexpr std::size_t kRowsTogether = 32;  // whose p, spins and fields stay in the second cache
 
 // Spins and fields of rows that descend together, and the fields that they began with.
 class RowStates16 {

@@ -75,32 +75,50 @@ double signed_sum(const Real* p, const Real* a, std::size_t d) {
     });
 }
 
+// One pass: a row that comes from beyond the first cache is read once.
 template <class Real>
 double take_signs(const Real* gradient, const Real* residual, std::size_t d, Real* p, std::uint64_t* signs,
                   std::size_t signs_stride) {
-    if (residual != nullptr) {
-        for (std::size_t i = 0; i < d; ++i) {
-            p[i] = gradient[i] + residual[i];
-        }
-        gradient = p;
-    }
+    constexpr std::size_t lanes = kLanes<Real>;
+    constexpr std::size_t registers = kSums / lanes;
     const Vector<Real> zero{};
-    for (std::size_t begin = 0; begin < d; begin += kSignsOfWord) {
+    Vector<Real> sizes[registers] = {};
+    std::size_t begin = 0;
+    for (; begin + kSignsOfWord <= d; begin += kSignsOfWord) {
         std::uint64_t negative = 0;
-        if (begin + kSignsOfWord <= d) {
-#pragma GCC unroll 16
-            for (std::size_t first = 0; first < kSignsOfWord; first += kLanes<Real>) {
-                negative |= std::uint64_t{above(zero, load<Vector<Real>>(gradient + begin + first))} << first;
+#pragma GCC unroll 32
+        for (std::size_t r = 0; r < kSignsOfWord / lanes; ++r) {
+            const std::size_t i = begin + r * lanes;
+            auto value = load<Vector<Real>>(gradient + i);
+            if (residual != nullptr) {
+                value += load<Vector<Real>>(residual + i);
+                save(p + i, value);
             }
-        } else {
-            for (std::size_t i = begin; i < d; ++i) {
-                negative |= std::uint64_t{gradient[i] < Real{0}} << (i - begin);
-            }
+            negative |= std::uint64_t{above(zero, value)} << (r * lanes);
+            sizes[r % registers] += value < zero ? -value : value;
         }
         *signs = negative;
         signs += signs_stride;
     }
-    return magnitude(gradient, d);
+    Real sums[kSums];
+    for (std::size_t r = 0; r < registers; ++r) {
+        save(sums + r * lanes, sizes[r]);
+    }
+    if (begin < d) {
+        std::uint64_t negative = 0;
+        for (std::size_t i = begin; i < d; ++i) {
+            Real value = gradient[i];
+            if (residual != nullptr) {
+                value += residual[i];
+                p[i] = value;
+            }
+            negative |= std::uint64_t{value < Real{0}} << (i - begin);
+            sums[i % kSums] += value < Real{0} ? -value : value;
+        }
+        *signs = negative;
+    }
+    const double sum = sum_of(sums);
+    return sum - sum == 0.0 ? sum : magnitude(residual == nullptr ? gradient : p, d);
 }
 
 // The sums +-a +-b +-c +-d of kVectors registers of four rows; bit i of the index is set where row i counts
