@@ -1,7 +1,11 @@
 """A whole training step, forward, backward and optimizer: QPSBGD beside BinaryConnect.
 
 After the other benchmarks the C library keeps what is freed. In a process of its own it gives the temporaries
-of Adam back to the system in every step, which makes BinaryConnect-Adam slower by a quarter.
+of Adam back to the system in every step, which makes BinaryConnect-Adam slower by a third, unless it is told
+otherwise: MALLOC_MMAP_THRESHOLD_=1000000000 MALLOC_TRIM_THRESHOLD_=4000000000.
+
+A layer that QPSBGD is attached to computes its weight's gradient by the package's kernel, one of
+BinaryConnect by torch's product. The ratio depends on how fast that is: MKL uses no AVX-512 on AMD processors.
 """
 
 import itertools

@@ -8,8 +8,8 @@
 // Single precision descends in int16, in units of its own for every coordinate: each pass over the gains flips up to
 // four coordinates, the best and others that are still good after it, and looks for the next four. Products and descents
 // use the same rounded couplings, in exact arithmetic, so that gains are wrong by what A was rounded by and no more,
-// however many flips there are: that much is taken off every flip before a descent is trusted to be one. Instruction sets
-// may multiply as they like, tiles of int8 among them.
+// however many flips there are: that much is taken off every spin that changed before a descent is trusted to be one.
+// Instruction sets may multiply as they like, tiles of int8 among them.
 #include <algorithm>
 #include <array>
 #include <atomic>
