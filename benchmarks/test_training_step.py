@@ -5,7 +5,8 @@ of Adam back to the system in every step, which makes BinaryConnect-Adam slower 
 otherwise: MALLOC_MMAP_THRESHOLD_=1000000000 MALLOC_TRIM_THRESHOLD_=4000000000.
 
 A layer that QPSBGD is attached to computes its weight's gradient by the package's kernel, one of
-BinaryConnect by torch's product. The ratio depends on how fast that is: MKL uses no AVX-512 on AMD processors.
+BinaryConnect by torch's product. The ratio depends on how fast that is: MKL uses no AVX-512 on AMD
+processors.
 """
 
 import itertools
