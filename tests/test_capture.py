@@ -90,6 +90,18 @@ def test_recorded_gradient_can_be_differentiated_by_the_inputs():
     torch.testing.assert_close(found, upstream @ gradient.detach())
 
 
+@pytest.mark.parametrize("first", [True, False])  # whose output needs no gradient but for the weight
+def test_output_of_a_recorded_layer_may_be_changed_in_place(layer, first):
+    capture = attach(layer.weight)
+    x = torch.randn(6, 4, requires_grad=not first)
+    F.relu_(layer(x)).sum().backward()
+    found = layer.weight.grad
+    again = F.linear(x.detach(), binarize(layer.weight)) / 2
+    (expected,) = torch.autograd.grad(again.relu().sum(), layer.weight)
+    torch.testing.assert_close(found, expected)
+    assert len(capture.records) == 1
+
+
 def test_captured_jacobian_equals_jacrev():
     model = nn.Sequential(BinaryLinear(5, 4), nn.Tanh(), BinaryLinear(4, 3)).double()
     captures = [attach(model[i].weight, keep_output_gradients=True) for i in (0, 2)]

@@ -420,8 +420,9 @@ class _RecordedLinear(torch.autograd.Function):
         pending: _Pending,
     ) -> Tensor:
         ctx.save_for_backward(inputs)
+        ctx.mark_dirty(output)  # else it would be a view, which nothing may change in place afterwards
         ctx.dtype, ctx.scale, ctx.capture, ctx.pending = weight.dtype, scale, capture, pending
-        return output.view_as(output)
+        return output
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:

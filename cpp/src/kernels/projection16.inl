@@ -45,7 +45,7 @@ inline void start16(const float* p, const Start16& of_layer, double inverse_scal
 // five entries. Tables of kTablesOfChunk times five rows and kColumnsOfTile columns stay in the first cache.
 constexpr std::size_t kSignsOfTable = 5;
 constexpr std::size_t kEntriesOfTable = std::size_t{1} << kSignsOfTable;
-constexpr std::size_t kTablesOfChunk = 10;
+constexpr std::size_t kTablesOfChunk = 8;
 constexpr std::size_t kSignsOfChunk = kTablesOfChunk * kSignsOfTable;
 constexpr std::size_t kColumnsOfTile = kProductsTile;
 constexpr std::size_t kVectorsOfTile = kColumnsOfTile / kLanes<std::int16_t>;
