@@ -5,11 +5,13 @@ import gc
 import io
 import pickle
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from qpsbgd import _core
 from qpsbgd.capture import BinaryWeight, as_binary_weight, attach, binarize
 from qpsbgd.nn import BinaryActivation, BinaryLinear
 
@@ -55,11 +57,12 @@ def test_gradient_is_a_over_n_times_v_transposed_x(layer):
 @pytest.mark.parametrize("loss", ["weighted", "sum"])  # the gradient of a sum is one number, seen many times
 def test_recorded_gradients_are_those_of_autograd(dtype, shape, loss):
     layer = BinaryLinear(40, 70).to(dtype)
-    attach(layer.weight)
+    capture = attach(layer.weight)  # records as long as it lives
     x = torch.randn(shape).to(dtype).requires_grad_()
     z = layer(x)
     objective = z.sum() if loss == "sum" else (z * z.detach().sin()).sum()
     objective.backward()
+    assert len(capture.records) == 1
     again = F.linear(x, binarize(layer.weight)) * 40**-0.5
     objective = again.sum() if loss == "sum" else (again * z.detach().sin()).sum()
     for leaf, expected in zip(
@@ -69,13 +72,49 @@ def test_recorded_gradients_are_those_of_autograd(dtype, shape, loss):
         torch.testing.assert_close(leaf.grad, expected)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_recorded_gradients_are_those_of_the_native_kernel_for_any_number_of_threads(dtype):
+    # To the last bit, which torch's product, summed in another order, is not.
+    layer = BinaryLinear(784, 96).to(dtype)
+    capture = attach(layer.weight)  # records as long as it lives
+    x, V = torch.randn(128, 784, dtype=dtype), torch.randn(128, 96, dtype=dtype)
+    scale = 784**-0.5
+    expected = _core.fields(x.numpy(), V.numpy(), scale, 1)
+    torch.testing.assert_close(torch.from_numpy(expected), scale * V.T @ x)
+    threads = torch.get_num_threads()
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            layer.zero_grad()
+            layer(x).backward(V)
+            assert np.array_equal(layer.weight.grad.numpy(), expected)
+    finally:
+        torch.set_num_threads(threads)
+    assert len(capture.records) == 3
+
+
+@pytest.mark.parametrize(
+    ("x", "v", "message"),
+    [
+        ((0, 3), (0, 2), "X must"),
+        ((4,), (4, 2), "X must"),
+        ((4, 3), (5, 2), "V must"),
+        ((4, 3), (4, 0), "V must"),
+    ],
+)
+def test_fields_of_bad_shapes_are_refused(x, v, message):
+    with pytest.raises(ValueError, match=message):
+        _core.fields(np.ones(x), np.ones(v), 1.0, 1)
+
+
 def test_recorded_gradients_under_autocast_have_the_type_of_the_weight(layer):
-    attach(layer.weight)
+    capture = attach(layer.weight)  # records as long as it lives
     x = torch.randn(5, 4)
     with torch.autocast("cpu", torch.bfloat16):
         z = layer(x)
     assert z.dtype == torch.bfloat16
     z.float().square().sum().backward()
+    assert len(capture.records) == 1
     assert layer.weight.grad.dtype == torch.float32
     expected = (2 * z.detach().float()).T @ x / 2
     torch.testing.assert_close(layer.weight.grad, expected, rtol=0.03, atol=0.03)
@@ -83,9 +122,10 @@ def test_recorded_gradients_under_autocast_have_the_type_of_the_weight(layer):
 
 def test_recorded_gradient_can_be_differentiated_by_the_inputs():
     layer = BinaryLinear(4, 3).double()
-    attach(layer.weight)
+    capture = attach(layer.weight)  # records as long as it lives
     x, upstream = torch.randn(5, 4).double().requires_grad_(), torch.randn(5, 3).double()
     (gradient,) = torch.autograd.grad((layer(x) * upstream).sum(), layer.weight, create_graph=True)
+    assert len(capture.records) == 1
     (found,) = torch.autograd.grad(gradient.square().sum(), x)
     torch.testing.assert_close(found, upstream @ gradient.detach())
 
