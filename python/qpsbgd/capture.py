@@ -421,7 +421,7 @@ class _RecordedLinear(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(inputs)
         ctx.mark_dirty(output)  # else it would be a view, which nothing may change in place afterwards
-        ctx.dtype, ctx.scale, ctx.capture, ctx.pending = weight.dtype, scale, capture, pending
+        ctx.scale, ctx.capture, ctx.pending = scale, capture, pending
         return output
 
     @staticmethod
@@ -431,7 +431,7 @@ class _RecordedLinear(torch.autograd.Function):
             ctx.pending.output_gradients.append(V)
         ctx.pending.record(ctx.capture, inputs)
         p = _fields(inputs.reshape(-1, inputs.shape[-1]), V.reshape(-1, V.shape[-1]), ctx.scale)
-        return p.to(ctx.dtype), V, None, None, None, None
+        return p, V, None, None, None, None
 
 
 def _fields(X: Tensor, V: Tensor, scale: float) -> Tensor:
