@@ -24,6 +24,7 @@ from qpsbgd.projection import (
     average,
     error_feedback,
     move_weights,
+    native_step,
     objective,
     project,
     project_gradient,
@@ -194,6 +195,21 @@ def test_descents_that_rounding_makes_doubtful_are_never_above_the_sign(d, domai
         before, after = objective(signs(p), p, gram, scales), objective(G, p, gram, scales)
         assert np.all(after <= before + 1e-3 * np.abs(before))
         assert after.mean() < before.mean()
+
+
+def test_spins_without_a_gradient_follow_the_couplings_where_others_outweigh_them_beyond_float32():
+    rng = np.random.default_rng(3)
+    X = rng.normal(size=(30, 80)).astype(np.float32)
+    gradient = rng.normal(size=(6, 80)).astype(np.float32)
+    gradient[:, ::4] = 0.0
+    gram = X.T @ X / 30
+    G, _ = native_step(gradient, gram, kappa=1e-40)  # p / s leaves float32
+    sigma = signs(gradient)
+    others = gradient != 0.0
+    assert np.array_equal(G[others], sigma[others])
+    gains = G * (G @ gram) - np.diag(gram)
+    assert gains[:, ::4].max() < 0.002 * np.abs(gram).sum(axis=1).mean()
+    assert np.any(G[:, ::4] == -1)
 
 
 def test_fields_far_above_the_couplings_decide_their_spins():
