@@ -10,7 +10,7 @@ import pytest
 
 from harness import data_folder, record_facts
 from qpsbgd import solve_ising, solve_qubo
-from qpsbgd.instances import Instance, best_known, read_instance
+from qpsbgd.data.instances import Instance, best_known, read_instance
 
 EXACT_FAMILIES = ("beasley", "gka", "be", "rudy", "ising")
 GSET_BEST = ("G1", "G6", "G11", "G43", "G48")

@@ -14,8 +14,8 @@ from dwave.system.testing import MockDWaveSampler
 
 from qpsbgd.problem import ising_problem
 from qpsbgd.solvers import QPUSolver
-from qpsbgd.solvers.qpu.graph import working_graph
-from qpsbgd.solvers.qpu.packing import pack_cliques
+from qpsbgd.solvers.qpu.chip.graph import working_graph
+from qpsbgd.solvers.qpu.chip.packing import pack_cliques
 
 
 class Leap(dimod.Sampler, dimod.Structured):

@@ -16,7 +16,7 @@ import pytest
 
 from harness import data_folder, need, record, time_to_target
 from qpsbgd import solve_qubo
-from qpsbgd.instances import Instance, best_known, read_instance
+from qpsbgd.data.instances import Instance, best_known, read_instance
 from qpsbgd.problem import qubo_problem
 
 INSTANCES = [

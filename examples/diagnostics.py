@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from qpsbgd import QPSBGD
-from qpsbgd.datasets import load
+from qpsbgd.data.datasets import load
 from qpsbgd.diagnostics import Diagnostics
-from qpsbgd.layer_qubos import QuboRecorder, draw_qubos
+from qpsbgd.diagnostics.posed import QuboRecorder, draw_qubos
 from qpsbgd.nn import BinaryActivation, Scale, to_binary
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from qpsbgd import QPSBGD
-from qpsbgd.datasets import digits
+from qpsbgd.data.datasets import digits
 from qpsbgd.nn import Scale, to_binary
 
 torch.manual_seed(0)

@@ -9,7 +9,7 @@ from torch import nn
 from qpsbgd.experiments import EXPERIMENTS, TASKS
 from qpsbgd.experiments.convergence import fitted_exponent
 from qpsbgd.experiments.convex import correlated_samples
-from qpsbgd.experiments.minimising import (
+from qpsbgd.experiments.core.minimising import (
     REAL_OPTIMIZERS,
     Objective,
     SignDescent,

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from qpsbgd import datasets
-from qpsbgd.download import DownloadError, RemoteFile, fetch
+from qpsbgd.data.download import DownloadError, RemoteFile, fetch
 
 CONTENT = bytes(range(256)) * 1200  # several chunks
 

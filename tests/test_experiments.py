@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from qpsbgd import datasets
+from qpsbgd.data.progress import ProgressBar
 from qpsbgd.experiments import EXPERIMENTS, OPTIMIZERS, TASKS, CurvePoint, Experiment, Result, Run, Task
 from qpsbgd.experiments.classification import Classification, Samples, prepare
+from qpsbgd.experiments.core.runner import Job, Store, read_records, run, tune
 from qpsbgd.experiments.networks import Mlp
-from qpsbgd.experiments.runner import Job, Store, read_records, run, tune
-from qpsbgd.progress import ProgressBar
 
 TINY = Classification(
     name="tiny",

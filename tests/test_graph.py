@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from qpsbgd.capture import BinaryWeight, attach
-from qpsbgd.datasets_graph import FIELDS, karate, load_graph, planetoid
+from qpsbgd.data.graphs import FIELDS, karate, load_graph, planetoid
 from qpsbgd.nn import BinaryGCNConv, Scale
 from qpsbgd.optim import QPSBGD
 

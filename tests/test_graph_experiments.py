@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from qpsbgd.datasets_graph import karate
+from qpsbgd.data.graphs import karate
 from qpsbgd.experiments import TASKS
 from qpsbgd.experiments.graphs import NodeClassification
 from qpsbgd.experiments.networks import Cnn, Gcn

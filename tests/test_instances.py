@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from qpsbgd.instances import BestKnown, best_known, read_instance
+from qpsbgd.data.instances import BestKnown, best_known, read_instance
 from qpsbgd.problem import ising_problem, qubo_problem
 
 

@@ -17,7 +17,7 @@ from oracles import all_spins
 from qpsbgd import QPSBGD
 from qpsbgd.problem import CSRCouplings, Solutions, ising_problem, qubo_problem
 from qpsbgd.solvers import DeviceNoise, DimodSolver, NativeSolver, NoisySolver, noise
-from qpsbgd.solvers.device_noise import misread
+from qpsbgd.solvers.noise.device import misread
 from training import batches, small_net, train
 
 PERFECT = DeviceNoise().scaled(0)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from qpsbgd import QPSBGD
-from qpsbgd.datasets import Dataset
+from qpsbgd.data.datasets import Dataset
 from qpsbgd.experiments import EXPERIMENTS, Experiment, Result, Run
 from qpsbgd.experiments.classification import prepare
 from qpsbgd.experiments.networks import Mlp

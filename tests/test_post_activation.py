@@ -12,11 +12,11 @@ from torch import nn
 import oracles
 from qpsbgd import project
 from qpsbgd.capture import attach
-from qpsbgd.gram import row_chunks, weighted_grams
 from qpsbgd.nn import Activated, BinaryActivation, BinaryConv2d, BinaryGCNConv, BinaryLinear, Scale
 from qpsbgd.optim import QPSBGD
 from qpsbgd.projection import row_problems
 from qpsbgd.solvers import NativeSolver
+from qpsbgd.step.inputs import row_chunks, weighted_grams
 from training import Spy
 
 ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU, "hardtanh": nn.Hardtanh, "sign": BinaryActivation}

@@ -15,8 +15,8 @@ from torch.autograd.functional import hessian
 from oracles import all_spins
 from qpsbgd.nn import BinaryConv2d, BinaryLinear
 from qpsbgd.optim import QPSBGD
-from qpsbgd.proximal import proximal_model, proximal_step, row_curvatures
 from qpsbgd.solvers.native import NativeSolver
+from qpsbgd.step.projected import proximal_model, proximal_step, row_curvatures
 from training import Shuffler, Spy, batches, small_net, states_equal, train
 
 

@@ -31,7 +31,7 @@ from qpsbgd.projection import (
     resolve_solver,
     row_problems,
 )
-from qpsbgd.solvers.dimod_solver import DimodSolver
+from qpsbgd.solvers.dimod import DimodSolver
 from qpsbgd.solvers.native import NativeSolver
 
 DTYPES = [np.float32, np.float64]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from oracles import all_spins
 from qpsbgd import project
-from qpsbgd.published import project_published, published_objective
+from qpsbgd.step.published import project_published, published_objective
 
 
 def arrays(seed, n=12, m=3, d=5, signs=False):

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from qpsbgd.solvers.qpu import store as store_module
+from qpsbgd.solvers.qpu.chip.graph import working_graph
+from qpsbgd.solvers.qpu.chip.packing import largest_clique_size, pack_cliques
+from qpsbgd.solvers.qpu.chip.store import EmbeddingStore
 from qpsbgd.solvers.qpu.cost import DEFAULT_TIMING_DATA, access_time
-from qpsbgd.solvers.qpu.graph import working_graph
-from qpsbgd.solvers.qpu.packing import largest_clique_size, pack_cliques
-from qpsbgd.solvers.qpu.store import EmbeddingStore
 from qpu_samplers import mock
 
 GRAPHS = {

@@ -21,7 +21,7 @@ from scipy.sparse import csr_matrix
 from qpsbgd.problem import ising_problem, qubo_problem
 from qpsbgd.projection import resolve_solver
 from qpsbgd.solvers import AsyncQuboSolver, NativeSolver, QPUSolver, QuboSolver
-from qpsbgd.solvers.dimod_solver import DimodSolver
+from qpsbgd.solvers.dimod import DimodSolver
 from qpsbgd.solvers.qpu import (
     QPUBudgetError,
     QPUConfigError,

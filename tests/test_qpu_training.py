@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from qpsbgd import QPSBGD
-from qpsbgd.datasets import mnist_pair
-from qpsbgd.datasets_graph import karate
+from qpsbgd.data.datasets import mnist_pair
+from qpsbgd.data.graphs import karate
 from qpsbgd.experiments.networks import Gcn
 from qpsbgd.nn import BinaryActivation, BinaryLinear, Scale
 from qpsbgd.projection import project

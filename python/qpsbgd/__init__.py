@@ -15,7 +15,7 @@ from qpsbgd.projection import project
 from qpsbgd.solvers.native import solve_ising, solve_qubo
 
 if TYPE_CHECKING:
-    from qpsbgd.sampler import NativeSampler
+    from qpsbgd.solvers.sampler import NativeSampler
 
 __all__ = [
     "QPSBGD",
@@ -37,7 +37,7 @@ __version__: str = _build_info()["version"]
 def __getattr__(name: str) -> Any:
     # dimod takes a noticeable part of a second to import, which only the sampler needs.
     if name == "NativeSampler":
-        from qpsbgd.sampler import NativeSampler
+        from qpsbgd.solvers.sampler import NativeSampler
 
         return NativeSampler
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -21,9 +21,9 @@ from qpsbgd import __version__
 from qpsbgd.experiments import EXPERIMENTS, TASKS
 
 if TYPE_CHECKING:
+    from qpsbgd.data.instances import Instance
     from qpsbgd.experiments import Result, Settings, Task
-    from qpsbgd.experiments.runner import Record
-    from qpsbgd.instances import Instance
+    from qpsbgd.experiments.core.runner import Record
 
 __all__ = ["main"]
 
@@ -230,7 +230,7 @@ def _add_solve(commands: Any) -> None:
 def _demo(arguments: argparse.Namespace) -> None:
     import torch
 
-    from qpsbgd.experiments.runner import run
+    from qpsbgd.experiments.core.runner import run
     from qpsbgd.report import draw_curves, table
 
     torch.set_num_threads(1)  # matrices of this size gain nothing from more, and lose when cores are shared
@@ -294,7 +294,7 @@ def _optimizers(task: Task, arguments: argparse.Namespace) -> list[str]:
 
 
 def _settings(task: Task, names: list[str], store: Any, arguments: argparse.Namespace) -> dict[str, Settings]:
-    from qpsbgd.experiments.runner import tune
+    from qpsbgd.experiments.core.runner import tune
 
     if not arguments.tune:
         return {name: task.optimizers[name] for name in names}
@@ -304,8 +304,8 @@ def _settings(task: Task, names: list[str], store: Any, arguments: argparse.Name
 def _train_one(task: Task, names: list[str], arguments: argparse.Namespace) -> None:
     import torch
 
-    from qpsbgd.experiments.runner import Store, run
-    from qpsbgd.files import atomic_write
+    from qpsbgd.data.files import atomic_write
+    from qpsbgd.experiments.core.runner import Store, run
     from qpsbgd.report import draw_curves, table
 
     folder: Path = arguments.out or Path("runs") / f"{task.name}-{names[0]}"
@@ -325,8 +325,8 @@ def _train_one(task: Task, names: list[str], arguments: argparse.Namespace) -> N
 
 
 def _train_several(chosen: list[tuple[Task, list[str]]], arguments: argparse.Namespace) -> None:
-    from qpsbgd.experiments.results import write_results
-    from qpsbgd.experiments.runner import Store, run
+    from qpsbgd.experiments.core.results import write_results
+    from qpsbgd.experiments.core.runner import Store, run
     from qpsbgd.report import axis_table, draw_against_axis, draw_curves, table
 
     folder: Path = arguments.out or Path("runs") / arguments.task
@@ -349,8 +349,8 @@ def _train_several(chosen: list[tuple[Task, list[str]]], arguments: argparse.Nam
 
 
 def _report(arguments: argparse.Namespace) -> None:
-    from qpsbgd.experiments.runner import read_records
-    from qpsbgd.files import atomic_write
+    from qpsbgd.data.files import atomic_write
+    from qpsbgd.experiments.core.runner import read_records
     from qpsbgd.report import page
 
     target: Path = arguments.out or arguments.folder / "report.html"
@@ -361,7 +361,7 @@ def _report(arguments: argparse.Namespace) -> None:
 
 
 def _solve(arguments: argparse.Namespace) -> None:
-    from qpsbgd.instances import best_known, read_instance
+    from qpsbgd.data.instances import best_known, read_instance
 
     instance = read_instance(arguments.file, arguments.kind)
     known = best_known(arguments.file)

@@ -16,10 +16,8 @@ activation behind the layer: ``A_j = (a²/n) X' D_j² X``. Each row then has its
 
 from __future__ import annotations
 
-import os
-import warnings
 from collections.abc import Generator, Mapping, Sequence
-from typing import Any, Literal, TypeAlias, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -27,12 +25,13 @@ import torch
 from torch import Tensor
 
 from qpsbgd import _core
-from qpsbgd.gram import gram_matrices, row_chunks, weighted_grams
-from qpsbgd.problem import IsingProblem, Solutions, check_finite
-from qpsbgd.published import project_published
+from qpsbgd.problem.checks import DOMAINS, check_choice, check_nonnegative, check_scale, check_seed
+from qpsbgd.problem.ising import IsingProblem, Solutions, check_finite
 from qpsbgd.solvers.protocol import QuboSolver
 from qpsbgd.solvers.requests import Request, answer_requests
-from qpsbgd.validation import DOMAINS, check_choice, check_nonnegative, check_scale, check_seed
+from qpsbgd.solvers.resolve import Solver, resolve_solver
+from qpsbgd.step.inputs import gram_matrices, row_chunks, weighted_grams
+from qpsbgd.step.published import project_published
 
 __all__ = [
     "average",
@@ -52,10 +51,8 @@ __all__ = [
 Floats: TypeAlias = npt.NDArray[np.floating[Any]]
 Doubles: TypeAlias = npt.NDArray[np.float64]
 Spins: TypeAlias = npt.NDArray[np.int8]
-Solver: TypeAlias = QuboSolver | Literal["native"]
 ArrayT = TypeVar("ArrayT", npt.NDArray[Any], Tensor)
 
-SOLVERS = ("auto", "native", "neal", "qpu")
 OBJECTIVES = ("quadratic", "published")
 
 _NATIVE_DTYPES = (torch.float32, torch.float64)
@@ -101,7 +98,7 @@ def project(
     objective : {"quadratic", "published"}
         The QUBO above, or for comparison ``Σ_i (sign(x_i'G_j) - v_ij)²`` as in the code published with the
         paper, where V is the gradient with respect to the output of the activation after the layer: see
-        `qpsbgd.published`. It has no memory, scale, kappa, domain or solver.
+        `qpsbgd.step.published`. It has no memory, scale, kappa, domain or solver.
     solver : {"native", "auto", "neal", "qpu"}, dimod.Sampler or QuboSolver
         The built-in greedy descent from sign(p), or what solves the Ising problems instead.
     seed : int, optional
@@ -470,84 +467,6 @@ def average(state: Tensor, value: Tensor, step: int, decay: float = 0.9) -> tupl
     """
     state = state.lerp(value, 1.0 - decay)
     return state, state / (1.0 - decay**step)
-
-
-def resolve_solver(solver: Any) -> Solver:
-    """Return what a `solver=` argument means: "native", or an object with ``solve(problem, *, seed)``.
-
-    "auto" is "native", unless the environment has ``QPSBGD_SOLVER=qpu`` and a D-Wave token is configured;
-    "neal" is simulated annealing from dwave-samplers; "qpu" is a `QPUSolver` with its defaults, which opens
-    nothing yet. A `dimod.Sampler` gets one model a row, one with a QPU's topology many rows at once.
-
-    Raises
-    ------
-    ValueError
-        If the name is unknown.
-    QPUConfigError
-        If "qpu" is chosen and no token is configured.
-    TypeError
-        If an object is neither a `QuboSolver` nor a `dimod.Sampler`.
-    ImportError
-        If "neal" or "qpu" is chosen and what it needs is not installed.
-
-    Examples
-    --------
-    >>> resolve_solver("auto")
-    'native'
-    """
-    if isinstance(solver, str) and solver == "auto":
-        return _automatic_solver()
-    if isinstance(solver, str) and solver == "native":
-        return "native"
-    if isinstance(solver, str) and solver == "qpu":
-        from qpsbgd.solvers.qpu import QPUSolver
-        from qpsbgd.solvers.qpu.config import require_token
-
-        chosen = QPUSolver()
-        require_token({})
-        return chosen
-    if isinstance(solver, str) and solver == "neal":
-        try:
-            from dwave.samplers import SimulatedAnnealingSampler
-        except ImportError as error:
-            raise ImportError("solver 'neal' needs dwave-samplers: pip install qpsbgd[ocean]") from error
-        solver = SimulatedAnnealingSampler()
-    if isinstance(solver, str):
-        raise ValueError(
-            f"Invalid solver: {solver!r} (expected one of {SOLVERS}, a dimod.Sampler, or a QuboSolver)"
-        )
-    if isinstance(solver, QuboSolver):
-        return solver
-    import dimod
-
-    if isinstance(solver, dimod.Structured) and "topology" in getattr(solver, "properties", {}):
-        from qpsbgd.solvers.qpu import QPUSolver
-
-        return QPUSolver(solver)
-    if isinstance(solver, dimod.Sampler):
-        from qpsbgd.solvers.dimod_solver import DimodSolver
-
-        return DimodSolver(solver)
-    raise TypeError(
-        f"solver must be one of {SOLVERS}, a dimod.Sampler or have solve(problem, *, seed), "
-        f"but is {type(solver).__name__}"
-    )
-
-
-def _automatic_solver() -> Solver:
-    """Choose the native solver, or the QPU where the environment asks for it and a token is configured."""
-    asked = os.environ.get("QPSBGD_SOLVER", "native")
-    if asked not in ("native", "qpu"):
-        raise ValueError(f"QPSBGD_SOLVER is {asked!r}, expected 'native' or 'qpu'")
-    if asked == "native":
-        return "native"
-    from qpsbgd.solvers.qpu import QPUConfigError
-
-    try:
-        return resolve_solver("qpu")
-    except (ImportError, QPUConfigError) as error:
-        warnings.warn(f"QPSBGD_SOLVER is 'qpu', but {error}; using the native solver", stacklevel=4)
-        return "native"
 
 
 def to_host(tensor: Tensor, dtype: torch.dtype) -> Floats:

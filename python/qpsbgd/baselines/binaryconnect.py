@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from qpsbgd.latent import LatentWeightOptimizer, Update, adam_step, descend
-from qpsbgd.validation import check_betas, check_choice, check_fraction, check_nonnegative
+from qpsbgd.optim.latent import LatentWeightOptimizer, Update, adam_step, descend
+from qpsbgd.problem.checks import check_betas, check_choice, check_fraction, check_nonnegative
 
 __all__ = ["BinaryConnect"]
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from qpsbgd.latent import LatentWeightOptimizer, Update
-from qpsbgd.validation import check_nonnegative
+from qpsbgd.optim.latent import LatentWeightOptimizer, Update
+from qpsbgd.problem.checks import check_nonnegative
 
 __all__ = ["Bop"]
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from qpsbgd.capture import BinaryWeight, relax
-from qpsbgd.latent import LatentWeightOptimizer, Update, adam_step, descend
-from qpsbgd.validation import check_betas, check_choice, check_nonnegative
+from qpsbgd.capture.autograd import BinaryWeight, relax
+from qpsbgd.optim.latent import LatentWeightOptimizer, Update, adam_step, descend
+from qpsbgd.problem.checks import check_betas, check_choice, check_nonnegative
 
 __all__ = ["ProxQuant"]
 

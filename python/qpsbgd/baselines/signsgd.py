@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from qpsbgd.latent import LatentWeightOptimizer, Update, descend
+from qpsbgd.optim.latent import LatentWeightOptimizer, Update, descend
+from qpsbgd.problem.checks import check_fraction
 from qpsbgd.projection import average
 from qpsbgd.projection import error_feedback as left_behind
-from qpsbgd.validation import check_fraction
 
 __all__ = ["SignSGD"]
 

@@ -4,9 +4,9 @@
 """
 
 from qpsbgd.experiments.catalogue import EXPERIMENTS, TASKS
+from qpsbgd.experiments.core.results import CurvePoint, Result, Run
+from qpsbgd.experiments.core.task import Experiment, Settings, Task
 from qpsbgd.experiments.optimizers import OPTIMIZERS
-from qpsbgd.experiments.results import CurvePoint, Result, Run
-from qpsbgd.experiments.task import Experiment, Settings, Task
 
 __all__ = [
     "EXPERIMENTS",

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 
 from qpsbgd.experiments import convergence, convex, finishing, noise, rosenbrock
 from qpsbgd.experiments.classification import Classification
+from qpsbgd.experiments.core.task import Experiment, Settings, Task
 from qpsbgd.experiments.graphs import NodeClassification
 from qpsbgd.experiments.networks import Cnn, Gcn, Mlp
-from qpsbgd.experiments.task import Experiment, Settings, Task
 
 __all__ = ["EXPERIMENTS", "GRIDS", "TASKS"]
 

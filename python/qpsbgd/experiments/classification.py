@@ -13,12 +13,12 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from qpsbgd.datasets import Dataset, load, validation_split
+from qpsbgd.data.datasets import Dataset, load, validation_split
+from qpsbgd.experiments.core.results import Run
+from qpsbgd.experiments.core.task import Settings, Split, Task
+from qpsbgd.experiments.core.training import fit
 from qpsbgd.experiments.networks import Network
 from qpsbgd.experiments.optimizers import make_optimizer
-from qpsbgd.experiments.results import Run
-from qpsbgd.experiments.task import Settings, Split, Task
-from qpsbgd.experiments.training import fit
 
 __all__ = ["Classification", "Samples", "judge", "prepare"]
 
@@ -47,7 +47,7 @@ class Classification(Task):
     Attributes
     ----------
     dataset : str
-        Name for `qpsbgd.datasets.load`.
+        Name for `qpsbgd.data.datasets.load`.
     network : Network
         What is trained.
     batch_size, steps : int

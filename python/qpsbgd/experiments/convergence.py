@@ -19,10 +19,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from qpsbgd.experiments.convex import correlated_samples
-from qpsbgd.experiments.minimising import Objective, make_real_optimizer, minimise
+from qpsbgd.experiments.core.minimising import Objective, make_real_optimizer, minimise
+from qpsbgd.experiments.core.results import CurvePoint, Run
+from qpsbgd.experiments.core.task import Experiment, Settings, Split, Task
 from qpsbgd.experiments.optimizers import make_optimizer
-from qpsbgd.experiments.results import CurvePoint, Run
-from qpsbgd.experiments.task import Experiment, Settings, Split, Task
 from qpsbgd.nn import BinaryLinear
 
 __all__ = ["EXPERIMENT", "FixedPoint", "GradientNorm", "fitted_exponent"]

@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from qpsbgd.experiments.minimising import Objective, make_real_optimizer, minimise, rates
+from qpsbgd.experiments.core.minimising import Objective, make_real_optimizer, minimise, rates
+from qpsbgd.experiments.core.results import Run
+from qpsbgd.experiments.core.task import Experiment, Settings, Split, Task
+from qpsbgd.experiments.core.training import fit
 from qpsbgd.experiments.optimizers import make_optimizer
-from qpsbgd.experiments.results import Run
-from qpsbgd.experiments.task import Experiment, Settings, Split, Task
-from qpsbgd.experiments.training import fit
 from qpsbgd.nn import BinaryLinear, Scale
 
 __all__ = ["EXPERIMENT", "LogisticRegression", "correlated_samples"]

@@ -9,10 +9,10 @@ from typing import ClassVar
 import torch
 
 from qpsbgd.experiments.classification import Classification, Samples
+from qpsbgd.experiments.core.results import CurvePoint, Run
+from qpsbgd.experiments.core.task import Experiment, Settings, Split
 from qpsbgd.experiments.networks import Mlp
 from qpsbgd.experiments.resolve import SignNet, fold, resolve
-from qpsbgd.experiments.results import CurvePoint, Run
-from qpsbgd.experiments.task import Experiment, Settings, Split
 
 __all__ = ["EXPERIMENT", "RESOLVE", "Finishing"]
 

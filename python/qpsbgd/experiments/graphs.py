@@ -12,12 +12,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from qpsbgd.datasets_graph import GraphDataset, load_graph
+from qpsbgd.data.graphs import GraphDataset, load_graph
+from qpsbgd.experiments.core.results import Run
+from qpsbgd.experiments.core.task import Settings, Split, Task
+from qpsbgd.experiments.core.training import fit
 from qpsbgd.experiments.networks import Gcn
 from qpsbgd.experiments.optimizers import make_optimizer
-from qpsbgd.experiments.results import Run
-from qpsbgd.experiments.task import Settings, Split, Task
-from qpsbgd.experiments.training import fit
 
 __all__ = ["NodeClassification"]
 
@@ -33,7 +33,7 @@ class NodeClassification(Task):
     Attributes
     ----------
     graph : str
-        Name for `qpsbgd.datasets_graph.load_graph`.
+        Name for `qpsbgd.data.graphs.load_graph`.
     network : Gcn
         What is trained.
     steps : int

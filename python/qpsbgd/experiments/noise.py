@@ -15,15 +15,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from qpsbgd.diagnostics import Diagnostics
+from qpsbgd.diagnostics.watch import Diagnostics
 from qpsbgd.experiments.classification import Classification, Samples, _batches, judge
+from qpsbgd.experiments.core.results import Run
+from qpsbgd.experiments.core.task import Experiment, Settings, Split
+from qpsbgd.experiments.core.training import fit
 from qpsbgd.experiments.networks import Mlp
-from qpsbgd.experiments.results import Run
-from qpsbgd.experiments.task import Experiment, Settings, Split
-from qpsbgd.experiments.training import fit
-from qpsbgd.latent import Update
-from qpsbgd.optim import QPSBGD, _layer_seed
-from qpsbgd.problem import IsingProblem, Solutions
+from qpsbgd.optim.latent import Update
+from qpsbgd.optim.qpsbgd import QPSBGD, _layer_seed
+from qpsbgd.problem.ising import IsingProblem, Solutions
 from qpsbgd.projection import Floats, error_feedback, row_problems, to_host
 from qpsbgd.solvers import DeviceNoise, NativeSolver, NoisySolver, QuboSolver
 from qpsbgd.solvers.requests import Request

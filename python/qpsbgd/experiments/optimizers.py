@@ -8,8 +8,8 @@ from typing import Any
 from torch import nn, optim
 
 from qpsbgd.baselines import BinaryConnect, Bop, ProxQuant, SignSGD
-from qpsbgd.experiments.task import Settings
-from qpsbgd.optim import QPSBGD
+from qpsbgd.experiments.core.task import Settings
+from qpsbgd.optim.qpsbgd import QPSBGD
 
 __all__ = ["OPTIMIZERS", "make_optimizer"]
 

@@ -9,9 +9,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from qpsbgd.experiments.minimising import Objective, make_real_optimizer, minimise, rates
-from qpsbgd.experiments.results import Run
-from qpsbgd.experiments.task import Experiment, Settings, Split, Task
+from qpsbgd.experiments.core.minimising import Objective, make_real_optimizer, minimise, rates
+from qpsbgd.experiments.core.results import Run
+from qpsbgd.experiments.core.task import Experiment, Settings, Split, Task
 
 __all__ = ["EXPERIMENT", "Rosenbrock", "residuals"]
 

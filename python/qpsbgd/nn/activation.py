@@ -7,7 +7,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from qpsbgd.capture import record_slopes
+from qpsbgd.capture.autograd import record_slopes
 from qpsbgd.nn.base import BinaryLayer
 
 __all__ = ["Activated", "BinaryActivation", "Scale"]

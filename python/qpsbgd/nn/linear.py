@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from qpsbgd.capture import BinaryWeight, binarize, recorded_product
+from qpsbgd.capture.autograd import BinaryWeight, binarize, recorded_product
 from qpsbgd.nn.base import BinaryLayer, check_sizes
 
 __all__ = ["BinaryLinear"]

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from qpsbgd.experiments.results import Result
-from qpsbgd.experiments.task import Experiment
-from qpsbgd.files import atomic_write
+from qpsbgd.data.files import atomic_write
+from qpsbgd.experiments.core.results import Result
+from qpsbgd.experiments.core.task import Experiment
 
 __all__ = ["axis_table", "draw_against_axis"]
 

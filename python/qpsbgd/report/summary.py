@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qpsbgd.experiments.results import Result
-from qpsbgd.files import atomic_write
+from qpsbgd.data.files import atomic_write
+from qpsbgd.experiments.core.results import Result
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

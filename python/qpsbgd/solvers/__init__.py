@@ -6,8 +6,8 @@ from qpsbgd.solvers.native import NativeSolver, solve_ising, solve_qubo
 from qpsbgd.solvers.protocol import AsyncQuboSolver, QuboSolver
 
 if TYPE_CHECKING:
-    from qpsbgd.solvers.dimod_solver import DimodSolver
-    from qpsbgd.solvers.noise import DeviceNoise, NoisySolver
+    from qpsbgd.solvers.dimod import DimodSolver
+    from qpsbgd.solvers.noise.solver import DeviceNoise, NoisySolver
     from qpsbgd.solvers.qpu import QPUSolver
 
 __all__ = [
@@ -30,7 +30,7 @@ def __getattr__(name: str) -> Any:
 
         return QPUSolver
     if name == "DimodSolver":
-        from qpsbgd.solvers.dimod_solver import DimodSolver
+        from qpsbgd.solvers.dimod import DimodSolver
 
         return DimodSolver
     if name in ("DeviceNoise", "NoisySolver"):

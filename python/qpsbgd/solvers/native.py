@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qpsbgd import _core
-from qpsbgd.problem import CSRCouplings, IsingProblem, Solutions, ising_problem, qubo_problem
+from qpsbgd.problem.ising import CSRCouplings, IsingProblem, Solutions, ising_problem, qubo_problem
 
 __all__ = ["METHODS", "NativeSolver", "checked_seed", "default_num_threads", "solve_ising", "solve_qubo"]
 

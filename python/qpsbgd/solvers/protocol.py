@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from qpsbgd.problem import IsingProblem, Solutions
+from qpsbgd.problem.ising import IsingProblem, Solutions
 
 __all__ = ["AsyncQuboSolver", "PendingSolutions", "QuboSolver"]
 

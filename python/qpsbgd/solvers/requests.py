@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from typing import Any, Literal, NamedTuple, TypeVar
 
-from qpsbgd.problem import IsingProblem, Solutions
+from qpsbgd.problem.ising import IsingProblem, Solutions
 from qpsbgd.solvers.protocol import AsyncQuboSolver, PendingSolutions, QuboSolver
 
 __all__ = ["Request", "answer_requests"]

@@ -11,11 +11,11 @@ import dimod
 import numpy as np
 import numpy.typing as npt
 
+from qpsbgd.solvers.qpu.chip.graph import working_graph
+from qpsbgd.solvers.qpu.chip.layout import Doubles, Layout, make_layout
+from qpsbgd.solvers.qpu.chip.store import EmbeddingStore
 from qpsbgd.solvers.qpu.cost import TimingModel
-from qpsbgd.solvers.qpu.graph import working_graph
-from qpsbgd.solvers.qpu.layout import Doubles, Layout, make_layout
 from qpsbgd.solvers.qpu.scaling import Limits
-from qpsbgd.solvers.qpu.store import EmbeddingStore
 
 __all__ = ["Device"]
 

@@ -11,7 +11,7 @@ import dimod
 import numpy as np
 import numpy.typing as npt
 
-from qpsbgd.problem import Solutions
+from qpsbgd.problem.ising import Solutions
 from qpsbgd.solvers.qpu.cost import Ledger
 from qpsbgd.solvers.qpu.errors import QPUBudgetError, QPUError, QPUTimeoutError
 from qpsbgd.solvers.qpu.retry import RetryPolicy, is_transient

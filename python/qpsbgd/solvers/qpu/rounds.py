@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from qpsbgd.problem import CSRCouplings, IsingProblem, Solutions
+from qpsbgd.problem.ising import CSRCouplings, IsingProblem, Solutions
 from qpsbgd.solvers.native import NativeSolver
+from qpsbgd.solvers.qpu.chip.layout import Doubles, Layout
 from qpsbgd.solvers.qpu.jobs import Job, Rounds, read_samples
-from qpsbgd.solvers.qpu.layout import Doubles, Layout
 from qpsbgd.solvers.qpu.plan import Plan
 from qpsbgd.solvers.qpu.scaling import bounded_fields, chain_strengths, effective_bits, row_scales
 

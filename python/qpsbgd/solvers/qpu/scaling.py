@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qpsbgd.solvers.qpu.layout import Doubles, Integers, Layout
+from qpsbgd.solvers.qpu.chip.layout import Doubles, Integers, Layout
 
 __all__ = [
     "CONTROL_ERROR",

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from qpsbgd.problem import IsingProblem, Solutions
+from qpsbgd.problem.ising import IsingProblem, Solutions
 from qpsbgd.solvers.qpu.config import configured_token, redacted, require_ocean, require_token
 from qpsbgd.solvers.qpu.cost import Ledger
 from qpsbgd.solvers.qpu.device import Device

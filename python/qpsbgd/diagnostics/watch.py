@@ -28,14 +28,14 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from qpsbgd.capture import BinaryWeight
-from qpsbgd.files import atomic_write
-from qpsbgd.full_gradient import Data, LossFunction, full_gradient
-from qpsbgd.layer_qubos import solved_rows
-from qpsbgd.measures import Doubles, QuboGap, cdp, cosine, qubo_gap, sign_agreement
-from qpsbgd.optim import QPSBGD, Projection
+from qpsbgd.capture.autograd import BinaryWeight
+from qpsbgd.data.files import atomic_write
+from qpsbgd.diagnostics.full_gradient import Data, LossFunction, full_gradient
+from qpsbgd.diagnostics.measures import Doubles, QuboGap, cdp, cosine, qubo_gap, sign_agreement
+from qpsbgd.diagnostics.posed import solved_rows
+from qpsbgd.optim.qpsbgd import QPSBGD, Projection
+from qpsbgd.problem.checks import check_choice
 from qpsbgd.projection import project_gradient, to_host
-from qpsbgd.validation import check_choice
 
 __all__ = [
     "NOTE",

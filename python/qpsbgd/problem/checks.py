@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 __all__ = [
     "check_betas",
@@ -33,7 +32,7 @@ def check_nonnegative(name: str, value: Any) -> None:
 
 def check_learning_rate(name: str, value: Any) -> None:
     """Refuse what is no learning rate; torch allows tensors of one element too."""
-    if isinstance(value, Tensor):
+    if hasattr(value, "numel") and hasattr(value, "item"):  # a tensor, in a module that does not import torch
         if value.numel() != 1:
             raise ValueError(f"Tensor {name} must be 1-element")
         value = value.item()

@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 from torch.utils.hooks import RemovableHandle
 
-from qpsbgd.capture import BinaryWeight, Capture, Record, attach
-from qpsbgd.gram import gram_matrices, row_chunks, weighted_grams
-from qpsbgd.latent import LatentWeightOptimizer, Update, descend
-from qpsbgd.problem import Solutions
+from qpsbgd.capture.autograd import BinaryWeight, Capture, Record, attach
+from qpsbgd.optim.latent import LatentWeightOptimizer, Update, descend
+from qpsbgd.problem.checks import DOMAINS, MEMORIES, check_choice, check_nonnegative, check_scale, check_seed
+from qpsbgd.problem.ising import Solutions
 from qpsbgd.projection import (
     Doubles,
     Floats,
@@ -25,13 +25,13 @@ from qpsbgd.projection import (
     move_weights,
     native_step,
     projection_requests,
-    resolve_solver,
     to_host,
 )
-from qpsbgd.proximal import MAJORIZERS, proximal_step, row_curvatures, with_curvature_average
 from qpsbgd.solvers.protocol import AsyncQuboSolver
 from qpsbgd.solvers.requests import Request, answer_requests
-from qpsbgd.validation import DOMAINS, MEMORIES, check_choice, check_nonnegative, check_scale, check_seed
+from qpsbgd.solvers.resolve import resolve_solver
+from qpsbgd.step.inputs import gram_matrices, row_chunks, weighted_grams
+from qpsbgd.step.projected import MAJORIZERS, proximal_step, row_curvatures, with_curvature_average
 
 __all__ = ["QPSBGD", "Projection"]
 

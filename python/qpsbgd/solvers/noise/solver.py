@@ -14,9 +14,9 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from qpsbgd.problem import CSRCouplings, IsingProblem, Solutions
-from qpsbgd.solvers.device_noise import ControlErrors, Couplers, DeviceNoise, misread, program
+from qpsbgd.problem.ising import CSRCouplings, IsingProblem, Solutions
 from qpsbgd.solvers.native import NativeSolver, _integer, checked_seed
+from qpsbgd.solvers.noise.device import ControlErrors, Couplers, DeviceNoise, misread, program
 from qpsbgd.solvers.protocol import QuboSolver
 
 __all__ = ["DeviceNoise", "NoisySolver"]

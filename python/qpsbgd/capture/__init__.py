@@ -1,0 +1,27 @@
+"""What a step needs beside the gradient: the latent weight's mark, and the layer inputs behind a gradient."""
+
+from qpsbgd.capture.autograd import (
+    BinaryWeight,
+    Capture,
+    Record,
+    RowForm,
+    as_binary_weight,
+    attach,
+    binarize,
+    record_slopes,
+    recorded_product,
+    relax,
+)
+
+__all__ = [
+    "BinaryWeight",
+    "Capture",
+    "Record",
+    "RowForm",
+    "as_binary_weight",
+    "attach",
+    "binarize",
+    "record_slopes",
+    "recorded_product",
+    "relax",
+]

@@ -1,0 +1,1 @@
+"""Files, downloads, data sets and problem instances."""

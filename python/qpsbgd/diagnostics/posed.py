@@ -1,0 +1,300 @@
+"""The QUBOs that a layer's rows posed in a step: as problems, as matrices, as heat maps over training."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from qpsbgd.data.files import atomic_write
+from qpsbgd.optim.qpsbgd import QPSBGD, Projection
+from qpsbgd.problem.ising import IsingProblem
+from qpsbgd.projection import raw_form, row_problems
+
+__all__ = ["QuboRecorder", "SolvedRows", "draw_qubos", "qubo_matrix", "solved_rows"]
+
+Doubles = npt.NDArray[np.float64]
+Spins = npt.NDArray[np.int8]
+
+
+class SolvedRows(NamedTuple):
+    """The problems of some rows in one step, and the answers that the step took; from `solved_rows`."""
+
+    rows: npt.NDArray[np.intp]
+    """Numbers of the rows, (r,)."""
+    p: Doubles
+    """Their fields p_j, (r, d)."""
+    A: Doubles
+    """Gram matrix, (d, d) for all, or one a row, (r, d, d)."""
+    scales: Doubles
+    """Their scales s_j, positive, (r,)."""
+    spins: Spins
+    """The answers, (r, d): G, or in the mask domain the spins G' of G = (σ + G') / 2."""
+    domain: str
+    """What G may be: "spin" or "mask"."""
+
+    @property
+    def problem(self) -> IsingProblem:
+        """The rows as Ising problems, whose energies are ``G'AG - 2 p_j'G / s_j``."""
+        return row_problems(self.p, self.A, self.scales, domain=self.domain)
+
+
+def solved_rows(projection: Projection, rows: Sequence[int] | None = None) -> SolvedRows:
+    """Tell which problems the rows of a layer posed in a step, and what the answers were.
+
+    With ``scale="auto"``, where scale and answer are fitted in turn, it is the problem at the last scale.
+
+    Parameters
+    ----------
+    projection : Projection
+        What a projection hook of `qpsbgd.QPSBGD` gets.
+    rows : sequence of int, optional
+        Numbers of the weight's rows; all of the projection if not given. Left out are those that are not part
+        of it, and those without a problem: p all zero, or scale 0.
+
+    Raises
+    ------
+    IndexError
+        If the weight has no such row.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from qpsbgd.nn import BinaryLinear
+    >>> weight = BinaryLinear(2, 1).weight
+    >>> p = torch.tensor([[0.5, -0.5]])
+    >>> options = {"scale": "relative", "kappa": 1.0, "domain": "spin", "num_samples": 8}
+    >>> solved_rows(Projection(weight, slice(0, 1), p, p, np.eye(2), torch.tensor([[1, -1]]), options)).scales
+    array([0.5])
+    """
+    options = projection.options
+    A = projection.A.astype(np.float64)
+    p, G = (tensor.detach().to("cpu", torch.float64).numpy() for tensor in (projection.p, projection.G))
+    total = len(projection.weight)
+    members = np.arange(total)[projection.rows]
+    if rows is not None and not all(0 <= row < total for row in rows):
+        raise IndexError(f"rows {list(rows)} are not all in a layer of {total} rows")
+    inside = np.ones(len(p), dtype=np.bool_) if rows is None else np.isin(members, rows)
+    chosen, p, G = members[inside], p[inside], G[inside]
+    A = A[inside] if A.ndim == 3 else A
+    signs = np.where(p >= 0, 1, -1)
+    if options["scale"] == "raw":
+        p, A = cast("tuple[Doubles, Doubles]", raw_form(p, A, options["num_samples"]))
+    scales = _scales(p, A, G, signs, options["scale"], options["kappa"])
+    spins = np.where(G == 0, signs, G) if options["domain"] == "spin" else 2 * G - signs
+    posed = (scales > 0) & p.any(axis=1)
+    A = A[posed] if A.ndim == 3 else A
+    return SolvedRows(
+        chosen[posed], p[posed], A, scales[posed], spins[posed].astype(np.int8), options["domain"]
+    )
+
+
+def _scales(
+    p: Doubles, A: Doubles, G: Doubles, signs: npt.NDArray[Any], scale: str | float, kappa: float
+) -> Doubles:
+    """Return the s_j of every row (m,); 0 where the row poses no problem."""
+    if scale == "raw":
+        return np.ones(len(p))
+    if not isinstance(scale, str):
+        return np.full(len(p), float(scale))
+    curvature = _curvature(A, signs)
+    size = np.abs(p).sum(axis=1)
+    relative: Doubles = np.divide(size, curvature, out=np.zeros(len(p)), where=curvature > 0)
+    if scale == "relative":
+        return kappa * relative
+    curvature = _curvature(A, G)
+    product = np.einsum("md,md->m", p, G)
+    fitted: Doubles = np.divide(product, curvature, out=relative.copy(), where=curvature > 0)
+    return np.where(fitted > 0, fitted, relative)
+
+
+def _curvature(A: Doubles, G: npt.NDArray[Any]) -> Doubles:
+    """G_j'AG_j of every row (m,), for one A or one a row."""
+    product = G @ A if A.ndim == 2 else np.einsum("md,mdk->mk", G, A)
+    return cast(Doubles, np.einsum("md,md->m", product, G))
+
+
+def qubo_matrix(
+    p: npt.ArrayLike, A: npt.ArrayLike, scale: float, *, domain: str = "spin"
+) -> tuple[Doubles, float]:
+    """Write one row's problem as a QUBO: ``G'AG - 2 p'G / s = x'Qx + offset``, x in {0, 1}^d.
+
+    With G = 2x - 1 the entries off the diagonal are 4 A_kl, those on it ``4 A_kk - 4 (A1)_k - 4 p_k / s``.
+    In the mask domain G = σ x with σ = sign(p): σ_k A_kl σ_l, and ``A_kk - 2 |p_k| / s``.
+
+    Parameters
+    ----------
+    p : array (d,)
+        Gradient plus memory.
+    A : array (d, d)
+        Gram matrix, symmetric.
+    scale : float
+        s, positive.
+    domain : {"spin", "mask"}
+        What G may be.
+
+    Returns
+    -------
+    float64 array (d, d), float
+        Q, symmetric, and the offset.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit together, or the scale is not positive.
+
+    Examples
+    --------
+    >>> qubo_matrix([0.5, -0.5], [[1.0, 0.25], [0.25, 1.0]], 2.0)[0]
+    array([[-2.,  1.],
+           [ 1.,  0.]])
+    """
+    fields, gram = np.asarray(p, dtype=np.float64), np.asarray(A, dtype=np.float64)
+    if fields.ndim != 1 or gram.shape != (len(fields), len(fields)):
+        raise ValueError(f"p has shape {fields.shape} and A {gram.shape}, expected (d,) and (d, d)")
+    if not scale > 0:
+        raise ValueError(f"scale must be positive, but is {scale}")
+    if domain == "mask":
+        signs = np.where(fields >= 0, 1.0, -1.0)
+        return signs[:, None] * gram * signs - np.diag(2.0 * np.abs(fields) / scale), 0.0
+    linear = 4.0 * gram.sum(axis=1) + 4.0 * fields / scale
+    return 4.0 * gram - np.diag(linear), float(gram.sum() + 2.0 * fields.sum() / scale)
+
+
+class QuboRecorder:
+    """Keeps the QUBO matrices of chosen rows of a layer in chosen steps of a training.
+
+    Parameters
+    ----------
+    optimizer : QPSBGD
+        Its steps are counted from 1 on, beginning with the next one.
+    weight : Parameter
+        The layer's weight (m, d), one of the optimizer's.
+    rows : iterable of int
+        Numbers of output neurons.
+    steps : iterable of int
+        Steps in which to keep them. One matrix takes 8 d² bytes.
+
+    Attributes
+    ----------
+    matrices : dict
+        (step, row) -> float64 array (d, d); a row without a gradient poses no problem and is not there.
+
+    Raises
+    ------
+    ValueError
+        If the optimizer does not have the weight, or a row or step number is out of range.
+
+    Examples
+    --------
+    >>> from qpsbgd.nn import BinaryLinear
+    >>> layer = BinaryLinear(4, 2)
+    >>> optimizer = QPSBGD(layer.parameters())
+    >>> with QuboRecorder(optimizer, layer.weight, rows=[0], steps=[1, 3]) as recorder:
+    ...     for _ in range(3):
+    ...         optimizer.zero_grad()
+    ...         layer(torch.randn(8, 4)).square().mean().backward()
+    ...         optimizer.step()
+    >>> sorted(recorder.matrices)
+    [(1, 0), (3, 0)]
+    """
+
+    def __init__(
+        self, optimizer: QPSBGD, weight: torch.Tensor, rows: Iterable[int], steps: Iterable[int]
+    ) -> None:
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        if not any(parameter is weight for parameter in parameters):
+            raise ValueError(f"weight of shape {tuple(weight.shape)} is none of the optimizer's parameters")
+        self._weight, self._rows, self._steps = weight, sorted(set(rows)), frozenset(steps)
+        if not all(0 <= row < len(weight) for row in self._rows):
+            raise ValueError(f"rows must be in 0..{len(weight) - 1}, but are {self._rows}")
+        if not all(step >= 1 for step in self._steps):
+            raise ValueError(f"steps must be at least 1, but are {sorted(self._steps)}")
+        self._step = 0
+        self.matrices: dict[tuple[int, int], Doubles] = {}
+        self._handle = optimizer.register_projection_hook(self._keep)
+
+    def _keep(self, projection: Projection) -> None:
+        if projection.weight is not self._weight:
+            return
+        if projection.rows.start == 0:
+            self._step += 1
+        if self._step not in self._steps:
+            return
+        solved = solved_rows(projection, self._rows)
+        for j, (row, p, scale) in enumerate(zip(solved.rows, solved.p, solved.scales, strict=True)):
+            A = solved.A[j] if solved.A.ndim == 3 else solved.A
+            matrix, _ = qubo_matrix(p, A, float(scale), domain=solved.domain)
+            self.matrices[self._step, int(row)] = matrix
+
+    def remove(self) -> None:
+        """Stop recording; the matrices stay."""
+        self._handle.remove()
+
+    def __enter__(self) -> QuboRecorder:
+        """Return the recorder itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop recording."""
+        self.remove()
+
+
+def draw_qubos(matrices: Mapping[tuple[int, int], Doubles], path: str | os.PathLike[str]) -> None:
+    """Draw QUBO matrices as heat maps into a PNG file, one line per row and one column per step.
+
+    All share one colour scale, symmetric about 0, so that rows and steps can be compared.
+
+    Parameters
+    ----------
+    matrices : mapping
+        (step, row) -> array (d, d), as `QuboRecorder.matrices`.
+    path : path
+        The PNG file; missing folders above it are made.
+
+    Raises
+    ------
+    ValueError
+        If there is no matrix.
+    ModuleNotFoundError
+        If matplotlib is not installed.
+    OSError
+        If the file cannot be written.
+    """
+    if not matrices:
+        raise ValueError("matrices is empty, expected at least one QUBO matrix")
+    try:
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "heat maps are drawn by matplotlib: pip install 'qpsbgd[demo]'", name=error.name
+        ) from None
+    steps, rows = (sorted(set(numbers)) for numbers in zip(*matrices, strict=True))
+    limit = max(float(np.abs(matrix).max()) for matrix in matrices.values()) or 1.0
+    figure: Any = Figure(figsize=(2.2 * len(steps) + 1.2, 2.3 * len(rows)), layout="constrained")
+    panels = figure.subplots(len(rows), len(steps), squeeze=False)
+    image = None
+    for line, row in zip(panels, rows, strict=True):
+        for axes, step in zip(line, steps, strict=True):
+            axes.set_axis_off()
+            if (step, row) in matrices:
+                image = axes.imshow(
+                    matrices[step, row], cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest"
+                )
+                axes.set_title(f"row {row}, step {step}", fontsize=9)
+    figure.colorbar(image, ax=panels, label="QUBO coefficient")
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=150)
+    with atomic_write(path) as file:
+        file.write(picture.getvalue())

@@ -1,0 +1,1 @@
+"""What every family of experiments shares: tasks, results, the runner, training loops."""

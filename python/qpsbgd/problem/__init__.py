@@ -1,0 +1,21 @@
+"""Batches of Ising problems and QUBOs, checked once at the border, and their solutions."""
+
+from qpsbgd.problem.ising import (
+    Couplings,
+    CSRCouplings,
+    IsingProblem,
+    Solutions,
+    check_finite,
+    ising_problem,
+    qubo_problem,
+)
+
+__all__ = [
+    "CSRCouplings",
+    "Couplings",
+    "IsingProblem",
+    "Solutions",
+    "check_finite",
+    "ising_problem",
+    "qubo_problem",
+]

@@ -1,0 +1,93 @@
+"""From the `solver=` argument of users to a solver."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import Any, Literal, TypeAlias
+
+from qpsbgd.solvers.protocol import QuboSolver
+
+__all__ = ["Solver", "resolve_solver"]
+
+Solver: TypeAlias = QuboSolver | Literal["native"]
+
+SOLVERS = ("auto", "native", "neal", "qpu")
+
+
+def resolve_solver(solver: Any) -> Solver:
+    """Return what a `solver=` argument means: "native", or an object with ``solve(problem, *, seed)``.
+
+    "auto" is "native", unless the environment has ``QPSBGD_SOLVER=qpu`` and a D-Wave token is configured;
+    "neal" is simulated annealing from dwave-samplers; "qpu" is a `QPUSolver` with its defaults, which opens
+    nothing yet. A `dimod.Sampler` gets one model a row, one with a QPU's topology many rows at once.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown.
+    QPUConfigError
+        If "qpu" is chosen and no token is configured.
+    TypeError
+        If an object is neither a `QuboSolver` nor a `dimod.Sampler`.
+    ImportError
+        If "neal" or "qpu" is chosen and what it needs is not installed.
+
+    Examples
+    --------
+    >>> resolve_solver("auto")
+    'native'
+    """
+    if isinstance(solver, str) and solver == "auto":
+        return _automatic_solver()
+    if isinstance(solver, str) and solver == "native":
+        return "native"
+    if isinstance(solver, str) and solver == "qpu":
+        from qpsbgd.solvers.qpu import QPUSolver
+        from qpsbgd.solvers.qpu.config import require_token
+
+        chosen = QPUSolver()
+        require_token({})
+        return chosen
+    if isinstance(solver, str) and solver == "neal":
+        try:
+            from dwave.samplers import SimulatedAnnealingSampler
+        except ImportError as error:
+            raise ImportError("solver 'neal' needs dwave-samplers: pip install qpsbgd[ocean]") from error
+        solver = SimulatedAnnealingSampler()
+    if isinstance(solver, str):
+        raise ValueError(
+            f"Invalid solver: {solver!r} (expected one of {SOLVERS}, a dimod.Sampler, or a QuboSolver)"
+        )
+    if isinstance(solver, QuboSolver):
+        return solver
+    import dimod
+
+    if isinstance(solver, dimod.Structured) and "topology" in getattr(solver, "properties", {}):
+        from qpsbgd.solvers.qpu import QPUSolver
+
+        return QPUSolver(solver)
+    if isinstance(solver, dimod.Sampler):
+        from qpsbgd.solvers.dimod import DimodSolver
+
+        return DimodSolver(solver)
+    raise TypeError(
+        f"solver must be one of {SOLVERS}, a dimod.Sampler or have solve(problem, *, seed), "
+        f"but is {type(solver).__name__}"
+    )
+
+
+def _automatic_solver() -> Solver:
+    """Choose the native solver, or the QPU where the environment asks for it and a token is configured."""
+    asked = os.environ.get("QPSBGD_SOLVER", "native")
+    if asked not in ("native", "qpu"):
+        raise ValueError(f"QPSBGD_SOLVER is {asked!r}, expected 'native' or 'qpu'")
+    if asked == "native":
+        return "native"
+    from qpsbgd.solvers.qpu import QPUConfigError
+
+    try:
+        return resolve_solver("qpu")
+    except (ImportError, QPUConfigError) as error:
+        warnings.warn(f"QPSBGD_SOLVER is 'qpu', but {error}; using the native solver", stacklevel=4)
+        return "native"

@@ -1,0 +1,292 @@
+"""The native solver as a dimod sampler: one binary quadratic model in, a sample set out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+import dimod
+import numpy as np
+import numpy.typing as npt
+
+from qpsbgd import _core
+from qpsbgd.problem.ising import Couplings, CSRCouplings, IsingProblem, check_finite
+from qpsbgd.solvers.native import METHODS, NativeSolver, checked_seed
+
+__all__ = ["NativeSampler"]
+
+_LEAST_DENSITY = 1 / 8
+"""Of the couplings, from which a dense matrix is searched: measured, n = 300 and 1500 with 1 and 8 reads."""
+
+_SMALL = 64
+"""Variables up to which the matrix is dense whatever its density."""
+
+_ONLY_CHOICES: dict[str, Any] = {
+    "num_sweeps_per_beta": 1,
+    "beta_schedule_type": "geometric",
+    "beta_schedule": None,
+    "randomize_order": False,
+    "proposal_acceptance_criteria": "Metropolis",
+}
+"""What dwave.samplers leaves to choose and this sampler does not: the value that it works with."""
+
+
+class NativeSampler(dimod.Sampler, dimod.Initialized):  # type: ignore[misc]  # dimod is untyped
+    """Sample binary quadratic models with the native solver.
+
+    It takes the place of ``dwave.samplers.SimulatedAnnealingSampler``: arguments have the same names, order
+    and meaning; `num_threads`, `time_limit` and `method` are new. Ocean's composites take it as their child.
+
+    Examples
+    --------
+    >>> import dimod
+    >>> from qpsbgd import NativeSampler
+    >>> bqm = dimod.BinaryQuadraticModel({"a": -1, "b": -1}, {("a", "b"): 2}, 0.5, "BINARY")
+    >>> sampleset = NativeSampler().sample(bqm, num_reads=3, seed=1)
+    >>> float(sampleset.first.energy), len(sampleset), sampleset.vartype.name
+    (-0.5, 3, 'BINARY')
+    """
+
+    def __init__(self) -> None:
+        # Of each instance, as dimod has it: composites may add to their child's.
+        self._parameters: dict[str, list[str]] = {
+            "beta_range": [],
+            "num_reads": [],
+            "num_sweeps": [],
+            "num_sweeps_per_beta": [],
+            "beta_schedule_type": ["beta_schedule_options"],
+            "seed": [],
+            "interrupt_function": [],
+            "beta_schedule": [],
+            "initial_states": [],
+            "initial_states_generator": [],
+            "randomize_order": [],
+            "proposal_acceptance_criteria": [],
+            "num_threads": [],
+            "time_limit": [],
+            "method": ["methods"],
+        }
+        self._properties: dict[str, Any] = {"beta_schedule_options": ("geometric",), "methods": METHODS}
+
+    @property
+    def parameters(self) -> dict[str, list[str]]:
+        """Names of the arguments of `sample`, each with the properties that say more about it."""
+        return self._parameters
+
+    @property
+    def properties(self) -> dict[str, Any]:
+        """`beta_schedule_options` and `methods`: the values that those arguments take."""
+        return self._properties
+
+    def sample(
+        self,
+        bqm: dimod.BinaryQuadraticModel,
+        beta_range: Sequence[float] | None = None,
+        num_reads: int | None = None,
+        num_sweeps: int | None = None,
+        num_sweeps_per_beta: int = 1,
+        beta_schedule_type: str = "geometric",
+        seed: int | None = None,
+        interrupt_function: Callable[[], object] | None = None,
+        beta_schedule: Sequence[float] | None = None,
+        initial_states: Any = None,
+        initial_states_generator: str = "random",
+        randomize_order: bool = False,
+        proposal_acceptance_criteria: str = "Metropolis",
+        *,
+        num_threads: int | None = None,
+        time_limit: float | None = None,
+        method: str = "auto",
+        **kwargs: Any,
+    ) -> dimod.SampleSet:
+        """Sample from a binary quadratic model; lowest energy first.
+
+        Parameters
+        ----------
+        bqm : dimod.BinaryQuadraticModel
+            The model, of any labels, vartype and dtype.
+        beta_range : (float, float), optional
+            First and last inverse temperature, in the model's own units; from the local fields by default.
+        num_reads : int, optional
+            Independent runs. By default as many as there are initial states, or 1.
+        num_sweeps : int, optional
+            Sweeps per read. By default 1000 ("anneal"), 200 ("tabu"), or what `time_limit` allows.
+        seed : int, optional
+            0 <= seed < 2**64; the same seed gives the same samples, whatever `num_threads`.
+        interrupt_function : callable, optional
+            Called without arguments every few milliseconds; when it returns True, the reads that have begun
+            end at once with the best they have found, the others are left out.
+        initial_states : samples-like, optional
+            States of all variables to start from, as `dimod.as_samples` takes them.
+        initial_states_generator : {"random", "tile", "none"}
+            How `initial_states` grow to `num_reads`: with random states, by repetition, or not at all.
+        num_threads : int, optional
+            Threads; every processor that this process may use by default.
+        time_limit : float, optional
+            Seconds; with it the samples depend on the machine.
+        method : {"auto", "exact", "descent", "anneal", "tabu"}
+            "auto" proves its answer up to 20 variables and anneals beyond.
+        num_sweeps_per_beta, beta_schedule_type, beta_schedule, randomize_order, proposal_acceptance_criteria
+            Taken with the values that this sampler works with, 1, "geometric", None, False and "Metropolis";
+            others are refused.
+        **kwargs
+            Ignored with a `dimod.exceptions.SamplerUnknownArgWarning`.
+
+        Returns
+        -------
+        dimod.SampleSet
+            Energies are the model's own. `info` has ``beta_range`` as used by the first read (None where
+            nothing was annealed), ``method``, ``num_sweeps`` over all reads, ``proven_optimal``, ``seed``,
+            and in ``timing`` the nanoseconds ``preprocessing_ns``, ``sampling_ns`` and ``postprocessing_ns``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not what it should be; the message names it.
+        KeyboardInterrupt
+            On Ctrl-C, within milliseconds.
+        """
+        begin = time.perf_counter_ns()
+        if not isinstance(bqm, dimod.BinaryQuadraticModel):
+            raise TypeError(f"bqm must be a dimod.BinaryQuadraticModel, but is {type(bqm).__name__}")
+        self.remove_unknown_kwargs(**kwargs)
+        _check_only_choices(
+            num_sweeps_per_beta=num_sweeps_per_beta,
+            beta_schedule_type=beta_schedule_type,
+            beta_schedule=beta_schedule,
+            randomize_order=randomize_order,
+            proposal_acceptance_criteria=proposal_acceptance_criteria,
+        )
+        if interrupt_function is not None and not callable(interrupt_function):
+            raise TypeError(f"interrupt_function must be callable, but is {interrupt_function!r}")
+        seed = checked_seed(seed)
+        starts, reads = self._starts(bqm, initial_states, initial_states_generator, num_reads, seed)
+        solver = NativeSolver(method, reads, num_sweeps, num_threads, beta_range, time_limit)
+        if bqm.num_variables == 0:
+            return _answer_without_variables(bqm, reads, seed, begin)
+        problem, labels = _problem_of(bqm, starts)
+        prepared = time.perf_counter_ns()
+        solutions = solver.solve(problem, seed=seed, interrupt_function=interrupt_function)
+        solved = time.perf_counter_ns()
+        sorted_already = labels == list(range(len(labels)))  # dimod takes its time to find that out
+        sampleset = dimod.SampleSet.from_samples_bqm(
+            (solutions.samples[0], labels), bqm, sort_labels=not sorted_already
+        )
+        preparation = solutions.info["timing"]["preparation_ns"]
+        used = solutions.info["beta_range"]
+        sampleset.info.update(
+            beta_range=None if used is None else list(used),
+            beta_schedule_type="geometric",
+            method=solutions.info["method"],
+            num_sweeps=solutions.info["sweeps"],
+            proven_optimal=solutions.info["proven_optimal"],
+            seed=seed,
+            timing={
+                "preprocessing_ns": prepared - begin + preparation,
+                "sampling_ns": solved - prepared - preparation,
+                "postprocessing_ns": time.perf_counter_ns() - solved,
+            },
+        )
+        return sampleset
+
+    def _starts(
+        self, bqm: dimod.BinaryQuadraticModel, states: Any, generator: str, num_reads: int | None, seed: int
+    ) -> tuple[npt.NDArray[np.int8] | None, int]:
+        """Return spins (1, reads, n) to start from, in the model's order, None for random ones; the reads."""
+        if states is None and generator == "random":
+            return None, 1 if num_reads is None else num_reads  # drawn natively, one stream a read
+        parsed = self.parse_initial_states(
+            bqm,
+            initial_states=states,
+            initial_states_generator=generator,
+            num_reads=num_reads,
+            seed=seed % 2**32,
+        )
+        answer = parsed.initial_states.change_vartype(dimod.SPIN, inplace=False)
+        columns = [answer.variables.index(label) for label in bqm.variables]
+        samples = answer.record.sample[:, columns]
+        if not bool(np.all(np.abs(samples) == 1)):
+            raise ValueError(f"initial_states must hold values of vartype {bqm.vartype.name} only")
+        return np.ascontiguousarray(samples, dtype=np.int8)[None], parsed.num_reads
+
+
+def _check_only_choices(**given: Any) -> None:
+    for name, value in given.items():
+        only = _ONLY_CHOICES[name]
+        same = np.isscalar(value) and value == only  # arrays do not compare to a truth value
+        if value is not only and not same:
+            raise ValueError(f"{name} must be {only!r}, the only choice of NativeSampler, but is {value!r}")
+
+
+def _problem_of(
+    bqm: dimod.BinaryQuadraticModel, starts: npt.NDArray[np.int8] | None
+) -> tuple[IsingProblem, list[Hashable]]:
+    """Return a model as an Ising problem of one row, and its labels in the order of the spins.
+
+    With x = (s + 1) / 2 a term q x_i x_j is q/4 (s_i s_j + s_i + s_j + 1).
+    """
+    if bqm.dtype == np.object_:  # numbers as Python objects: no vectors to read
+        bqm = dimod.BinaryQuadraticModel(bqm, dtype=np.float64)
+    linear, (rows, columns, values), offset, labels = bqm.to_numpy_vectors(
+        sort_labels=False, return_labels=True
+    )
+    check_finite("bqm.linear", linear)
+    check_finite("bqm.quadratic", values)
+    if not np.isfinite(offset):
+        raise ValueError(f"bqm.offset must be finite, but is {offset}")
+    n = len(linear)
+    couplings, multiplicity = _couplings_of(n, rows, columns, values)
+    fields, constant, scale = linear.astype(np.float64), float(offset), 1.0
+    binary = bqm.vartype is dimod.BINARY
+    if binary:
+        if isinstance(couplings, CSRCouplings):
+            sums = np.bincount(rows, values, n) + np.bincount(columns, values, n)
+        else:
+            sums = couplings.sum(axis=1, dtype=np.float64)
+        constant += 0.5 * float(fields.sum()) + 0.125 * float(sums.sum())
+        fields, scale = 0.5 * fields + 0.25 * sums, 0.25
+    problem = IsingProblem(
+        fields[None], couplings, np.array([constant]), scale / multiplicity, binary, starts
+    )
+    return problem, list(labels)
+
+
+def _couplings_of(
+    n: int, rows: npt.NDArray[Any], columns: npt.NDArray[Any], values: npt.NDArray[Any]
+) -> tuple[Couplings, int]:
+    """Return interactions as a matrix, dense or in compressed rows, and how often it holds each of them."""
+    rows = rows.astype(np.int32, copy=False)
+    columns = columns.astype(np.int32, copy=False)
+    if n <= _SMALL or 2 * len(values) >= _LEAST_DENSITY * n * (n - 1):
+        dense = np.zeros((n, n), dtype=values.dtype)
+        _core.fill_couplings(dense, rows, columns, values)  # both triangles
+        return dense, 2
+    if np.any(rows[1:] < rows[:-1]):
+        order = np.argsort(rows, kind="stable")
+        rows, columns, values = rows[order], columns[order], values[order]
+    indptr = np.zeros(n + 1, dtype=np.int64)
+    np.cumsum(np.bincount(rows, minlength=n), out=indptr[1:])
+    return CSRCouplings(n, indptr, np.ascontiguousarray(columns), np.ascontiguousarray(values)), 1
+
+
+def _answer_without_variables(
+    bqm: dimod.BinaryQuadraticModel, reads: int, seed: int, begin: int
+) -> dimod.SampleSet:
+    """Return samples without values: their energy is the model's offset."""
+    prepared = time.perf_counter_ns()
+    sampleset = dimod.SampleSet.from_samples_bqm((np.empty((reads, 0), dtype=np.int8), []), bqm)
+    sampleset.info.update(
+        beta_range=None,
+        beta_schedule_type="geometric",
+        method="exact",
+        num_sweeps=0,
+        proven_optimal=True,
+        seed=seed,
+        timing={
+            "preprocessing_ns": prepared - begin,
+            "sampling_ns": 0,
+            "postprocessing_ns": time.perf_counter_ns() - prepared,
+        },
+    )
+    return sampleset
