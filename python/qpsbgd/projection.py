@@ -16,7 +16,7 @@ activation behind the layer: ``A_j = (a²/n) X' D_j² X``. Each row then has its
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar, cast
 
 import numpy as np
@@ -26,9 +26,8 @@ from torch import Tensor
 
 from qpsbgd import _core
 from qpsbgd.problem.checks import DOMAINS, check_choice, check_nonnegative, check_scale, check_seed
-from qpsbgd.problem.ising import IsingProblem, Solutions, check_finite
-from qpsbgd.solvers.protocol import QuboSolver
-from qpsbgd.solvers.requests import Request, answer_requests
+from qpsbgd.problem.ising import IsingProblem, check_finite
+from qpsbgd.solvers.requests import Request, Work, answer_requests
 from qpsbgd.solvers.resolve import Solver, resolve_solver
 from qpsbgd.step.inputs import gram_matrices, row_chunks, weighted_grams
 from qpsbgd.step.published import project_published
@@ -250,7 +249,7 @@ def projection_requests(
     solver: Solver = "native",
     seed: int = 0,
     num_samples: int | None = None,
-) -> Generator[Request, Solutions, Spins]:
+) -> Work[Spins]:
     """As `project_gradient`, for `answer_requests`: asks for solutions where it needs them.
 
     What an optimizer calls, so that layers can be solved at the same time.
@@ -270,7 +269,7 @@ def projection_requests(
     signs = np.where(P >= 0, 1, -1).astype(np.int8)
     spins = signs
     if factor > 0 or scale == "auto":
-        spins = yield from _project_with(solver, P, gram, signs, scale, kappa, domain, seed)
+        spins = yield from _project_with(P, gram, signs, scale, kappa, domain, seed)
     # Nothing is known of a weight without input and gradient, nor of a row without any gradient.
     unknown = (P == 0) & ((_diagonal(gram) == 0) | ~np.any(P, axis=1, keepdims=True))
     return np.where(unknown, 0, spins).astype(np.int8)
@@ -500,7 +499,6 @@ def raw_form(P: Floats, gram: Floats, num_samples: int) -> tuple[Floats, Floats]
 
 
 def _project_with(
-    solver: QuboSolver,
     P: Floats,
     gram: Floats,
     signs: Spins,
@@ -508,8 +506,8 @@ def _project_with(
     kappa: float,
     domain: str,
     seed: int,
-) -> Generator[Request, Solutions, Spins]:
-    """All rows through one `QuboSolver`, keeping for each row the better of sign(p) and the answer."""
+) -> Work[Spins]:
+    """All rows through one solver, keeping for each row the better of sign(p) and the answer."""
     # Rows are compared at |p| of about 1: the binary step does not depend on a common factor of p and s.
     size = np.abs(P).max(axis=1).astype(np.float64)
     p = P / np.where(size > 0, size, 1.0)[:, None]
@@ -528,8 +526,8 @@ def _project_with(
         gram = gram[rows]
     for rounds in range(_AUTO_ROUNDS if scale == "auto" else 1, 0, -1):
         problem = row_problems(p, gram, s, domain=domain, starts=active)
-        solutions = yield Request(problem, seed, rounds)
-        active = _better_rows(solver, solutions, p, gram, s, active, domain)
+        [solutions] = yield [Request(problem, seed, rounds)]
+        active = _better_rows(solutions.best_samples, p, gram, s, active, domain)
         if scale == "auto":
             G = _as_step(active, p, domain).astype(np.float64)
             curvature = np.einsum("md,md->m", _times(G, gram), G)
@@ -540,21 +538,9 @@ def _project_with(
 
 
 def _better_rows(
-    solver: QuboSolver,
-    solutions: Solutions,
-    p: Doubles,
-    gram: Floats,
-    scales: Doubles,
-    starts: Spins,
-    domain: str,
+    found: Spins, p: Doubles, gram: Floats, scales: Doubles, starts: Spins, domain: str
 ) -> Spins:
     """Spins of every row: the solver's best, or the start where that is not better in float64."""
-    found = np.asarray(solutions.best_samples)
-    if found.shape != starts.shape:
-        raise ValueError(
-            f"solver {type(solver).__name__} returned samples of shape {found.shape}, expected {starts.shape}"
-        )
-    found = found.astype(np.int8)
     before = objective(_as_step(starts, p, domain), p, gram, scales)
     after = objective(_as_step(found, p, domain), p, gram, scales)
     return np.where((after < before)[:, None], found, starts)

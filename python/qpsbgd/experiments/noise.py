@@ -7,7 +7,7 @@ mitigation. An "optimizer" of these tasks is QP-SBGD with one way of using the d
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -26,7 +26,7 @@ from qpsbgd.optim.qpsbgd import QPSBGD, _layer_seed
 from qpsbgd.problem.ising import IsingProblem, Solutions
 from qpsbgd.projection import Floats, error_feedback, row_problems, to_host
 from qpsbgd.solvers import DeviceNoise, NativeSolver, NoisySolver, QuboSolver
-from qpsbgd.solvers.requests import Request
+from qpsbgd.solvers.requests import Request, Work
 
 __all__ = ["CHANNELS", "CHANNELS_EXPERIMENT", "EXPERIMENT", "NoisyTraining"]
 
@@ -71,7 +71,7 @@ class _AsAnswered(QPSBGD):
         A: Floats,
         num_samples: int,
         state: dict[str, Any],
-    ) -> Generator[Request, Solutions, tuple[Tensor, dict[str, Any]]]:
+    ) -> Work[tuple[Tensor, dict[str, Any]]]:
         group, residual = update.group, state.get("residual")
         p = gradient if residual is None else gradient + residual
         P = to_host(p, torch.float32)
@@ -82,7 +82,7 @@ class _AsAnswered(QPSBGD):
         if len(posed):
             scales = group["kappa"] * np.abs(P[posed]).sum(axis=1) / curvature[posed]
             problem = row_problems(P[posed], A, scales, starts=signs[posed])
-            solutions = yield Request(problem, _layer_seed(update, rows.start))
+            [solutions] = yield [Request(problem, _layer_seed(update, rows.start))]
             spins[posed] = solutions.best_samples
         unknown = (P == 0) & ((np.diagonal(A) == 0) | ~P.any(axis=1, keepdims=True))
         G = torch.from_numpy(np.where(unknown, 0, spins).astype(np.float32))

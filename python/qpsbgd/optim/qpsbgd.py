@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -16,7 +16,6 @@ from torch.utils.hooks import RemovableHandle
 from qpsbgd.capture.autograd import BinaryWeight, Capture, Record, attach
 from qpsbgd.optim.latent import LatentWeightOptimizer, Update, descend
 from qpsbgd.problem.checks import DOMAINS, MEMORIES, check_choice, check_nonnegative, check_scale, check_seed
-from qpsbgd.problem.ising import Solutions
 from qpsbgd.projection import (
     Doubles,
     Floats,
@@ -28,7 +27,7 @@ from qpsbgd.projection import (
     to_host,
 )
 from qpsbgd.solvers.protocol import AsyncQuboSolver
-from qpsbgd.solvers.requests import Request, answer_requests
+from qpsbgd.solvers.requests import Work, answer_requests, together
 from qpsbgd.solvers.resolve import resolve_solver
 from qpsbgd.step.inputs import gram_matrices, row_chunks, weighted_grams
 from qpsbgd.step.projected import MAJORIZERS, proximal_step, row_curvatures, with_curvature_average
@@ -351,24 +350,25 @@ class QPSBGD(LatentWeightOptimizer):
     def _solver_seconds(self) -> float:
         return float(getattr(self._solver, "qpu_seconds", 0.0))
 
-    def _work(self, update: Update) -> Generator[Request, Solutions, tuple[Tensor, dict[str, Any]]]:
+    def _work(self, update: Update) -> Work[tuple[Tensor, dict[str, Any]]]:
         """Return one weight's step (or its next weights) and next state, asking for solutions on the way."""
         if update.group["variant"] == "projected":
             return self._propose(update)
         return (yield from self._project(update))
 
-    def _project(self, update: Update) -> Generator[Request, Solutions, tuple[Tensor, dict[str, Any]]]:
+    def _project(self, update: Update) -> Work[tuple[Tensor, dict[str, Any]]]:
         """Return the binary step G of one weight, in its shape, and what its state becomes."""
         weight = update.parameter
         dtype = torch.float64 if weight.dtype == torch.float64 else torch.float32
         state = self.state.get(weight, {})
         gradient = update.gradient.reshape(len(weight), -1)
-        steps, memories = [], []
-        for rows, A, num_samples in self._grams(weight, dtype, update.group["jacobian"]):
-            known = _state_of(state, rows, len(weight))
-            G, memory = yield from self._project_rows(update, gradient[rows], rows, A, num_samples, known)
-            steps.append(G)
-            memories.append(memory)
+        parts = yield from together(
+            self._project_rows(
+                update, gradient[rows], rows, A, num_samples, _state_of(state, rows, len(weight))
+            )
+            for rows, A, num_samples in self._grams(weight, dtype, update.group["jacobian"])
+        )
+        steps, memories = [step for step, _ in parts], [memory for _, memory in parts]
         G = steps[0] if len(steps) == 1 else torch.cat(steps)
         return G.view(weight.shape), _joined(memories)
 
@@ -380,7 +380,7 @@ class QPSBGD(LatentWeightOptimizer):
         A: Floats,
         num_samples: int,
         state: dict[str, Any],
-    ) -> Generator[Request, Solutions, tuple[Tensor, dict[str, Any]]]:
+    ) -> Work[tuple[Tensor, dict[str, Any]]]:
         """Return the step G (m, d) of `rows` of one weight, all of them or a part, and their next state."""
         group, weight = update.group, update.parameter
         dtype = torch.float64 if weight.dtype == torch.float64 else torch.float32
