@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from oracles import all_spins
 from qpsbgd import QPSBGD
 from qpsbgd.problem import CSRCouplings, Solutions, ising_problem, qubo_problem
-from qpsbgd.solvers import DeviceNoise, DimodSolver, NativeSolver, NoisySolver, noise
-from qpsbgd.solvers.noise.device import misread
+from qpsbgd.solvers import DeviceNoise, DimodSolver, NativeSolver, NoisySolver
+from qpsbgd.solvers.noise.readout import misread
 from training import batches, small_net, train
 
 PERFECT = DeviceNoise().scaled(0)
@@ -313,7 +313,7 @@ def test_same_seed_same_answer():
 def test_programming_in_chunks_draws_the_same_errors(monkeypatch):
     problem = batch(b=5)
     whole = programmed(problem, DeviceNoise(), num_spin_reversal_transforms=2)
-    monkeypatch.setattr(noise, "_CHUNK_BYTES", 2 * 6 * 6 * 8)  # two rows
+    monkeypatch.setattr("qpsbgd.solvers.noise.solver._CHUNK_BYTES", 2 * 6 * 6 * 8)  # two rows
     recorder = Recorder()
     NoisySolver(recorder, DeviceNoise(), num_spin_reversal_transforms=2).solve(problem, seed=0)
     assert [len(part.h) for part in recorder.problems] == [2, 2, 1] * 2
@@ -328,7 +328,7 @@ def test_memory_is_that_of_a_chunk_not_of_all_rows(monkeypatch):
             spins = np.ones((problem.num_problems, 1, problem.num_spins), dtype=np.int8)
             return Solutions(spins, np.zeros((problem.num_problems, 1)))
 
-    monkeypatch.setattr(noise, "_CHUNK_BYTES", 2**20)
+    monkeypatch.setattr("qpsbgd.solvers.noise.solver._CHUNK_BYTES", 2**20)
     problem = ising_problem(np.ones((1000, 64)), np.ones((64, 64), dtype=np.float32))  # couplings: 16 MB
     tracemalloc.start()
     NoisySolver(Ones()).solve(problem, seed=0)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from oracles import all_spins
 from qpsbgd.solvers.qpu.chip.layout import make_layout
 from qpsbgd.solvers.qpu.chip.packing import pack_cliques
-from qpsbgd.solvers.qpu.device import Device
 from qpsbgd.solvers.qpu.scaling import Limits, bounded_fields, chain_strengths, effective_bits, row_scales
+from qpsbgd.solvers.qpu.session import Device
 from qpu_samplers import mock
 
 N, ROWS = 6, 4

@@ -6,7 +6,7 @@ import networkx as nx
 import numpy as np
 import pytest
 
-from qpsbgd.solvers.qpu import store as store_module
+from qpsbgd.solvers.qpu.chip import store as store_module
 from qpsbgd.solvers.qpu.chip.graph import working_graph
 from qpsbgd.solvers.qpu.chip.packing import largest_clique_size, pack_cliques
 from qpsbgd.solvers.qpu.chip.store import EmbeddingStore

@@ -75,7 +75,7 @@ def test_every_form_of_problem_is_solved(make):
 @pytest.mark.parametrize("transforms", [0, 1, 3])
 def test_spin_reversal_transforms_are_undone(transforms):
     qpu = FakeQPU()
-    solver = QPUSolver(qpu, num_reads=50, spin_reversal_transforms=transforms, postprocess=None)
+    solver = QPUSolver(qpu, num_reads=50, num_spin_reversal_transforms=transforms, postprocess=None)
     problem = layer()
     solutions = solver.solve(problem, seed=1)
     exact = NativeSolver(method="exact").solve(problem, seed=0)
@@ -426,6 +426,35 @@ def test_interrupt_cancels_what_is_under_way(monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         solver.solve(layer(), seed=0)
     assert solver.ledger.reserved == pytest.approx(0.0, abs=1e-12)
+
+
+def test_blocks_of_a_size_that_packs_worse_than_a_larger_one_are_solved():
+    # On this chip with 8 broken qubits the search finds two cliques of 10 spins, but three of 11.
+    full = mock("pegasus", (3,))
+    broken = np.random.default_rng(1).choice(
+        full.nodelist, size=int(0.06 * len(full.nodelist)), replace=False
+    )
+    qpu = mock("pegasus", (3,), broken_nodes=broken.tolist())
+    solver = QPUSolver(qpu, num_reads=5, block_size=11)
+    assert (solver.rows_per_submission(10), solver.rows_per_submission(11)) == (2, 3)
+    problem = layer(b=3, n=21, starts=True)  # blocks of 11 and 10 spins
+    solutions = solver.solve(problem, seed=0)
+    assert solver.report.submissions == 2
+    assert np.all(solutions.best_energies <= problem.energies(problem.initial_states)[:, 0])
+
+
+def test_layout_of_more_rows_than_fit_is_refused():
+    device = QPUSolver(mock()).device
+    fitting = device.capacity(10)
+    assert device.layout(10, fitting).rows == fitting
+    with pytest.raises(ValueError, match=f"rows is {fitting + 1}, but {fitting} cliques of 10 spins fit"):
+        device.layout(10, fitting + 1)
+
+
+def test_earlier_name_of_the_transforms_still_works():
+    with pytest.warns(DeprecationWarning, match="now num_spin_reversal_transforms, as in Ocean"):
+        solver = QPUSolver(mock(), **QUICK, spin_reversal_transforms=3)
+    assert solver.options.num_spin_reversal_transforms == 3
 
 
 # --- configuration and secrecy

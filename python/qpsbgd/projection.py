@@ -25,8 +25,8 @@ import torch
 from torch import Tensor
 
 from qpsbgd import _core
+from qpsbgd.problem import IsingProblem, check_finite
 from qpsbgd.problem.checks import DOMAINS, check_choice, check_nonnegative, check_scale, check_seed
-from qpsbgd.problem.ising import IsingProblem, check_finite
 from qpsbgd.solvers.requests import Request, Work, answer_requests
 from qpsbgd.solvers.resolve import Solver, resolve_solver
 from qpsbgd.step.inputs import gram_matrices, row_chunks, weighted_grams

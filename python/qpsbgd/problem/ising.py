@@ -1,14 +1,16 @@
-"""Batches of Ising problems and their solutions, checked once at the border.
+"""Batches of Ising problems and their solutions.
 
-A batch is `b` problems of `n` spins: minimise ``s' J s + h' s`` over ``s`` in {-1, +1}^n.
-Every entry of `J` counts, so an upper triangular `J` is dimod's convention; diagonal entries add a
-constant. `J` is shared by the batch, one per problem, or sparse and shared.
+A batch is `b` problems of `n` spins: minimise ``s' J s + h' s`` over ``s`` in {-1, +1}^n. Every entry of
+`J` counts, so an upper triangular `J` is dimod's convention. Diagonal entries add a constant. The problems
+share one `J`, dense or sparse, or have one each.
+
+`qpsbgd.problem.build` makes a batch of what a user gives.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -17,18 +19,15 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     import dimod
 
-__all__ = [
-    "CSRCouplings",
-    "Couplings",
-    "IsingProblem",
-    "Solutions",
-    "check_finite",
-    "ising_problem",
-    "qubo_problem",
-]
+__all__ = ["CSRCouplings", "Couplings", "IsingProblem", "Solutions", "Triplets"]
 
-_EXACT_IN_FLOAT32 = 2**24
-"""Integers of at most this size are exactly representable in float32."""
+
+class Triplets(NamedTuple):
+    """Entries of a sparse matrix, each as its row, its column and its value."""
+
+    rows: npt.NDArray[np.int64]
+    columns: npt.NDArray[np.int64]
+    values: npt.NDArray[np.floating[Any]]
 
 
 class CSRCouplings(NamedTuple):
@@ -39,51 +38,57 @@ class CSRCouplings(NamedTuple):
     indices: npt.NDArray[np.int32]
     data: npt.NDArray[np.floating[Any]]
 
+    def triplets(self) -> Triplets:
+        """Row, column and value of every entry, in the order in which they are stored.
+
+        Examples
+        --------
+        >>> couplings = CSRCouplings(2, np.array([0, 1, 1]), np.array([1], dtype=np.int32), np.array([3.0]))
+        >>> [array.tolist() for array in couplings.triplets()]
+        [[0], [1], [3.0]]
+        """
+        rows = np.repeat(np.arange(self.n), np.diff(self.indptr))
+        return Triplets(rows, self.indices.astype(np.int64), self.data)
+
+    @classmethod
+    def of_triplets(
+        cls,
+        n: int,
+        rows: npt.NDArray[np.integer[Any]],
+        columns: npt.NDArray[np.integer[Any]],
+        values: npt.NDArray[np.floating[Any]],
+    ) -> CSRCouplings:
+        """Store entries in compressed rows; those of one row keep their order, and every one is kept.
+
+        Examples
+        --------
+        >>> CSRCouplings.of_triplets(2, np.array([1, 0]), np.array([0, 1]), np.array([2.0, 3.0])).data
+        array([3., 2.])
+        """
+        if np.any(rows[1:] < rows[:-1]):
+            order = np.argsort(rows, kind="stable")
+            rows, columns, values = rows[order], columns[order], values[order]
+        indptr = np.zeros(n + 1, dtype=np.int64)
+        np.cumsum(np.bincount(rows, minlength=n), out=indptr[1:])
+        return cls(n, indptr, np.ascontiguousarray(columns, dtype=np.int32), np.ascontiguousarray(values))
+
 
 Couplings = npt.NDArray[np.floating[Any]] | CSRCouplings
 
 
 @dataclass(frozen=True)
-class Solutions:
-    """What a solver returns for a batch of `b` problems of `n` spins, `reads` answers each.
-
-    Attributes
-    ----------
-    samples : int8 array (b, reads, n)
-        Spins in {-1, +1}, or bits in {0, 1} from `solve_qubo`, best read first.
-    energies : float64 array (b, reads)
-        Energies of the samples, ascending.
-    info : dict
-        At least ``timing`` (nanoseconds), ``method`` and ``sweeps`` as the solver used them.
-    """
-
-    samples: npt.NDArray[np.int8]
-    energies: npt.NDArray[np.float64]
-    info: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def best_samples(self) -> npt.NDArray[np.int8]:
-        """The best sample of each problem, (b, n)."""
-        return self.samples[:, 0, :]
-
-    @property
-    def best_energies(self) -> npt.NDArray[np.float64]:
-        """The lowest energy of each problem, (b,)."""
-        return self.energies[:, 0]
-
-
-@dataclass(frozen=True)
 class IsingProblem:
-    """A checked batch: minimise ``coupling_scale * s'Js + h's + offset`` over ``s`` in {-1,+1}^n.
+    """A batch: minimise ``coupling_scale * s'Js + h's + offset`` over ``s`` in {-1,+1}^n.
 
-    Make one with `ising_problem` or `qubo_problem`, which check the arrays.
+    Make one with `ising_problem` or `qubo_problem`: they check the values of the arrays. Made directly, only
+    the shapes are checked.
 
     Attributes
     ----------
     h : float64 array (b, n)
         Fields.
     J : float32 or float64 array (n, n) or (b, n, n), or `CSRCouplings`
-        Couplings; every entry counts.
+        Couplings; every entry counts. Three axes always mean one matrix for each of the b problems.
     offset : float64 array (b,)
         Constant added to each problem's energies.
     coupling_scale : float
@@ -92,6 +97,18 @@ class IsingProblem:
         True when the caller's variables are bits x = (s + 1) / 2.
     initial_states : int8 array (b, reads, n) or None
         Spins to start from, one start per read.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit together; the message names the array.
+
+    Examples
+    --------
+    >>> IsingProblem(np.zeros((3, 2)), np.zeros((1, 2, 2)), np.zeros(3))
+    Traceback (most recent call last):
+    ...
+    ValueError: J has shape (1, 2, 2), expected (2, 2) or (3, 2, 2) for h of shape (3, 2)
     """
 
     h: npt.NDArray[np.float64]
@@ -100,6 +117,25 @@ class IsingProblem:
     coupling_scale: float = 1.0
     binary: bool = False
     initial_states: npt.NDArray[np.int8] | None = None
+
+    def __post_init__(self) -> None:
+        """Check that the shapes fit together."""
+        if self.h.ndim != 2:
+            raise ValueError(f"h has shape {self.h.shape}, expected (b, n)")
+        b, n = self.h.shape
+        if isinstance(self.J, CSRCouplings):
+            if self.J.n != n:
+                raise ValueError(f"J is for {self.J.n} spins, expected {n} for h of shape {self.h.shape}")
+        elif self.J.shape not in ((n, n), (b, n, n)):
+            raise ValueError(
+                f"J has shape {self.J.shape}, expected ({n}, {n}) or ({b}, {n}, {n}) "
+                f"for h of shape {self.h.shape}"
+            )
+        if self.offset.shape != (b,):
+            raise ValueError(f"offset has shape {self.offset.shape}, expected ({b},)")
+        starts = self.initial_states
+        if starts is not None and (starts.ndim != 3 or (starts.shape[0], starts.shape[2]) != (b, n)):
+            raise ValueError(f"initial_states has shape {starts.shape}, expected ({b}, reads, {n})")
 
     @property
     def num_problems(self) -> int:
@@ -111,20 +147,39 @@ class IsingProblem:
         """Number of spins n of each problem."""
         return int(self.h.shape[1])
 
+    @property
+    def shares_couplings(self) -> bool:
+        """Whether one J serves all problems of the batch."""
+        return isinstance(self.J, CSRCouplings) or self.J.ndim == 2
+
+    def rows(self, chosen: slice) -> IsingProblem:
+        """Return the chosen problems as a batch of their own; arrays are shared, not copied.
+
+        Examples
+        --------
+        >>> problem = IsingProblem(np.array([[1.0], [2.0], [3.0]]), np.zeros((1, 1)), np.zeros(3))
+        >>> problem.rows(slice(1, 3)).h.tolist()
+        [[2.0], [3.0]]
+        """
+        J = self.J
+        if not (isinstance(J, CSRCouplings) or J.ndim == 2):
+            J = J[chosen]
+        starts = None if self.initial_states is None else self.initial_states[chosen]
+        return replace(self, h=self.h[chosen], J=J, offset=self.offset[chosen], initial_states=starts)
+
     def energies(self, spins: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Energies (b, reads) of spins (b, reads, n), in float64 and by the definition.
 
         Examples
         --------
-        >>> problem = ising_problem([1.0, 0.0], [[0.0, -1.0], [0.0, 0.0]])
+        >>> problem = IsingProblem(np.array([[1.0, 0.0]]), np.array([[0.0, -1.0], [0.0, 0.0]]), np.zeros(1))
         >>> problem.energies([[[-1, -1], [1, -1]]])
         array([[-2.,  2.]])
         """
         states = np.asarray(spins, dtype=np.float64)
         if isinstance(self.J, CSRCouplings):
-            rows = np.repeat(np.arange(self.num_spins), np.diff(self.J.indptr))
-            terms = states[..., rows] * states[..., self.J.indices]
-            pair = terms @ self.J.data.astype(np.float64)
+            rows, columns, values = self.J.triplets()
+            pair = (states[..., rows] * states[..., columns]) @ values.astype(np.float64)
         else:
             pair = np.einsum("brn,brn->br", states @ self.J.astype(np.float64), states)
         linear = np.einsum("brn,bn->br", states, self.h)
@@ -136,7 +191,8 @@ class IsingProblem:
 
         Examples
         --------
-        >>> float(ising_problem([1.0, 0.0], [[0.0, -1.0], [0.0, 0.0]]).to_bqm().energy([-1, -1]))
+        >>> problem = IsingProblem(np.array([[1.0, 0.0]]), np.array([[0.0, -1.0], [0.0, 0.0]]), np.zeros(1))
+        >>> float(problem.to_bqm().energy([-1, -1]))
         -2.0
         """
         bqm = self._coupled_bqm(index)
@@ -148,11 +204,12 @@ class IsingProblem:
 
         Examples
         --------
-        >>> problem = ising_problem([[1.0, 0.0], [0.0, -2.0]], [[0.0, -1.0], [0.0, 0.0]])
+        >>> J = np.array([[0.0, -1.0], [0.0, 0.0]])
+        >>> problem = IsingProblem(np.array([[1.0, 0.0], [0.0, -2.0]]), J, np.zeros(2))
         >>> [float(bqm.energy([-1, -1])) for bqm in problem.to_bqms()]
         [-2.0, 1.0]
         """
-        shared = None if _num_matrices(self.J) > 1 else self._coupled_bqm(0)
+        shared = self._coupled_bqm(0) if self.shares_couplings else None
         for index in range(self.num_problems):
             bqm = self._coupled_bqm(index) if shared is None else shared.copy()
             self._add_fields(bqm, index)
@@ -168,9 +225,8 @@ class IsingProblem:
 
         n = self.num_spins
         if isinstance(self.J, CSRCouplings):
-            row = np.repeat(np.arange(n), np.diff(self.J.indptr))
-            column = self.J.indices.astype(np.int64)
-            weight = self.coupling_scale * self.J.data.astype(np.float64)
+            row, column, value = self.J.triplets()
+            weight = self.coupling_scale * value.astype(np.float64)
             trace = float(weight[row == column].sum())
             keep = row != column
             row, column, weight = row[keep], column[keep], weight[keep]
@@ -186,216 +242,83 @@ class IsingProblem:
         )
 
 
-def ising_problem(
-    h: npt.ArrayLike,
-    J: Any,
-    *,
-    initial_states: npt.ArrayLike | None = None,
-    num_reads: int = 1,
-) -> IsingProblem:
-    """Check h, J and the initial spins, and make a batch of Ising problems of them.
+@dataclass(frozen=True)
+class Solutions:
+    """What a solver returns for a batch of `b` problems of `n` spins, `reads` answers each.
 
-    Parameters
+    Attributes
     ----------
-    h : array (n,) or (b, n)
-        Fields.
-    J : array (n, n) or (b, n, n), or scipy.sparse (n, n)
-        Couplings; every entry counts.
-    initial_states : array (b, n) or (b, reads, n) of -1 and +1, optional
-        Spins to start from.
-    num_reads : int
-        Number of reads that an initial state of shape (b, n) is repeated for.
+    samples : int8 array (b, reads, n)
+        Spins in {-1, +1}, or bits in {0, 1} where the problem is one of bits, best read first.
+    energies : float64 array (b, reads)
+        Energies of the samples, ascending.
+    info : dict
+        How it was solved. Solvers of this package give at least the entries below; others may give none.
 
-    Raises
-    ------
-    TypeError
-        If an array does not hold real numbers.
-    ValueError
-        If shapes do not fit together, a batch is empty or a value is not finite.
+    Notes
+    -----
+    Entries of `info`:
 
-    Examples
-    --------
-    >>> ising_problem([1.0, 0.0], [[0.0, -1.0], [0.0, 0.0]]).num_spins
-    2
+    ``method`` : str
+        What solved the batch.
+    ``sweeps`` : int or None
+        Sweeps over all reads, where the solver knows.
+    ``timing`` : dict of str to int
+        Nanoseconds of wall time, under the names of Ocean's samplers: ``preprocessing_ns`` (the problem is
+        brought into the solver's form), ``sampling_ns`` (it is solved), ``postprocessing_ns`` (answers are
+        read, improved, sorted). They do not overlap. A QPU adds ``qpu_access_ns``, its own time as it
+        reports or estimates it.
     """
-    fields = _fields("h", h)
-    n = fields.shape[1]
-    couplings = _couplings("J", J)
-    _check_couplings_fit("J", couplings, "h", fields)
-    b = max(_num_matrices(couplings), fields.shape[0])
-    if fields.shape[0] != b:
-        fields = np.ascontiguousarray(np.broadcast_to(fields, (b, n)))
-    starts = _initial_states(initial_states, b, n, num_reads, (-1, 1))
-    return IsingProblem(fields, couplings, np.zeros(b), 1.0, False, starts)
 
+    samples: npt.NDArray[np.int8]
+    energies: npt.NDArray[np.float64]
+    info: Mapping[str, Any] = field(default_factory=dict)
 
-def qubo_problem(
-    Q: Any,
-    linear: npt.ArrayLike | None = None,
-    *,
-    initial_states: npt.ArrayLike | None = None,
-    num_reads: int = 1,
-) -> IsingProblem:
-    """Check a batch of QUBOs, minimise ``x'Qx + linear'x`` over {0,1}, and rewrite it in spins.
+    @classmethod
+    def of(
+        cls,
+        problem: IsingProblem,
+        spins: npt.NDArray[np.int8],
+        *,
+        energies: npt.NDArray[np.float64] | None = None,
+        info: Mapping[str, Any] | None = None,
+    ) -> Solutions:
+        """Make solutions of spins: sort them by energy, and give bits where the problem is one of bits.
 
-    With x = (s + 1) / 2 the couplings are Q / 4, the fields (Q 1 + Q' 1) / 4 + linear / 2; `Q` itself is
-    not copied.
+        Parameters
+        ----------
+        problem : IsingProblem
+            The batch that the spins answer.
+        spins : int8 array (b, reads, n)
+            -1 and +1, in any order of reads. Equal energies keep their order.
+        energies : float64 array (b, reads), optional
+            Energies of the spins, where they are known; computed by `problem` otherwise.
+        info : mapping, optional
+            How the batch was solved.
 
-    Parameters
-    ----------
-    Q : array (n, n) or (b, n, n), or scipy.sparse (n, n)
-        Every entry counts.
-    linear : array (n,) or (b, n), optional
-        Linear coefficients; (b, n) makes a batch over one Q.
-    initial_states : array (b, n) or (b, reads, n) of 0 and 1, optional
-        Bits to start from.
-    num_reads : int
-        Number of reads that an initial state of shape (b, n) is repeated for.
+        Examples
+        --------
+        >>> problem = IsingProblem(np.array([[1.0]]), np.zeros((1, 1)), np.zeros(1), binary=True)
+        >>> answer = Solutions.of(problem, np.array([[[1], [-1]]], dtype=np.int8))
+        >>> answer.samples.tolist(), answer.energies.tolist()
+        ([[[0], [1]]], [[-1.0, 1.0]])
+        """
+        if energies is None:
+            energies = problem.energies(spins)
+        if np.any(energies[:, 1:] < energies[:, :-1]):
+            order = np.argsort(energies, axis=1, kind="stable")
+            spins = np.take_along_axis(spins, order[:, :, None], axis=1)
+            energies = np.take_along_axis(energies, order, axis=1)
+        if problem.binary:
+            spins = (spins > 0).astype(np.int8)
+        return cls(spins, energies, {} if info is None else info)
 
-    Raises
-    ------
-    TypeError, ValueError
-        As `ising_problem`.
+    @property
+    def best_samples(self) -> npt.NDArray[np.int8]:
+        """The best sample of each problem, (b, n)."""
+        return self.samples[:, 0, :]
 
-    Examples
-    --------
-    >>> problem = qubo_problem([[-1.0, 2.0], [0.0, -1.0]])
-    >>> problem.energies([[[-1, -1], [1, -1], [1, 1]]])
-    array([[ 0., -1.,  0.]])
-    """
-    couplings = _couplings("Q", Q)
-    n = couplings.n if isinstance(couplings, CSRCouplings) else couplings.shape[-1]
-    if linear is None:
-        bits = np.zeros((1, n))
-    else:
-        bits = _fields("linear", linear)
-        _check_couplings_fit("Q", couplings, "linear", bits)
-    bits = np.broadcast_to(bits, (max(_num_matrices(couplings), bits.shape[0]), n))
-    row_sums, total = _row_and_column_sums(couplings)
-    fields = 0.25 * row_sums + 0.5 * bits
-    offset = 0.25 * total + 0.5 * bits.sum(axis=1)
-    starts = _initial_states(initial_states, bits.shape[0], n, num_reads, (0, 1))
-    if starts is not None:
-        starts = (2 * starts - 1).astype(np.int8)
-    return IsingProblem(np.ascontiguousarray(fields), couplings, offset, 0.25, True, starts)
-
-
-def _num_matrices(couplings: Couplings) -> int:
-    """Count the matrices: one per problem when every problem brings its own, else 1."""
-    return 1 if isinstance(couplings, CSRCouplings) or couplings.ndim == 2 else int(couplings.shape[0])
-
-
-def _real_array(name: str, value: Any) -> npt.NDArray[Any]:
-    """`value` as a numeric array of float32 or float64; integers become float32 where that is exact."""
-    try:
-        array = np.asarray(value)
-    except ValueError as error:  # ragged nested lists
-        raise ValueError(f"{name} must be a rectangular array of real numbers: {error}") from None
-    if array.dtype == np.float32 or array.dtype == np.float64:
-        return array
-    if array.dtype == np.bool_ or np.issubdtype(array.dtype, np.integer):
-        fits = array.size == 0 or (
-            int(array.max()) <= _EXACT_IN_FLOAT32 and int(array.min()) >= -_EXACT_IN_FLOAT32
-        )
-        return array.astype(np.float32 if fits else np.float64)
-    if array.dtype == np.float16:
-        return array.astype(np.float32)
-    raise TypeError(f"{name} must hold real numbers (float or integer), but its dtype is {array.dtype}")
-
-
-def check_finite(name: str, array: npt.NDArray[Any]) -> None:
-    """Raise a ValueError that names the first entry of `array` that is not finite."""
-    # A sum is NaN or infinite if any entry is; only then is the entry looked for.
-    with np.errstate(over="ignore", invalid="ignore"):
-        suspicious = not np.isfinite(array.sum(dtype=np.float64))
-    if suspicious:
-        bad = np.argwhere(~np.isfinite(array))
-        if len(bad):
-            where = tuple(int(i) for i in bad[0])
-            raise ValueError(
-                f"{name} of shape {array.shape} has {array[where]} at {where}, not a finite number"
-            )
-
-
-def _fields(name: str, value: Any) -> npt.NDArray[np.float64]:
-    array = _real_array(name, value)
-    if array.ndim not in (1, 2):
-        raise ValueError(f"{name} must have shape (n,) or (b, n), but has shape {array.shape}")
-    if array.size == 0:
-        raise ValueError(f"{name} has shape {array.shape}; at least one problem and one spin are needed")
-    check_finite(name, array)
-    return np.ascontiguousarray(np.atleast_2d(array), dtype=np.float64)
-
-
-def _couplings(name: str, value: Any) -> Couplings:
-    if hasattr(value, "tocsr"):
-        return _sparse_couplings(name, value)
-    array = _real_array(name, value)
-    if array.ndim not in (2, 3) or array.shape[-1] != array.shape[-2]:
-        raise ValueError(f"{name} must have shape (n, n) or (b, n, n), but has shape {array.shape}")
-    if array.size == 0:
-        raise ValueError(f"{name} has shape {array.shape}; at least one problem and one spin are needed")
-    check_finite(name, array)
-    return np.ascontiguousarray(array)
-
-
-def _sparse_couplings(name: str, value: Any) -> CSRCouplings:
-    matrix = value.tocsr()
-    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
-        raise ValueError(f"sparse {name} must have shape (n, n), but has shape {matrix.shape}")
-    n = int(matrix.shape[0])
-    if n == 0:
-        raise ValueError(f"{name} has shape {matrix.shape}; at least one spin is needed")
-    data = np.ascontiguousarray(_real_array(name, matrix.data))
-    check_finite(name, data)
-    return CSRCouplings(
-        n,
-        np.ascontiguousarray(matrix.indptr, dtype=np.int64),
-        np.ascontiguousarray(matrix.indices, dtype=np.int32),
-        data,
-    )
-
-
-def _check_couplings_fit(name: str, couplings: Couplings, other: str, fields: npt.NDArray[Any]) -> None:
-    n = couplings.n if isinstance(couplings, CSRCouplings) else couplings.shape[-1]
-    if fields.shape[1] != n:
-        raise ValueError(f"{other} has shape {fields.shape} but {name} is for {n} spins")
-    matrices = _num_matrices(couplings)
-    if matrices != 1 and fields.shape[0] not in (1, matrices):
-        raise ValueError(f"{other} has shape {fields.shape} but {name} has {matrices} matrices")
-
-
-def _row_and_column_sums(
-    couplings: Couplings,
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """(Q 1 + Q' 1) of shape (b or 1, n) and 1'Q1 of shape (b or 1,), in float64."""
-    if isinstance(couplings, CSRCouplings):
-        row = np.repeat(np.arange(couplings.n), np.diff(couplings.indptr))
-        values = couplings.data.astype(np.float64)
-        sums = np.zeros(couplings.n)
-        np.add.at(sums, row, values)
-        np.add.at(sums, couplings.indices, values)
-        return sums[None, :], np.array([values.sum()])
-    rows = couplings.sum(axis=-1, dtype=np.float64)
-    columns = couplings.sum(axis=-2, dtype=np.float64)
-    return np.atleast_2d(rows + columns), np.atleast_1d(rows.sum(axis=-1))
-
-
-def _initial_states(
-    value: npt.ArrayLike | None, b: int, n: int, num_reads: int, allowed: tuple[int, int]
-) -> npt.NDArray[np.int8] | None:
-    if value is None:
-        return None
-    array = np.asarray(value)
-    if array.shape == (b, n):
-        array = np.broadcast_to(array[:, None, :], (b, num_reads, n))
-    if array.shape != (b, num_reads, n):
-        raise ValueError(
-            f"initial_states has shape {array.shape}, expected ({b}, {n}) or ({b}, {num_reads}, {n})"
-        )
-    if not (np.issubdtype(array.dtype, np.number) or array.dtype == np.bool_):
-        raise TypeError(f"initial_states must hold numbers, but its dtype is {array.dtype}")
-    low, high = allowed
-    if not bool(np.all((array == low) | (array == high))):
-        raise ValueError(f"initial_states must hold only {low} and {high}")
-    return np.ascontiguousarray(array, dtype=np.int8)
+    @property
+    def best_energies(self) -> npt.NDArray[np.float64]:
+        """The lowest energy of each problem, (b,)."""
+        return self.energies[:, 0]

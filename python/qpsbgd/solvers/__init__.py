@@ -7,7 +7,7 @@ from qpsbgd.solvers.protocol import AsyncQuboSolver, QuboSolver
 
 if TYPE_CHECKING:
     from qpsbgd.solvers.dimod import DimodSolver
-    from qpsbgd.solvers.noise.solver import DeviceNoise, NoisySolver
+    from qpsbgd.solvers.noise import DeviceNoise, NoisySolver
     from qpsbgd.solvers.qpu import QPUSolver
 
 __all__ = [

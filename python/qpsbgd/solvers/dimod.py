@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qpsbgd.problem.ising import IsingProblem, Solutions
+from qpsbgd.solvers.protocol import timing
 
 __all__ = ["DimodSolver"]
 
@@ -64,21 +65,14 @@ class DimodSolver:
         """
         begin = time.perf_counter_ns()
         found = self._all_spins(problem, seed)
+        sampled = time.perf_counter_ns()
         reads = min(len(spins) for spins in found)
         if reads == 0:
             raise ValueError(f"sampler {type(self.sampler).__name__} returned no samples")
-        samples = np.stack([spins[:reads] for spins in found])
-        energies = problem.energies(samples)
-        order = np.argsort(energies, axis=1, kind="stable")
-        samples = np.take_along_axis(samples, order[:, :, None], axis=1)
-        if problem.binary:
-            samples = ((samples + 1) // 2).astype(np.int8)
-        info = {
-            "method": type(self.sampler).__name__,
-            "sweeps": None,
-            "timing": {"total": time.perf_counter_ns() - begin},
-        }
-        return Solutions(samples, np.take_along_axis(energies, order, axis=1), info)
+        info: dict[str, Any] = {"method": type(self.sampler).__name__, "sweeps": None}
+        solutions = Solutions.of(problem, np.stack([spins[:reads] for spins in found]), info=info)
+        info["timing"] = timing(begin, begin, sampled)  # models are made while others are sampled
+        return solutions
 
     def _all_spins(self, problem: IsingProblem, seed: int) -> list[npt.NDArray[np.int8]]:
         """Spins (reads, n) of every problem. Whatever goes wrong, Ctrl-C included, cancels the others."""

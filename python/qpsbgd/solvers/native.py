@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import math
-import numbers
 import os
-import secrets
+import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,9 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from qpsbgd import _core
-from qpsbgd.problem.ising import CSRCouplings, IsingProblem, Solutions, ising_problem, qubo_problem
+from qpsbgd.problem.build import ising_problem, qubo_problem
+from qpsbgd.problem.checks import check_integer, check_member, check_number, seed_or_random
+from qpsbgd.problem.ising import CSRCouplings, IsingProblem, Solutions
+from qpsbgd.solvers.protocol import timing
 
-__all__ = ["METHODS", "NativeSolver", "checked_seed", "default_num_threads", "solve_ising", "solve_qubo"]
+__all__ = ["METHODS", "NativeSolver", "default_num_threads", "solve_ising", "solve_qubo"]
 
 METHODS = ("auto", "exact", "descent", "anneal", "tabu")
 
@@ -28,32 +29,6 @@ def default_num_threads() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _integer(name: str, value: Any, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise TypeError(f"{name} must be an integer, but is {value!r}")
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}, but is {value}")
-    return int(value)
-
-
-def _real(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name} must be a real number, but is {value!r}")
-    if not math.isfinite(value):
-        raise ValueError(f"{name} must be finite, but is {value}")
-    return float(value)
-
-
-def checked_seed(seed: Any) -> int:
-    """Return `seed`, an integer 0 <= seed < 2**64, or one drawn for None."""
-    if seed is None:
-        return secrets.randbits(63)
-    value = _integer("seed", seed, 0)
-    if value >= 2**64:
-        raise ValueError(f"seed must be below 2**64, but is {value}")
-    return value
 
 
 @dataclass(frozen=True)
@@ -94,19 +69,18 @@ class NativeSolver:
 
     def __post_init__(self) -> None:
         """Check every setting."""
-        if self.method not in METHODS:
-            raise ValueError(f"method must be one of {', '.join(METHODS)}, but is {self.method!r}")
-        _integer("num_reads", self.num_reads, 1)
+        check_member("method", self.method, METHODS)
+        check_integer("num_reads", self.num_reads, 1)
         if self.num_sweeps is not None:
-            _integer("num_sweeps", self.num_sweeps, 1)
+            check_integer("num_sweeps", self.num_sweeps, 1)
         if self.num_threads is not None:
-            _integer("num_threads", self.num_threads, 1)
-        if self.time_limit is not None and not _real("time_limit", self.time_limit) > 0:
-            raise ValueError(f"time_limit must be positive seconds, but is {self.time_limit}")
+            check_integer("num_threads", self.num_threads, 1)
+        if self.time_limit is not None:
+            check_number("time_limit", self.time_limit, positive=True)
         if self.beta_range is not None:
             if not isinstance(self.beta_range, Sequence | np.ndarray) or len(self.beta_range) != 2:
                 raise ValueError(f"beta_range must be (hot, cold), two numbers, but is {self.beta_range!r}")
-            hot, cold = (_real("beta_range", beta) for beta in self.beta_range)
+            hot, cold = (check_number("beta_range", beta) for beta in self.beta_range)
             if not 0 < hot <= cold:
                 raise ValueError(f"beta_range must be 0 < hot <= cold, but is {self.beta_range!r}")
 
@@ -129,7 +103,7 @@ class NativeSolver:
         KeyboardInterrupt
             On Ctrl-C, within milliseconds.
         """
-        return self._solve(problem, checked_seed(seed), 0, interrupt_function)
+        return self._solve(problem, seed_or_random(seed), 0, interrupt_function)
 
     def _solve(
         self,
@@ -138,15 +112,36 @@ class NativeSolver:
         first_problem: int,
         interrupt_function: Callable[[], object] | None = None,
     ) -> Solutions:
+        """Solve a part of a batch that begins with problem number `first_problem`."""
+        begin = time.perf_counter_ns()
         starts = problem.initial_states
         if starts is not None and starts.shape[1] == 1:
-            starts = np.repeat(starts, self.num_reads, axis=1)
+            problem = replace(problem, initial_states=np.repeat(starts, self.num_reads, axis=1))
         elif starts is not None and starts.shape[1] != self.num_reads:
             raise ValueError(f"initial_states has {starts.shape[1]} reads but num_reads is {self.num_reads}")
-        common = (
+        called = time.perf_counter_ns()
+        samples, energies, info = self._call_core(problem, seed, first_problem, interrupt_function)
+        native = info["timing"]
+        if interrupt_function is not None:
+            reads = int(np.isfinite(energies).sum(axis=1).min())  # reads that were left out are infinite
+            samples, energies = samples[:, :reads], energies[:, :reads]
+        solutions = Solutions.of(problem, samples, energies=energies, info=info)
+        prepared = called + native["preparation_ns"]
+        info["timing"] = timing(begin, prepared, prepared + native["solve_ns"])
+        return solutions
+
+    def _call_core(
+        self,
+        problem: IsingProblem,
+        seed: int,
+        first_problem: int,
+        interrupt_function: Callable[[], object] | None,
+    ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float64], dict[str, Any]]:
+        """Hand a batch to the native core: the one place that knows the order of its arguments."""
+        settings = (
             problem.offset,
             problem.coupling_scale,
-            starts,
+            problem.initial_states,
             self.method,
             int(self.num_reads),
             None if self.num_sweeps is None else int(self.num_sweeps),
@@ -157,29 +152,10 @@ class NativeSolver:
             first_problem,
             interrupt_function,
         )
-        fields = np.ascontiguousarray(problem.h)
-        if isinstance(problem.J, CSRCouplings):
-            J = problem.J
-            answer = _core.solve_sparse(fields, J.indptr, J.indices, J.data, *common)
-        else:
-            answer = _core.solve_dense(fields, problem.J, *common)
-        samples, energies, info = answer
-        if interrupt_function is not None:
-            reads = int(np.isfinite(energies).sum(axis=1).min())  # reads that were left out are infinite
-            samples, energies = samples[:, :reads], energies[:, :reads]
-        if problem.binary:
-            samples = (samples > 0).astype(np.int8)
-        return Solutions(samples, energies, info)
-
-
-def _part(problem: IsingProblem, begin: int, end: int) -> IsingProblem:
-    J = problem.J
-    if not isinstance(J, CSRCouplings) and J.ndim == 3:
-        J = J[begin:end]
-    starts = None if problem.initial_states is None else problem.initial_states[begin:end]
-    return replace(
-        problem, h=problem.h[begin:end], J=J, offset=problem.offset[begin:end], initial_states=starts
-    )
+        fields, J = np.ascontiguousarray(problem.h), problem.J
+        if isinstance(J, CSRCouplings):
+            return _core.solve_sparse(fields, J.indptr, J.indices, J.data, *settings)
+        return _core.solve_dense(fields, J, *settings)
 
 
 def _solve_part(solver: NativeSolver, problem: IsingProblem, seed: int, first_problem: int) -> Solutions:
@@ -191,9 +167,13 @@ def _solve_on(solver: NativeSolver, problem: IsingProblem, seed: int, executor: 
     if executor is None:
         return solver._solve(problem, seed, 0)
     workers = getattr(executor, "_max_workers", None) or default_num_threads()
-    bounds = np.linspace(0, problem.num_problems, min(workers, problem.num_problems) + 1).astype(int)
+    num_parts = min(workers, problem.num_problems)
+    if solver.num_threads is None and isinstance(executor, (ThreadPoolExecutor, ProcessPoolExecutor)):
+        # All workers are on this machine and share its processors.
+        solver = replace(solver, num_threads=max(1, default_num_threads() // num_parts))
+    bounds = np.linspace(0, problem.num_problems, num_parts + 1).astype(int).tolist()
     futures = [
-        executor.submit(_solve_part, solver, _part(problem, int(begin), int(end)), seed, int(begin))
+        executor.submit(_solve_part, solver, problem.rows(slice(begin, end)), seed, begin)
         for begin, end in itertools.pairwise(bounds)
     ]
     parts = [future.result() for future in futures]
@@ -239,6 +219,10 @@ def solve_ising(
         Spins to start from; random otherwise, and for dense "tabu" leaning to where the fields point.
     executor : concurrent.futures.Executor, optional
         Solves one part of the batch per worker of it, for example in other processes or on other machines.
+        The workers of a `ThreadPoolExecutor` or `ProcessPoolExecutor` share this machine: without
+        `num_threads` each part gets its share of the processors, one at least. Workers of other executors
+        may be anywhere: each part then uses every processor of its worker's machine. A given `num_threads`
+        is used by every part. ``info["timing"]`` is the sum over the parts.
 
     Returns
     -------
@@ -259,9 +243,16 @@ def solve_ising(
     >>> solution.best_samples, solution.best_energies
     (array([[-1, -1,  1]], dtype=int8), array([-2.5]))
     """
-    solver = NativeSolver(method, num_reads, num_sweeps, num_threads, beta_range, time_limit)
+    solver = NativeSolver(
+        method=method,
+        num_reads=num_reads,
+        num_sweeps=num_sweeps,
+        num_threads=num_threads,
+        beta_range=beta_range,
+        time_limit=time_limit,
+    )
     problem = ising_problem(h, J, initial_states=initial_states, num_reads=solver.num_reads)
-    return _solve_on(solver, problem, checked_seed(seed), executor)
+    return _solve_on(solver, problem, seed_or_random(seed), executor)
 
 
 def solve_qubo(
@@ -307,6 +298,13 @@ def solve_qubo(
     >>> solution.best_samples, solution.best_energies
     (array([[0, 1]], dtype=int8), array([-2.]))
     """
-    solver = NativeSolver(method, num_reads, num_sweeps, num_threads, beta_range, time_limit)
+    solver = NativeSolver(
+        method=method,
+        num_reads=num_reads,
+        num_sweeps=num_sweeps,
+        num_threads=num_threads,
+        beta_range=beta_range,
+        time_limit=time_limit,
+    )
     problem = qubo_problem(Q, linear, initial_states=initial_states, num_reads=solver.num_reads)
-    return _solve_on(solver, problem, checked_seed(seed), executor)
+    return _solve_on(solver, problem, seed_or_random(seed), executor)

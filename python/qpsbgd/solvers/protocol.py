@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
@@ -10,7 +11,7 @@ import numpy as np
 
 from qpsbgd.problem.ising import IsingProblem, Solutions
 
-__all__ = ["AsyncQuboSolver", "PendingSolutions", "QuboSolver", "checked_solutions"]
+__all__ = ["AsyncQuboSolver", "PendingSolutions", "QuboSolver", "checked_solutions", "timing"]
 
 
 @runtime_checkable
@@ -96,3 +97,24 @@ def checked_solutions(solver: Any, problem: IsingProblem, solutions: Any) -> Sol
     if samples.dtype == np.int8:
         return solutions
     return replace(solutions, samples=samples.astype(np.int8))
+
+
+def timing(begin: int, prepared: int, sampled: int) -> dict[str, int]:
+    """Return the ``timing`` of `Solutions.info`, for a solve that ends now.
+
+    Parameters
+    ----------
+    begin, prepared, sampled : int
+        ``time.perf_counter_ns()`` at the begin, when the problem was prepared, and when it was solved.
+
+    Examples
+    --------
+    >>> now = time.perf_counter_ns()
+    >>> list(timing(now, now, now))
+    ['preprocessing_ns', 'sampling_ns', 'postprocessing_ns']
+    """
+    return {
+        "preprocessing_ns": prepared - begin,
+        "sampling_ns": sampled - prepared,
+        "postprocessing_ns": time.perf_counter_ns() - sampled,
+    }

@@ -46,9 +46,12 @@ Work: TypeAlias = Generator[list[Request], list[Solutions], ResultT]
 def answer_requests(works: Sequence[Work[ResultT]], solver: QuboSolver | Literal["native"]) -> list[ResultT]:
     """Run all pieces of work to their end and return their results.
 
-    An ordinary solver gets one problem after the other. An `AsyncQuboSolver` sees everything first: its
-    `check_budget` gets the problems of every first list that holds any, each as often as its `rounds` say, and only
-    then is anything submitted. All of these problems are submitted before the first answer is awaited.
+    An ordinary solver gets one problem after the other. An `AsyncQuboSolver` sees the whole step:
+
+    1. `check_budget` gets the problems of every work's first list, each as often as its `rounds` say. Empty
+       lists are answered at once and do not count.
+    2. All of these problems are submitted, before the first answer is awaited.
+    3. A work that has its answers goes on and submits its next list, while others are still awaited.
 
     When anything raises, all answers still awaited are cancelled and all works are closed.
 

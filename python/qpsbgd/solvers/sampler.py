@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import dimod
@@ -11,8 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from qpsbgd import _core
-from qpsbgd.problem.ising import Couplings, CSRCouplings, IsingProblem, check_finite
-from qpsbgd.solvers.native import METHODS, NativeSolver, checked_seed
+from qpsbgd.problem.build import fields_of_bits
+from qpsbgd.problem.checks import check_finite, seed_or_random
+from qpsbgd.problem.ising import Couplings, CSRCouplings, IsingProblem
+from qpsbgd.solvers.native import METHODS, NativeSolver
+from qpsbgd.solvers.protocol import timing
 
 __all__ = ["NativeSampler"]
 
@@ -30,6 +33,14 @@ _ONLY_CHOICES: dict[str, Any] = {
     "proposal_acceptance_criteria": "Metropolis",
 }
 """What dwave.samplers leaves to choose and this sampler does not: the value that it works with."""
+
+_INFO_WITHOUT_VARIABLES: Mapping[str, Any] = {
+    "beta_range": None,
+    "method": "exact",
+    "sweeps": 0,
+    "proven_optimal": True,
+}
+"""How a model without variables is solved: every read has the model's offset as its energy."""
 
 
 class NativeSampler(dimod.Sampler, dimod.Initialized):  # type: ignore[misc]  # dimod is untyped
@@ -160,33 +171,38 @@ class NativeSampler(dimod.Sampler, dimod.Initialized):  # type: ignore[misc]  # 
         )
         if interrupt_function is not None and not callable(interrupt_function):
             raise TypeError(f"interrupt_function must be callable, but is {interrupt_function!r}")
-        seed = checked_seed(seed)
+        seed = seed_or_random(seed)
         starts, reads = self._starts(bqm, initial_states, initial_states_generator, num_reads, seed)
-        solver = NativeSolver(method, reads, num_sweeps, num_threads, beta_range, time_limit)
-        if bqm.num_variables == 0:
-            return _answer_without_variables(bqm, reads, seed, begin)
-        problem, labels = _problem_of(bqm, starts)
-        prepared = time.perf_counter_ns()
-        solutions = solver.solve(problem, seed=seed, interrupt_function=interrupt_function)
-        solved = time.perf_counter_ns()
-        sorted_already = labels == list(range(len(labels)))  # dimod takes its time to find that out
-        sampleset = dimod.SampleSet.from_samples_bqm(
-            (solutions.samples[0], labels), bqm, sort_labels=not sorted_already
+        solver = NativeSolver(
+            method=method,
+            num_reads=reads,
+            num_sweeps=num_sweeps,
+            num_threads=num_threads,
+            beta_range=beta_range,
+            time_limit=time_limit,
         )
-        preparation = solutions.info["timing"]["preparation_ns"]
-        used = solutions.info["beta_range"]
+        if bqm.num_variables == 0:
+            samples, info = np.empty((reads, 0), dtype=np.int8), _INFO_WITHOUT_VARIABLES
+            prepared = sampled = time.perf_counter_ns()
+            labels: list[Hashable] = []
+        else:
+            problem, labels = _problem_of(bqm, starts)
+            called = time.perf_counter_ns()
+            solutions = solver.solve(problem, seed=seed, interrupt_function=interrupt_function)
+            samples, info = solutions.samples[0], solutions.info
+            prepared = called + info["timing"]["preprocessing_ns"]
+            sampled = prepared + info["timing"]["sampling_ns"]
+        sorted_already = labels == list(range(len(labels)))  # dimod takes its time to find that out
+        sampleset = dimod.SampleSet.from_samples_bqm((samples, labels), bqm, sort_labels=not sorted_already)
+        used = info["beta_range"]
         sampleset.info.update(
             beta_range=None if used is None else list(used),
             beta_schedule_type="geometric",
-            method=solutions.info["method"],
-            num_sweeps=solutions.info["sweeps"],
-            proven_optimal=solutions.info["proven_optimal"],
+            method=info["method"],
+            num_sweeps=info["sweeps"],
+            proven_optimal=info["proven_optimal"],
             seed=seed,
-            timing={
-                "preprocessing_ns": prepared - begin + preparation,
-                "sampling_ns": solved - prepared - preparation,
-                "postprocessing_ns": time.perf_counter_ns() - solved,
-            },
+            timing=timing(begin, prepared, sampled),
         )
         return sampleset
 
@@ -237,18 +253,17 @@ def _problem_of(
         raise ValueError(f"bqm.offset must be finite, but is {offset}")
     n = len(linear)
     couplings, multiplicity = _couplings_of(n, rows, columns, values)
-    fields, constant, scale = linear.astype(np.float64), float(offset), 1.0
+    fields, constant, scale = linear.astype(np.float64)[None], np.array([float(offset)]), 1.0
     binary = bqm.vartype is dimod.BINARY
     if binary:
         if isinstance(couplings, CSRCouplings):
-            sums = np.bincount(rows, values, n) + np.bincount(columns, values, n)
+            ends = np.bincount(rows, values, n), np.bincount(columns, values, n)
+            sums = np.add(*ends, dtype=np.float64)
         else:
             sums = couplings.sum(axis=1, dtype=np.float64)
-        constant += 0.5 * float(fields.sum()) + 0.125 * float(sums.sum())
-        fields, scale = 0.5 * fields + 0.25 * sums, 0.25
-    problem = IsingProblem(
-        fields[None], couplings, np.array([constant]), scale / multiplicity, binary, starts
-    )
+        fields, shift = fields_of_bits(fields, sums[None], 0.5 * sums.sum(keepdims=True))
+        constant, scale = constant + shift, 0.25
+    problem = IsingProblem(fields, couplings, constant, scale / multiplicity, binary, starts)
     return problem, list(labels)
 
 
@@ -262,31 +277,4 @@ def _couplings_of(
         dense = np.zeros((n, n), dtype=values.dtype)
         _core.fill_couplings(dense, rows, columns, values)  # both triangles
         return dense, 2
-    if np.any(rows[1:] < rows[:-1]):
-        order = np.argsort(rows, kind="stable")
-        rows, columns, values = rows[order], columns[order], values[order]
-    indptr = np.zeros(n + 1, dtype=np.int64)
-    np.cumsum(np.bincount(rows, minlength=n), out=indptr[1:])
-    return CSRCouplings(n, indptr, np.ascontiguousarray(columns), np.ascontiguousarray(values)), 1
-
-
-def _answer_without_variables(
-    bqm: dimod.BinaryQuadraticModel, reads: int, seed: int, begin: int
-) -> dimod.SampleSet:
-    """Return samples without values: their energy is the model's offset."""
-    prepared = time.perf_counter_ns()
-    sampleset = dimod.SampleSet.from_samples_bqm((np.empty((reads, 0), dtype=np.int8), []), bqm)
-    sampleset.info.update(
-        beta_range=None,
-        beta_schedule_type="geometric",
-        method="exact",
-        num_sweeps=0,
-        proven_optimal=True,
-        seed=seed,
-        timing={
-            "preprocessing_ns": prepared - begin,
-            "sampling_ns": 0,
-            "postprocessing_ns": time.perf_counter_ns() - prepared,
-        },
-    )
-    return sampleset
+    return CSRCouplings.of_triplets(n, rows, columns, values), 1

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from qpsbgd.problem.ising import IsingProblem, check_finite
+from qpsbgd.problem import IsingProblem, check_finite
 from qpsbgd.projection import Doubles, Floats, Spins, average, to_host
 from qpsbgd.solvers.native import NativeSolver
 from qpsbgd.solvers.resolve import Solver

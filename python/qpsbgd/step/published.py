@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from qpsbgd.problem.ising import check_finite
+from qpsbgd.problem import check_finite
 
 __all__ = ["project_published", "published_objective"]
 

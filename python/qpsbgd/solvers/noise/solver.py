@@ -9,17 +9,20 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from qpsbgd.problem.checks import check_integer, seed_or_random
 from qpsbgd.problem.ising import CSRCouplings, IsingProblem, Solutions
-from qpsbgd.solvers.native import NativeSolver, _integer, checked_seed
-from qpsbgd.solvers.noise.device import ControlErrors, Couplers, DeviceNoise, misread, program
-from qpsbgd.solvers.protocol import QuboSolver
+from qpsbgd.solvers.native import NativeSolver
+from qpsbgd.solvers.noise.device import DeviceNoise
+from qpsbgd.solvers.noise.program import ControlErrors, Couplers, program
+from qpsbgd.solvers.noise.readout import misread
+from qpsbgd.solvers.protocol import QuboSolver, checked_solutions, timing
 
-__all__ = ["DeviceNoise", "NoisySolver"]
+__all__ = ["NoisySolver"]
 
 _CHUNK_BYTES = 64 * 2**20
 _BYTES_PER_READ_SPIN = 40
@@ -79,7 +82,7 @@ class NoisySolver:
             )
         if not isinstance(self.noise, DeviceNoise):
             raise TypeError(f"noise must be a DeviceNoise, but is {type(self.noise).__name__}")
-        _integer("num_spin_reversal_transforms", self.num_spin_reversal_transforms, 0)
+        check_integer("num_spin_reversal_transforms", self.num_spin_reversal_transforms, 0)
         if self.postprocess not in (None, "descent"):
             raise ValueError(f"postprocess must be None or 'descent', but is {self.postprocess!r}")
 
@@ -94,14 +97,16 @@ class NoisySolver:
         TypeError, ValueError
             If the seed is no integer from 0 to 2**64 - 1, or the wrapped solver's arrays have another shape.
         """
-        begin, seed = time.perf_counter_ns(), checked_seed(seed)
+        begin, seed = time.perf_counter_ns(), seed_or_random(seed)
         transforms = self.num_spin_reversal_transforms
         if not (transforms or self.postprocess or self.noise.misprograms or self.noise.misreads):
-            return self.solver.solve(problem, seed=seed)
+            return checked_solutions(self.solver, problem, self.solver.solve(problem, seed=seed))
         gauges, readout, *error_streams = np.random.SeedSequence(seed).spawn(4)
         device = _Device(self, problem, seed, np.random.default_rng(gauges), error_streams)
+        prepared = time.perf_counter_ns()
         samples = np.concatenate([device.sample(number) for number in range(max(1, transforms))], axis=1)
         broken = _misread_by_rows(samples, self.noise, np.random.default_rng(readout))
+        sampled = time.perf_counter_ns()
         solutions = self._by_true_coefficients(problem, samples, seed)
         info = {
             "method": f"noisy {type(self.solver).__name__}",
@@ -109,24 +114,16 @@ class NoisySolver:
             "num_programmings": max(1, transforms),
             "chain_length": self.noise.qubits_per_chain(problem.num_spins),
             "chain_break_fraction": broken,
-            "timing": {"total": time.perf_counter_ns() - begin},
+            "timing": timing(begin, prepared, sampled),
         }
         return replace(solutions, info=info)
 
     def _by_true_coefficients(self, problem: IsingProblem, samples: Spins, seed: int) -> Solutions:
         """Post-process if asked to; sort the reads by their true energies."""
-        if self.postprocess == "descent":
-            descent = NativeSolver(method="descent", num_reads=samples.shape[1])
-            found = descent.solve(replace(problem, binary=False, initial_states=samples), seed=seed)
-            samples, energies = found.samples, found.energies
-        else:
-            energies = problem.energies(samples)
-            order = np.argsort(energies, axis=1, kind="stable")
-            samples = np.take_along_axis(samples, order[:, :, None], axis=1)
-            energies = np.take_along_axis(energies, order, axis=1)
-        if problem.binary:
-            samples = (samples > 0).astype(np.int8)
-        return Solutions(samples, energies)
+        if self.postprocess is None:
+            return Solutions.of(problem, samples)
+        descent = NativeSolver(method="descent", num_reads=samples.shape[1])
+        return descent.solve(replace(problem, initial_states=samples), seed=seed)
 
 
 class _Device:
@@ -154,7 +151,8 @@ class _Device:
         self._errors.restart_device()
         found = []
         for rows in _chunks(problem.num_problems, _bytes_per_row(problem) if own_couplings else 0):
-            found.append(self._sample_rows(_rows_of(problem, rows), self._seed_of(number, rows.start)))
+            part = replace(problem.rows(rows), binary=False)
+            found.append(self._sample_rows(part, self._seed_of(number, rows.start)))
         reads = min(spins.shape[1] for spins in found)
         return np.concatenate([spins[:, :reads] for spins in found])
 
@@ -165,12 +163,8 @@ class _Device:
             gauge = self._gauges.choice(np.array([-1, 1], dtype=np.int8), size=(b, n))
         if gauge is not None or settings.noise.misprograms:
             problem = program(problem, self._couplers, settings.noise, self._errors, gauge)
-        spins = np.array(settings.solver.solve(problem, seed=seed).samples, dtype=np.int8)
-        if spins.ndim != 3 or (spins.shape[0], spins.shape[2]) != (b, n):
-            raise ValueError(
-                f"solver {type(settings.solver).__name__} returned samples of shape {spins.shape}, "
-                f"expected ({b}, reads, {n})"
-            )
+        solver = settings.solver
+        spins = checked_solutions(solver, problem, solver.solve(problem, seed=seed)).samples.copy()
         if gauge is not None:
             spins *= gauge[:, None, :]
         return spins
@@ -205,14 +199,3 @@ def _bytes_per_row(problem: IsingProblem) -> int:
     if isinstance(problem.J, CSRCouplings):
         return _CHUNK_BYTES
     return problem.num_spins**2 * int(problem.J.dtype.itemsize)
-
-
-def _rows_of(problem: IsingProblem, rows: slice) -> IsingProblem:
-    """Part of the batch, in spins."""
-    J: Any = problem.J
-    if not isinstance(J, CSRCouplings) and J.ndim == 3:
-        J = J[rows]
-    starts = None if problem.initial_states is None else problem.initial_states[rows]
-    return replace(
-        problem, h=problem.h[rows], J=J, offset=problem.offset[rows], initial_states=starts, binary=False
-    )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from qpsbgd.solvers.qpu.device import Device
 from qpsbgd.solvers.qpu.options import Options
+from qpsbgd.solvers.qpu.session import Device
 
 __all__ = ["Plan", "make_plan"]
 
@@ -26,11 +26,11 @@ class Plan:
     num_blocks : int
         Blocks that a row is solved in; 1: as a whole.
     clique_size : int
-        Spins of the largest block.
+        Spins of the largest block; others have one less.
     num_visits : int
         Rounds of submissions: the blocks times the passes over them.
     parts : tuple of int
-        Rows in each submission of a round.
+        Rows in each submission of a round: no more than cliques of `clique_size` fit on the chip.
     reads : tuple of int
         Reads of each spin-reversal transform; every part is submitted once for each.
     seconds : float
@@ -66,7 +66,7 @@ def make_plan(device: Device, options: Options, rows: int, num_spins: int) -> Pl
     size = math.ceil(num_spins / num_blocks)
     parts = _shared(rows, math.ceil(rows / device.capacity(size)))
     num_visits = 1 if num_blocks == 1 else num_blocks * options.block_passes
-    transforms = max(1, min(options.spin_reversal_transforms, options.num_reads))
+    transforms = max(1, min(options.num_spin_reversal_transforms, options.num_reads))
     reads = _shared(options.num_reads, transforms)
     seconds = num_visits * sum(
         device.timing.seconds(len(device.layout(size, part).qubits), count, options.annealing_time)

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import copy
-import math
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from qpsbgd.problem.ising import IsingProblem, Solutions
-from qpsbgd.solvers.qpu.config import configured_token, redacted, require_ocean, require_token
+from qpsbgd.solvers.qpu.batch import solve_rounds
+from qpsbgd.solvers.qpu.config import require_ocean
 from qpsbgd.solvers.qpu.cost import Ledger
-from qpsbgd.solvers.qpu.device import Device
-from qpsbgd.solvers.qpu.errors import QPUConfigError, QPUError, QPUFallbackWarning
 from qpsbgd.solvers.qpu.jobs import Pending
 from qpsbgd.solvers.qpu.options import Options
 from qpsbgd.solvers.qpu.plan import Plan, make_plan
-from qpsbgd.solvers.qpu.retry import RetryPolicy, is_device_failure
-from qpsbgd.solvers.qpu.rounds import Report, solve_rounds
+from qpsbgd.solvers.qpu.retry import RetryPolicy
+from qpsbgd.solvers.qpu.session import Device, Report, Session
 
 __all__ = ["QPUSolver"]
 
@@ -44,7 +42,7 @@ class QPUSolver:
     chain_strength : float or function, optional
         Not given: uniform torque compensation. A number: that many times the largest coupling of a row. A
         function: called with a row's dimod model and None, as Ocean's own are; slower.
-    spin_reversal_transforms : int
+    num_spin_reversal_transforms : int
         The reads are shared by that many submissions, each with random signs of its own for all spins,
         which average out systematic errors of the hardware. 1 costs nothing; 0 for none.
     postprocess : {"descent", None}
@@ -70,6 +68,8 @@ class QPUSolver:
         Standard deviation of a programmed coupling, for the effective precision that is reported.
     cache_dir : path, optional
         Folder of the packings, by default ``~/.cache/qpsbgd/embeddings``.
+    spin_reversal_transforms : int, optional
+        Earlier name of `num_spin_reversal_transforms`.
 
     Raises
     ------
@@ -110,7 +110,7 @@ class QPUSolver:
         num_reads: int = 100,
         annealing_time: float | None = None,
         chain_strength: float | Callable[..., float] | None = None,
-        spin_reversal_transforms: int = 1,
+        num_spin_reversal_transforms: int = 1,
         postprocess: str | None = "descent",
         block_size: int | None = None,
         block_passes: int = 1,
@@ -122,15 +122,23 @@ class QPUSolver:
         timing_data: Mapping[str, Any] | None = None,
         control_error: float = 0.02,
         cache_dir: str | os.PathLike[str] | None = None,
+        spin_reversal_transforms: int | None = None,
     ) -> None:
         require_ocean()
         if sampler is not None and config is not None:
             raise ValueError("give either sampler or config, the arguments of a sampler to open")
-        self.options = Options(
+        if spin_reversal_transforms is not None:
+            warnings.warn(
+                "spin_reversal_transforms is now num_spin_reversal_transforms, as in Ocean",
+                DeprecationWarning,
+                stacklevel=2,
+            )
+            num_spin_reversal_transforms = spin_reversal_transforms
+        options = Options(
             num_reads=num_reads,
             annealing_time=annealing_time,
             chain_strength=chain_strength,
-            spin_reversal_transforms=spin_reversal_transforms,
+            num_spin_reversal_transforms=num_spin_reversal_transforms,
             postprocess=postprocess,
             block_size=block_size,
             block_passes=block_passes,
@@ -140,16 +148,28 @@ class QPUSolver:
             control_error=control_error,
             retry=RetryPolicy(max_retries, retry_delay),
         )
-        self._config = dict(config or {})
-        self._given = sampler
-        self._cache_dir = cache_dir
-        self._timing_data = timing_data
-        self.ledger = Ledger(max_qpu_seconds)
-        self.report = Report()
-        self._warned = False
-        self.healthy = True  # after a fallback, one try a submission until one succeeds
-        self._device: Device | None = None
+        self._session = Session(options, sampler, config, cache_dir, timing_data)
         self._under_way: list[Pending] = []
+
+    @property
+    def options(self) -> Options:
+        """The settings."""
+        return self._session.options
+
+    @property
+    def report(self) -> Report:
+        """What has been submitted so far, and how well chains held."""
+        return self._session.report
+
+    @property
+    def ledger(self) -> Ledger:
+        """QPU time spent and under way."""
+        return self._session.ledger
+
+    @property
+    def healthy(self) -> bool:
+        """False after a fallback, until a submission succeeds; in between each is tried once only."""
+        return self._session.healthy
 
     @property
     def qpu_seconds(self) -> float:
@@ -174,11 +194,7 @@ class QPUSolver:
         QPUConfigError
             If no token is configured, or no QPU can be opened with it.
         """
-        if self._device is None:
-            sampler = self._given if self._given is not None else self._open()
-            self._device = Device(sampler, self._cache_dir, self._timing_data)
-            _check_ranges(self.options, sampler.properties)
-        return self._device
+        return self._session.device
 
     def rows_per_submission(self, num_spins: int) -> int:
         """Rows of `num_spins` spins that one submission solves side by side, at most."""
@@ -218,7 +234,7 @@ class QPUSolver:
         plan = self._plan(problem.num_problems, problem.num_spins)
         source = self.device.timing.source
         self.ledger.reserve(plan.seconds, f"a batch of {problem.num_problems} rows (by {source})")
-        rounds = solve_rounds(self, problem, plan, seed)
+        rounds = solve_rounds(self._session, problem, plan, seed)
         pending = Pending(rounds, self._advance, self._ended)
         if not pending.settled:
             self._under_way.append(pending)
@@ -247,47 +263,10 @@ class QPUSolver:
         """Give up what is under way, and close the sampler if it was opened here."""
         for pending in list(self._under_way):
             pending.cancel()
-        device, self._device = self._device, None
-        if device is not None and self._given is None:
-            device.sampler.close()
-
-    def failure(self, error: Exception, attempts: int) -> QPUError | None:
-        """Return what to raise for a submission's final failure; None if the native solver shall answer.
-
-        Mistakes in the program, budget and configuration errors are raised as they are.
-        """
-        if not is_device_failure(error):
-            raise error
-        tries = f"{attempts} tries" if attempts > 1 else "1 try"
-        kind = type(error).__name__
-        text = redacted(f"{kind}: {error}", self._secrets())
-        if self.options.fallback == "native":
-            if not self._warned:
-                self._warned = True
-                message = f"the QPU failed after {tries} ({text}); the native solver answers instead"
-                warnings.warn(message, QPUFallbackWarning, stacklevel=2)
-            return None
-        advice = "fallback='native' would have gone on without it"
-        return QPUError(f"the QPU failed after {tries} ({text}); {advice}")
+        self._session.close()
 
     def _plan(self, rows: int, num_spins: int) -> Plan:
         return make_plan(self.device, self.options, rows, num_spins)
-
-    def _open(self) -> Any:
-        token = require_token(self._config)
-        from dwave.system import DWaveSampler
-
-        try:
-            return DWaveSampler(**copy.deepcopy(self._config))
-        except Exception as error:
-            kind = type(error).__name__
-            text = redacted(f"no QPU could be opened ({kind}: {error})", [token])
-        raise QPUConfigError(text)  # outside the handler: the original message may hold the token
-
-    def _secrets(self) -> list[str | None]:
-        client = getattr(getattr(self._device, "sampler", None), "client", None)
-        token = getattr(client, "token", None) or getattr(getattr(client, "config", None), "token", None)
-        return [token, configured_token(self._config) if self._given is None else None]
 
     def _advance(self) -> None:
         for pending in list(self._under_way):
@@ -299,32 +278,14 @@ class QPUSolver:
 
     def __repr__(self) -> str:
         """Name the sampler and the settings; a token stays hidden."""
-        sampler = "DWaveSampler" if self._given is None else type(self._given).__name__
         spent = f"{self.qpu_seconds:.3g} s of QPU time spent"
-        return f"<QPUSolver on {sampler}, {self.options.num_reads} reads, {spent}>"
+        return f"<QPUSolver on {self._session.sampler_name}, {self.options.num_reads} reads, {spent}>"
 
     def __getstate__(self) -> dict[str, Any]:
-        # Connections stay here, and so does the token: a copy elsewhere reads its own configuration.
-        state = {**self.__dict__, "_config": {k: v for k, v in self._config.items() if k != "token"}}
-        return {**state, "_device": None, "_under_way": []}
+        return {**self.__dict__, "_under_way": []}  # what is under way stays here
 
     def __deepcopy__(self, memo: dict[int, Any]) -> QPUSolver:
         """Copy settings and counts; the sampler, a connection, is shared."""
         twin = copy.copy(self)
-        twin._config = dict(self._config)
-        twin.ledger, twin.report = copy.deepcopy((self.ledger, self.report), memo)
-        twin.ledger.reserved = 0.0
-        twin._device, twin._under_way = None, []
+        twin._session = copy.deepcopy(self._session, memo)
         return twin
-
-
-def _check_ranges(options: Options, properties: Mapping[str, Any]) -> None:
-    """Refuse reads and annealing times that the solver would not take."""
-    reads = math.ceil(options.num_reads / max(1, options.spin_reversal_transforms))
-    for name, value, limits in (
-        ("num_reads", reads, "num_reads_range"),
-        ("annealing_time", options.annealing_time, "annealing_time_range"),
-    ):
-        low, high = properties.get(limits) or (-math.inf, math.inf)
-        if value is not None and not low <= value <= high:
-            raise ValueError(f"{name} is {value}, but the sampler takes {low} to {high}")

@@ -6,63 +6,23 @@ import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from qpsbgd.problem.ising import CSRCouplings, IsingProblem, Solutions
 from qpsbgd.solvers.native import NativeSolver
+from qpsbgd.solvers.protocol import timing
 from qpsbgd.solvers.qpu.chip.layout import Doubles, Layout
 from qpsbgd.solvers.qpu.jobs import Job, Rounds, read_samples
 from qpsbgd.solvers.qpu.plan import Plan
 from qpsbgd.solvers.qpu.scaling import bounded_fields, chain_strengths, effective_bits, row_scales
+from qpsbgd.solvers.qpu.session import Session
 
-if TYPE_CHECKING:
-    from qpsbgd.solvers.qpu.solver import QPUSolver
-
-__all__ = ["Report", "solve_rounds"]
+__all__ = ["solve_rounds"]
 
 Spins = npt.NDArray[np.int8]
-
-
-@dataclass
-class Report:
-    """What a solver has submitted so far.
-
-    Attributes
-    ----------
-    submissions : int
-        Submissions that the sampler answered.
-    attempts : int
-        Tries, failed ones included.
-    rows : int
-        Rows in the answered submissions; every block of a wide row counts.
-    fallback_rows : int
-        Rows that the native solver answered instead.
-    reads : int
-        Reads of the answered submissions.
-    chain_break_fraction : float
-        Mean part of a row's chains that were broken.
-    fewest_effective_bits : float
-        Effective bits of the row that was programmed least exactly.
-    """
-
-    submissions: int = 0
-    attempts: int = 0
-    rows: int = 0
-    fallback_rows: int = 0
-    reads: int = 0
-    chain_break_fraction: float = 0.0
-    fewest_effective_bits: float = float("inf")
-
-    def add(self, rows: int, reads: int, break_fractions: Doubles, effective_bits: Doubles) -> None:
-        """Count one answered submission."""
-        self.submissions += 1
-        self.reads += reads
-        self.rows += rows
-        self.chain_break_fraction += float((break_fractions - self.chain_break_fraction).sum()) / self.rows
-        self.fewest_effective_bits = min(self.fewest_effective_bits, float(effective_bits.min()))
 
 
 @dataclass(frozen=True)
@@ -109,14 +69,14 @@ class _Record:
         }
 
 
-def solve_rounds(solver: QPUSolver, problem: IsingProblem, plan: Plan, seed: int) -> Rounds:
+def solve_rounds(session: Session, problem: IsingProblem, plan: Plan, seed: int) -> Rounds:
     """Make the jobs of a batch, round by round, and at the end its solutions.
 
-    The plan's seconds are reserved in the solver's ledger already; what no job uses of them is given back.
+    The plan's seconds are reserved in the session's ledger already; what no job uses of them is given back.
 
     Parameters
     ----------
-    solver : QPUSolver
+    session : Session
         Device, options, ledger, and what to do about failures.
     problem : IsingProblem
         The batch.
@@ -126,30 +86,22 @@ def solve_rounds(solver: QPUSolver, problem: IsingProblem, plan: Plan, seed: int
         Of the random signs and blocks.
     """
     begin = time.perf_counter_ns()
-    batch = _Batch(solver, plan, np.random.default_rng(seed), seed)
+    batch = _Batch(session, plan, np.random.default_rng(seed), seed)
     try:
         W = _pair_couplings(problem)
+        prepared = time.perf_counter_ns()
         if plan.num_blocks == 1:
-            samples = yield from batch.one_round(problem.h, W)
+            spins = yield from batch.one_round(problem.h, W)
         else:
-            samples = yield from _block_rounds(batch, problem, W)
+            spins = yield from _block_rounds(batch, problem, W)
     finally:
         batch.release()
-    energies = problem.energies(samples)
-    order = np.argsort(energies, axis=1, kind="stable")
-    samples = np.take_along_axis(samples, order[:, :, None], axis=1)
-    if problem.binary:
-        samples = (samples > 0).astype(np.int8)
-    info = {
-        "method": "qpu",
-        "sweeps": None,
-        "timing": {
-            "total": time.perf_counter_ns() - begin,
-            "qpu_access": round(batch.record.qpu_seconds * 1e9),
-        },
-        "qpu": batch.record.as_info(),
-    }
-    return Solutions(samples, np.take_along_axis(energies, order, axis=1), info)
+    sampled = time.perf_counter_ns()
+    info: dict[str, Any] = {"method": "qpu", "sweeps": None, "qpu": batch.record.as_info()}
+    solutions = Solutions.of(problem, spins, info=info)
+    info["timing"] = timing(begin, prepared, sampled)
+    info["timing"]["qpu_access_ns"] = round(batch.record.qpu_seconds * 1e9)
+    return solutions
 
 
 def _block_rounds(batch: _Batch, problem: IsingProblem, W: Doubles) -> Generator[list[Job], None, Spins]:
@@ -177,8 +129,8 @@ def _block_rounds(batch: _Batch, problem: IsingProblem, W: Doubles) -> Generator
 class _Batch:
     """What the rounds of one batch share."""
 
-    def __init__(self, solver: QPUSolver, plan: Plan, rng: np.random.Generator, seed: int) -> None:
-        self.solver = solver
+    def __init__(self, session: Session, plan: Plan, rng: np.random.Generator, seed: int) -> None:
+        self.session = session
         self.plan = plan
         self.rng = rng
         self.seed = seed
@@ -187,12 +139,12 @@ class _Batch:
 
     def release(self) -> None:
         """Give back what is reserved for jobs that were never made."""
-        self.solver.ledger.settle(self._reserved, 0.0)
+        self.session.ledger.settle(self._reserved, 0.0)
         self._reserved = 0.0
 
     def one_round(self, h: Doubles, W: Doubles) -> Generator[list[Job], None, Spins]:
         """Solve rows of fields h (b, n) and symmetric couplings W; return spins (b, reads, n)."""
-        options = self.solver.options
+        options = self.session.options
         part = _part(h, W)
         bounded = bounded_fields(h, W)
         strengths = chain_strengths(options.chain_strength, bounded, W, part.to_bqm)
@@ -218,11 +170,11 @@ class _Batch:
         return spins
 
     def _submission(self, h: Doubles, W: Doubles, rows: slice, reads: int, figures: _Figures) -> _Submission:
-        solver, device = self.solver, self.solver.device
-        options = solver.options
+        session, device = self.session, self.session.device
+        options = session.options
         n = h.shape[1]
-        layout = device.layout(n, rows.stop - rows.start)
-        if options.spin_reversal_transforms:
+        layout = device.layout(n, rows.stop - rows.start, self.plan.clique_size)
+        if options.num_spin_reversal_transforms:
             signs = self.rng.choice(np.array([-1, 1], dtype=np.int8), size=(layout.rows, n))
         else:
             signs = np.ones((layout.rows, n), dtype=np.int8)
@@ -241,13 +193,13 @@ class _Batch:
         )
         estimate = device.timing.seconds(len(layout.qubits), reads, options.annealing_time)
         self._reserved = max(0.0, self._reserved - estimate)
-        policy = options.retry if solver.healthy else replace(options.retry, max_retries=0)
-        job = Job(send, estimate, solver.ledger, policy, options.timeout)
+        policy = options.retry if session.healthy else replace(options.retry, max_retries=0)
+        job = Job(send, estimate, session.ledger, policy, options.timeout)
         return _Submission(job, layout, rows, signs, reads)
 
     def _parameters(self, reads: int) -> dict[str, Any]:
         """Arguments of the sampler; the scale is ours, and every read is wanted, not a histogram."""
-        accepted, options = self.solver.device.accepted, self.solver.options
+        accepted, options = self.session.device.accepted, self.session.options
         parameters: dict[str, Any] = {"num_reads": reads}
         if options.annealing_time is not None:
             parameters["annealing_time"] = options.annealing_time
@@ -261,29 +213,28 @@ class _Batch:
 
     def _read(self, submission: _Submission, h: Doubles, part: IsingProblem, figures: _Figures) -> Spins:
         """Spins (rows, reads, n) of one submission: from its answer, or from the fallback."""
-        solver, job, rows = self.solver, submission.job, submission.rows
+        session, job, rows = self.session, submission.job, submission.rows
         num_rows = rows.stop - rows.start
         self.record.attempts += job.attempts
         self.record.qpu_seconds += job.qpu_seconds
-        solver.report.attempts += job.attempts
+        session.report.attempts += job.attempts
         if job.answer is None:
             assert job.error is not None
-            failure = solver.failure(job.error, job.attempts)
+            failure = session.failure(job.error, job.attempts)
             if failure is not None:
                 raise failure
-            solver.healthy = False
+            session.healthy = False
             self.record.fallback_rows += num_rows
-            solver.report.fallback_rows += num_rows
-            J = part.J if isinstance(part.J, CSRCouplings) or part.J.ndim == 2 else part.J[rows]
-            rest = IsingProblem(part.h[rows], J, part.offset[rows])
-            return np.repeat(NativeSolver().solve(rest, seed=self.seed).samples, submission.reads, axis=1)
-        solver.healthy = True
+            session.report.fallback_rows += num_rows
+            answer = NativeSolver().solve(part.rows(rows), seed=self.seed)
+            return np.repeat(answer.samples, submission.reads, axis=1)
+        session.healthy = True
         samples = read_samples(job.answer, submission.layout.qubits.tolist(), submission.reads)
         preferred = np.where(h[rows] * submission.signs > 0, -1, 1).astype(np.int8)
         found = submission.layout.unembed(samples, preferred)
         figures.chain_break_fraction[rows] += found.break_fractions / len(self.plan.reads)
         self.record.submissions += 1
-        solver.report.add(num_rows, submission.reads, found.break_fractions, figures.effective_bits[rows])
+        session.report.add(num_rows, submission.reads, found.break_fractions, figures.effective_bits[rows])
         return found.spins * submission.signs[:, None, :]
 
 
@@ -309,7 +260,8 @@ def _pair_couplings(problem: IsingProblem) -> Doubles:
     n = problem.num_spins
     if isinstance(problem.J, CSRCouplings):
         J = np.zeros((n, n))
-        np.add.at(J, (np.repeat(np.arange(n), np.diff(problem.J.indptr)), problem.J.indices), problem.J.data)
+        rows, columns, values = problem.J.triplets()
+        np.add.at(J, (rows, columns), values)
     else:
         J = problem.J.astype(np.float64)
     W: Doubles = problem.coupling_scale * (J + J.swapaxes(-1, -2))

@@ -1,0 +1,259 @@
+"""From what users give to a checked batch: dtypes, shapes and values, and bits as spins.
+
+After this page the couplings of a batch are (n, n), (b, n, n) or sparse (n, n), and no other shape. A stack
+(1, n, n) of one matrix becomes (n, n) where several problems share it.
+
+Problems over bits become problems over spins here: `qubo_problem`, `fields_of_bits`. `Solutions.of` gives
+their answers as bits again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from qpsbgd.problem.checks import check_finite
+from qpsbgd.problem.ising import Couplings, CSRCouplings, IsingProblem
+
+__all__ = ["fields_of_bits", "ising_problem", "qubo_problem"]
+
+Doubles = npt.NDArray[np.float64]
+
+_EXACT_IN_FLOAT32 = 2**24
+"""Integers of at most this size are exactly representable in float32."""
+
+
+def ising_problem(
+    h: npt.ArrayLike,
+    J: Any,
+    *,
+    initial_states: npt.ArrayLike | None = None,
+    num_reads: int = 1,
+) -> IsingProblem:
+    """Check h, J and the initial spins, and make a batch of Ising problems of them.
+
+    Parameters
+    ----------
+    h : array (n,) or (b, n)
+        Fields. One row of fields serves every matrix of J.
+    J : array (n, n) or (b, n, n), or scipy.sparse (n, n)
+        Couplings; every entry counts. One matrix serves every row of h.
+    initial_states : array (b, n) or (b, reads, n) of -1 and +1, optional
+        Spins to start from.
+    num_reads : int
+        Number of reads that an initial state of shape (b, n) is repeated for.
+
+    Raises
+    ------
+    TypeError
+        If an array does not hold real numbers.
+    ValueError
+        If shapes do not fit together, a batch is empty or a value is not finite.
+
+    Examples
+    --------
+    >>> ising_problem([1.0, 0.0], [[0.0, -1.0], [0.0, 0.0]]).num_spins
+    2
+    >>> ising_problem([[1.0, 0.0], [0.0, 1.0]], [[[0.0, -1.0], [0.0, 0.0]]]).J.shape
+    (2, 2)
+    """
+    fields = _fields("h", h)
+    couplings = _couplings("J", J)
+    _check_couplings_fit("J", couplings, "h", fields)
+    b, n = max(_num_matrices(couplings), len(fields)), fields.shape[1]
+    starts = _initial_states(initial_states, b, n, num_reads, (-1, 1))
+    return IsingProblem(
+        _for_each(fields, b), _shared_if_single(couplings, b), np.zeros(b), initial_states=starts
+    )
+
+
+def qubo_problem(
+    Q: Any,
+    linear: npt.ArrayLike | None = None,
+    *,
+    initial_states: npt.ArrayLike | None = None,
+    num_reads: int = 1,
+) -> IsingProblem:
+    """Check a batch of QUBOs, minimise ``x'Qx + linear'x`` over {0,1}, and rewrite it in spins.
+
+    With x = (s + 1) / 2 the couplings are Q / 4, the fields (Q 1 + Q' 1) / 4 + linear / 2; `Q` itself is
+    not copied.
+
+    Parameters
+    ----------
+    Q : array (n, n) or (b, n, n), or scipy.sparse (n, n)
+        Every entry counts. One matrix serves every row of `linear`.
+    linear : array (n,) or (b, n), optional
+        Linear coefficients; (b, n) makes a batch over one Q.
+    initial_states : array (b, n) or (b, reads, n) of 0 and 1, optional
+        Bits to start from.
+    num_reads : int
+        Number of reads that an initial state of shape (b, n) is repeated for.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `ising_problem`.
+
+    Examples
+    --------
+    >>> problem = qubo_problem([[-1.0, 2.0], [0.0, -1.0]])
+    >>> problem.energies([[[-1, -1], [1, -1], [1, 1]]])
+    array([[ 0., -1.,  0.]])
+    """
+    couplings = _couplings("Q", Q)
+    n = couplings.n if isinstance(couplings, CSRCouplings) else couplings.shape[-1]
+    bits = np.zeros((1, n))
+    if linear is not None:
+        bits = _fields("linear", linear)
+        _check_couplings_fit("Q", couplings, "linear", bits)
+    b = max(_num_matrices(couplings), len(bits))
+    fields, offset = fields_of_bits(_for_each(bits, b), *_row_and_column_sums(couplings))
+    starts = _initial_states(initial_states, b, n, num_reads, (0, 1))
+    if starts is not None:
+        starts = (2 * starts - 1).astype(np.int8)
+    return IsingProblem(fields, _shared_if_single(couplings, b), offset, 0.25, True, starts)
+
+
+def fields_of_bits(linear: Doubles, sums: Doubles, totals: Doubles) -> tuple[Doubles, Doubles]:
+    """Fields and offset in spins of ``x'Qx + linear'x`` over bits x = (s + 1) / 2, whose couplings are Q / 4.
+
+    Parameters
+    ----------
+    linear : float64 array (b, n)
+        Linear coefficients.
+    sums : float64 array (b, n) or (1, n)
+        ``Q 1 + Q' 1``.
+    totals : float64 array (b,) or (1,)
+        ``1' Q 1``.
+
+    Returns
+    -------
+    float64 arrays (b, n) and (b,)
+        ``linear / 2 + sums / 4`` and ``linear' 1 / 2 + totals / 4``.
+
+    Examples
+    --------
+    >>> fields_of_bits(np.array([[1.0, 0.0]]), np.array([[2.0, 2.0]]), np.array([2.0]))
+    (array([[1. , 0.5]]), array([1.]))
+    """
+    return 0.25 * sums + 0.5 * linear, 0.25 * totals + 0.5 * linear.sum(axis=1)
+
+
+def _num_matrices(couplings: Couplings) -> int:
+    return 1 if isinstance(couplings, CSRCouplings) or couplings.ndim == 2 else len(couplings)
+
+
+def _for_each(rows: Doubles, b: int) -> Doubles:
+    """Repeat a single row of fields for each of `b` problems."""
+    return rows if len(rows) == b else np.ascontiguousarray(np.broadcast_to(rows, (b, rows.shape[1])))
+
+
+def _shared_if_single(couplings: Couplings, b: int) -> Couplings:
+    """Take the matrix out of a stack of one, where several problems share it."""
+    if isinstance(couplings, CSRCouplings) or couplings.ndim == 2 or len(couplings) == b:
+        return couplings
+    shared: npt.NDArray[np.floating[Any]] = couplings[0]
+    return shared
+
+
+def _real_array(name: str, value: Any) -> npt.NDArray[Any]:
+    """`value` as a numeric array of float32 or float64; integers become float32 where that is exact."""
+    try:
+        array = np.asarray(value)
+    except ValueError as error:  # ragged nested lists
+        raise ValueError(f"{name} must be a rectangular array of real numbers: {error}") from None
+    if array.dtype == np.float32 or array.dtype == np.float64:
+        return array
+    if array.dtype == np.bool_ or np.issubdtype(array.dtype, np.integer):
+        fits = array.size == 0 or (
+            int(array.max()) <= _EXACT_IN_FLOAT32 and int(array.min()) >= -_EXACT_IN_FLOAT32
+        )
+        return array.astype(np.float32 if fits else np.float64)
+    if array.dtype == np.float16:
+        return array.astype(np.float32)
+    raise TypeError(f"{name} must hold real numbers (float or integer), but its dtype is {array.dtype}")
+
+
+def _fields(name: str, value: Any) -> Doubles:
+    array = _real_array(name, value)
+    if array.ndim not in (1, 2):
+        raise ValueError(f"{name} must have shape (n,) or (b, n), but has shape {array.shape}")
+    if array.size == 0:
+        raise ValueError(f"{name} has shape {array.shape}; at least one problem and one spin are needed")
+    check_finite(name, array)
+    return np.ascontiguousarray(np.atleast_2d(array), dtype=np.float64)
+
+
+def _couplings(name: str, value: Any) -> Couplings:
+    if hasattr(value, "tocsr"):
+        return _sparse_couplings(name, value)
+    array = _real_array(name, value)
+    if array.ndim not in (2, 3) or array.shape[-1] != array.shape[-2]:
+        raise ValueError(f"{name} must have shape (n, n) or (b, n, n), but has shape {array.shape}")
+    if array.size == 0:
+        raise ValueError(f"{name} has shape {array.shape}; at least one problem and one spin are needed")
+    check_finite(name, array)
+    return np.ascontiguousarray(array)
+
+
+def _sparse_couplings(name: str, value: Any) -> CSRCouplings:
+    matrix = value.tocsr()
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+        raise ValueError(f"sparse {name} must have shape (n, n), but has shape {matrix.shape}")
+    n = int(matrix.shape[0])
+    if n == 0:
+        raise ValueError(f"{name} has shape {matrix.shape}; at least one spin is needed")
+    data = np.ascontiguousarray(_real_array(name, matrix.data))
+    check_finite(name, data)
+    return CSRCouplings(
+        n,
+        np.ascontiguousarray(matrix.indptr, dtype=np.int64),
+        np.ascontiguousarray(matrix.indices, dtype=np.int32),
+        data,
+    )
+
+
+def _check_couplings_fit(name: str, couplings: Couplings, other: str, fields: Doubles) -> None:
+    n = couplings.n if isinstance(couplings, CSRCouplings) else couplings.shape[-1]
+    if fields.shape[1] != n:
+        raise ValueError(f"{other} has shape {fields.shape} but {name} is for {n} spins")
+    matrices = _num_matrices(couplings)
+    if matrices != 1 and fields.shape[0] not in (1, matrices):
+        raise ValueError(f"{other} has shape {fields.shape} but {name} has {matrices} matrices")
+
+
+def _row_and_column_sums(couplings: Couplings) -> tuple[Doubles, Doubles]:
+    """(Q 1 + Q' 1) of shape (b or 1, n) and 1'Q1 of shape (b or 1,), in float64."""
+    if isinstance(couplings, CSRCouplings):
+        rows, columns, entries = couplings.triplets()
+        values = entries.astype(np.float64)
+        sums = np.zeros(couplings.n)
+        np.add.at(sums, rows, values)
+        np.add.at(sums, columns, values)
+        return sums[None, :], np.array([values.sum()])
+    row_sums = couplings.sum(axis=-1, dtype=np.float64)
+    column_sums = couplings.sum(axis=-2, dtype=np.float64)
+    return np.atleast_2d(row_sums + column_sums), np.atleast_1d(row_sums.sum(axis=-1))
+
+
+def _initial_states(
+    value: npt.ArrayLike | None, b: int, n: int, num_reads: int, allowed: tuple[int, int]
+) -> npt.NDArray[np.int8] | None:
+    if value is None:
+        return None
+    array = np.asarray(value)
+    if array.shape == (b, n):
+        array = np.broadcast_to(array[:, None, :], (b, num_reads, n))
+    if array.shape != (b, num_reads, n):
+        raise ValueError(
+            f"initial_states has shape {array.shape}, expected ({b}, {n}) or ({b}, {num_reads}, {n})"
+        )
+    if not (np.issubdtype(array.dtype, np.number) or array.dtype == np.bool_):
+        raise TypeError(f"initial_states must hold numbers, but its dtype is {array.dtype}")
+    low, high = allowed
+    if not bool(np.all((array == low) | (array == high))):
+        raise ValueError(f"initial_states must hold only {low} and {high}")
+    return np.ascontiguousarray(array, dtype=np.int8)
