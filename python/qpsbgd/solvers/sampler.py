@@ -39,6 +39,7 @@ _INFO_WITHOUT_VARIABLES: Mapping[str, Any] = {
     "method": "exact",
     "sweeps": 0,
     "proven_optimal": True,
+    "timing": {"sampling_ns": 0},
 }
 """How a model without variables is solved: every read has the model's offset as its energy."""
 
@@ -181,17 +182,8 @@ class NativeSampler(dimod.Sampler, dimod.Initialized):  # type: ignore[misc]  # 
             beta_range=beta_range,
             time_limit=time_limit,
         )
-        if bqm.num_variables == 0:
-            samples, info = np.empty((reads, 0), dtype=np.int8), _INFO_WITHOUT_VARIABLES
-            prepared = sampled = time.perf_counter_ns()
-            labels: list[Hashable] = []
-        else:
-            problem, labels = _problem_of(bqm, starts)
-            called = time.perf_counter_ns()
-            solutions = solver.solve(problem, seed=seed, interrupt_function=interrupt_function)
-            samples, info = solutions.samples[0], solutions.info
-            prepared = called + info["timing"]["preprocessing_ns"]
-            sampled = prepared + info["timing"]["sampling_ns"]
+        samples, labels, info, prepared = _solved(bqm, solver, starts, seed, interrupt_function)
+        sampled = prepared + info["timing"]["sampling_ns"]
         sorted_already = labels == list(range(len(labels)))  # dimod takes its time to find that out
         sampleset = dimod.SampleSet.from_samples_bqm((samples, labels), bqm, sort_labels=not sorted_already)
         used = info["beta_range"]
@@ -233,6 +225,24 @@ def _check_only_choices(**given: Any) -> None:
         same = np.isscalar(value) and value == only  # arrays do not compare to a truth value
         if value is not only and not same:
             raise ValueError(f"{name} must be {only!r}, the only choice of NativeSampler, but is {value!r}")
+
+
+def _solved(
+    bqm: dimod.BinaryQuadraticModel,
+    solver: NativeSolver,
+    starts: npt.NDArray[np.int8] | None,
+    seed: int,
+    interrupt_function: Callable[[], object] | None,
+) -> tuple[npt.NDArray[np.int8], list[Hashable], Mapping[str, Any], int]:
+    """Solve a model; return samples, their labels, the solver's info, and the time when sampling began."""
+    if bqm.num_variables == 0:
+        samples = np.empty((solver.num_reads, 0), dtype=np.int8)
+        return samples, [], _INFO_WITHOUT_VARIABLES, time.perf_counter_ns()
+    problem, labels = _problem_of(bqm, starts)
+    called = time.perf_counter_ns()
+    solutions = solver.solve(problem, seed=seed, interrupt_function=interrupt_function)
+    info = solutions.info
+    return solutions.samples[0], labels, info, called + info["timing"]["preprocessing_ns"]
 
 
 def _problem_of(
