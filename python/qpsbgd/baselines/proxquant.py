@@ -11,7 +11,7 @@ from torch.optim.optimizer import ParamsT
 
 from qpsbgd.capture.autograd import BinaryWeight, relax
 from qpsbgd.optim.latent import LatentWeightOptimizer, Update, adam_step, descend
-from qpsbgd.problem.checks import check_betas, check_choice, check_nonnegative
+from qpsbgd.problem.checks import check_betas, check_choice, check_count, check_nonnegative
 
 __all__ = ["ProxQuant"]
 
@@ -98,11 +98,7 @@ class ProxQuant(LatentWeightOptimizer):
 
     def _check_options(self, options: dict[str, Any]) -> None:
         super()._check_options(options)
-        total_steps = options["total_steps"]
-        if isinstance(total_steps, bool) or not isinstance(total_steps, int):
-            raise TypeError(f"total_steps must be an integer, but is {type(total_steps).__name__}")
-        if total_steps < 1:
-            raise ValueError(f"Invalid total_steps: {total_steps} (expected at least 1)")
+        check_count("total_steps", options["total_steps"])
         check_nonnegative("strength", options["strength"])
         check_choice("base", options["base"], BASES)
         check_betas(options["betas"])

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from qpsbgd.optim.latent import LatentWeightOptimizer, Update, descend
-from qpsbgd.problem.checks import check_fraction
+from qpsbgd.problem.checks import check_bool, check_fraction
 from qpsbgd.projection import average
 from qpsbgd.projection import error_feedback as left_behind
 
@@ -78,8 +78,7 @@ class SignSGD(LatentWeightOptimizer):
     def _check_options(self, options: dict[str, Any]) -> None:
         super()._check_options(options)
         check_fraction("momentum", options["momentum"])
-        if not isinstance(options["error_feedback"], bool):
-            raise TypeError(f"error_feedback must be a bool, but is {options['error_feedback']!r}")
+        check_bool("error_feedback", options["error_feedback"])
 
     def _step_binary(self, updates: Sequence[Update]) -> None:
         for group, weight, gradient, _ in updates:

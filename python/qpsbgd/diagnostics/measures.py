@@ -189,8 +189,8 @@ def _mean_energy(problem: IsingProblem) -> Doubles:
     """Mean energy of all states (b,): the offset and the diagonal couplings, since s_k² = 1."""
     J = problem.J
     if isinstance(J, CSRCouplings):
-        rows = np.repeat(np.arange(J.n), np.diff(J.indptr))
-        diagonal = J.data[rows == J.indices].sum(dtype=np.float64)
+        rows, columns, values = J.triplets()
+        diagonal = values[rows == columns].sum(dtype=np.float64)
     else:
         diagonal = np.trace(J, axis1=-2, axis2=-1, dtype=np.float64)
     return cast(Doubles, problem.offset + problem.coupling_scale * diagonal)

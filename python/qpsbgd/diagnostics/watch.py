@@ -34,7 +34,7 @@ from qpsbgd.diagnostics.full_gradient import Data, LossFunction, full_gradient
 from qpsbgd.diagnostics.measures import Doubles, QuboGap, cdp, cosine, qubo_gap, sign_agreement
 from qpsbgd.diagnostics.posed import solved_rows
 from qpsbgd.optim.qpsbgd import QPSBGD, Projection
-from qpsbgd.problem.checks import check_choice
+from qpsbgd.problem.checks import check_choice, check_integer
 from qpsbgd.projection import project_gradient, to_host
 
 __all__ = [
@@ -237,10 +237,7 @@ class Diagnostics:
         log_dir: str | os.PathLike[str] | None = None,
     ) -> None:
         for name, value, least in (("every", every, 1), ("gap_rows", gap_rows, 0)):
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise TypeError(f"{name} must be an integer, but is {value!r}")
-            if value < least:
-                raise ValueError(f"{name} must be at least {least}, but is {value}")
+            check_integer(name, value, least)
         if writer is not None and log_dir is not None:
             raise ValueError("give a writer or a log_dir, not both")
         groups = {p: group for group in optimizer.param_groups for p in group["params"]}

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 
 from qpsbgd.capture.autograd import BinaryWeight
-from qpsbgd.problem.checks import check_learning_rate
+from qpsbgd.problem.checks import check_bool, check_clip, check_learning_rate
 
 __all__ = ["LatentWeightOptimizer", "Update", "adam_step", "descend", "restore_state"]
 
@@ -57,13 +57,8 @@ class LatentWeightOptimizer(Optimizer, ABC):
         """Refuse bad options of a parameter group before it is added."""
         check_learning_rate("lr", options["lr"])
         check_learning_rate("other_lr", options["other_lr"])
-        clip = options["clip"]
-        if isinstance(clip, bool) or not isinstance(clip, (int, float)):
-            raise TypeError(f"clip must be a number, but is {type(clip).__name__}")
-        if not clip > 0:
-            raise ValueError(f"Invalid clip: {clip} (expected a positive number)")
-        if not isinstance(options["maximize"], bool):
-            raise TypeError(f"maximize must be a bool, but is {options['maximize']!r}")
+        check_clip(options["clip"])
+        check_bool("maximize", options["maximize"])
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters with options of their own, as `torch.optim.Optimizer.add_param_group`."""

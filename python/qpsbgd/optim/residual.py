@@ -27,6 +27,8 @@ from qpsbgd.problem.checks import (
     DOMAINS,
     MEMORIES,
     check_choice,
+    check_clip,
+    check_count,
     check_learning_rate,
     check_nonnegative,
     check_scale,
@@ -335,14 +337,5 @@ def _check_options(options: dict[str, Any]) -> None:
         check_nonnegative("kappa", options["kappa"])
     check_choice("domain", options["domain"], DOMAINS)
     check_seed(options["seed"])
-    clip = options["clip"]
-    if clip is not None:
-        if isinstance(clip, bool) or not isinstance(clip, (int, float)):
-            raise TypeError(f"clip must be a number or None, but is {type(clip).__name__}")
-        if not clip > 0:
-            raise ValueError(f"Invalid clip: {clip} (expected a positive number or None)")
-    size = options["block_size"]
-    if isinstance(size, bool) or not isinstance(size, int):
-        raise TypeError(f"block_size must be an integer, but is {type(size).__name__}")
-    if size < 1:
-        raise ValueError(f"Invalid block_size: {size} (expected at least 1)")
+    check_clip(options["clip"], optional=True)
+    check_count("block_size", options["block_size"])
