@@ -1,4 +1,4 @@
-"""From the `solver=` argument of users to a solver."""
+"""`resolve_solver`: the `solver=` argument of users as a solver."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`DeviceNoise`: how far a quantum annealer is from what it is asked to do."""
+"""`DeviceNoise`: the errors of a quantum annealer, and its ranges."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ VOTES = ("majority_vote", "weighted_random")
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceNoise:
-    """How far a device is from what it is asked to do.
+    """Errors of a device and its ranges.
 
-    Every row occupies a clique embedding of its own: a chain of qubits for each spin, over which its field is
-    spread, and one coupler for each pair of spins. Coefficients are in the device's units, in which couplings
-    reach from -`J_range` to `J_range`; a row is scaled to fill the ranges, as by D-Wave's ``auto_scale``.
+    Every row occupies a clique embedding of its own. A spin is a chain of qubits that share its field, and a
+    pair of spins has one coupler. Coefficients are in the device's units: couplings reach from -`J_range` to
+    `J_range`. A row is scaled to fill the ranges, as D-Wave's ``auto_scale`` does.
 
     Attributes
     ----------
@@ -107,17 +107,17 @@ class DeviceNoise:
 
     @property
     def misprograms(self) -> bool:
-        """Whether a problem is programmed other than it was meant."""
+        """Whether the programmed problem differs from the given one."""
         return self.h_error > 0 or self.alters_couplings
 
     @property
     def alters_couplings(self) -> bool:
-        """Whether couplings are programmed other than they were meant."""
+        """Whether the programmed couplings differ from the given ones."""
         return self.J_error > 0 or self.precision_bits is not None
 
     @property
     def misreads(self) -> bool:
-        """Whether a spin may be read other than it was."""
+        """Whether a spin may be read with the wrong sign."""
         return self.readout_error > 0 or self.chain_break > 0
 
     def scaled(self, factor: float) -> DeviceNoise:

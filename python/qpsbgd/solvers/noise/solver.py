@@ -1,7 +1,7 @@
-"""Any solver as a noisy device would have it: what it solves and what is read are not quite what was meant.
+"""`NoisySolver`: any solver in a noisy device, which solves and reads something slightly different.
 
-The host knows the true coefficients, so energies, the order of the reads and post-processing go by them.
-Thermal and diabatic errors are the wrapped solver's affair (fewer sweeps, a smaller last beta).
+The host knows the true coefficients. Energies, the order of the reads and post-processing use them. Thermal
+and diabatic errors are those of the wrapped solver: give it fewer sweeps or a smaller last beta.
 """
 
 from __future__ import annotations
@@ -42,21 +42,24 @@ class NoisySolver:
     noise : DeviceNoise
         The device.
     num_spin_reversal_transforms : int
-        0: the problem is programmed once, as it is. k > 0: it is programmed k times, each time with spins
-        reversed that coins choose, so that errors which do not follow the problem's signs differ each time;
-        every programming gives the solver's reads.
+        0: the problem is programmed once, as it is. k > 0: it is programmed k times, each time with a random
+        choice of spins reversed. Errors that do not follow the problem's signs then differ each time.
+        Every programming gives the solver's reads.
     postprocess : {None, "descent"}
-        "descent": every read is followed down to a local minimum of the true problem.
+        "descent": every read descends to a local minimum of the true problem.
 
     Notes
     -----
-    Of all reads, the best by the true coefficients comes first; more of them are the wrapped solver's
-    ``num_reads``. A device is programmed with every row's couplings for themselves, so their errors differ
-    from row to row also where the rows share J: such rows are solved in chunks whose couplings take at most
-    64 MiB (one row at least), with about three times as much for their making. Where couplings are exact
-    and no spins are reversed, a shared J stays shared. A sparse J has couplers at its nonzeros only, and its
-    rows are programmed one by one. The same seed gives the same answer. Without noise, transforms
-    and post-processing the answer is the wrapped solver's.
+    The read that is best by the true coefficients comes first. The wrapped solver's ``num_reads`` decides how
+    many reads there are. The same seed gives the same answer. Without noise, transforms and post-processing
+    the answer is the wrapped solver's.
+
+    The device is programmed row by row, so errors of couplings differ between rows that share J. Memory:
+
+    - Rows with altered couplings are solved in chunks of at most 64 MiB of couplings (one row at least).
+      Making a chunk takes about three times as much.
+    - A shared J stays shared where couplings are exact and no spins are reversed.
+    - A sparse J has couplers at its nonzeros only; its rows are programmed one at a time.
 
     Examples
     --------
@@ -95,7 +98,8 @@ class NoisySolver:
         Raises
         ------
         TypeError, ValueError
-            If the seed is no integer from 0 to 2**64 - 1, or the wrapped solver's arrays have another shape.
+            If the seed is not an integer from 0 to 2**64 - 1, or the wrapped solver does not return spins of
+            the problem's shape.
         """
         begin, seed = time.perf_counter_ns(), seed_or_random(seed)
         transforms = self.num_spin_reversal_transforms

@@ -1,4 +1,4 @@
-"""The way to D-Wave's Leap: is Ocean installed, is a token configured, and never show it."""
+"""Access to D-Wave's Leap: checks that Ocean is installed and a token configured; keeps the token secret."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def configured_token(config: Mapping[str, Any]) -> str | None:
 
 
 def require_token(config: Mapping[str, Any]) -> str:
-    """Return the token, or say in one line what to do.
+    """Return the token; without one, raise an error that says what to do.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""QPU time: what a submission will take, what has been spent, and what may be."""
+"""QPU time: the estimate for a submission, and the account of time spent and reserved."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ class Ledger:
         self.reserved = 0.0
 
     def check(self, seconds: float, what: str) -> None:
-        """Refuse what does not fit into the limit any more.
+        """Raise if this does not fit into what the limit leaves.
 
         Raises
         ------

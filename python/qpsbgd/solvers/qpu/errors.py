@@ -1,4 +1,4 @@
-"""What can go wrong with a QPU, each under a name of its own."""
+"""Exceptions and warnings of the QPU solver."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class QPUConfigError(QPUError):
 
 
 class QPUBudgetError(QPUError):
-    """A submission would take more QPU time than `max_qpu_seconds` allows; nothing of it was sent."""
+    """A submission would take more QPU time than `max_qpu_seconds` allows; nothing was sent."""
 
 
 class QPUTimeoutError(QPUError):

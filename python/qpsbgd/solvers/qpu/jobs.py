@@ -1,4 +1,4 @@
-"""Submissions under way: sent, tried again after transient failures, and collected without blocking."""
+"""Submissions under way: `Job` sends one and tries again after transient failures; `Pending` awaits many."""
 
 from __future__ import annotations
 

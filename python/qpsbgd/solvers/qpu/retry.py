@@ -1,4 +1,4 @@
-"""Which failures may pass, and how long to wait for that."""
+"""Which failures are worth another try, and how long to wait before it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Coefficients in the range of the hardware: strength of chains, scale of rows, precision that is left."""
+"""Chain strengths, the scale that brings a row into the hardware's ranges, and the precision that is left."""
 
 from __future__ import annotations
 
@@ -68,10 +68,10 @@ class Limits:
 
 
 def bounded_fields(h: Doubles, W: Doubles) -> Doubles:
-    """Bound fields that decide their spin alone, which changes no optimum and leaves room for the couplings.
+    """Clip fields that decide their spin alone: no optimum changes, and couplings can be scaled up.
 
-    A spin whose field exceeds the sum of its couplings points against it in every optimum; a quarter more
-    than that sum says so as well.
+    A spin whose field exceeds the sum of its couplings points against the field in every optimum. So a field
+    of 1.25 times that sum has the same effect as any larger one.
 
     Parameters
     ----------

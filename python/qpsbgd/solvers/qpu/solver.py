@@ -31,7 +31,7 @@ class QPUSolver:
     Parameters
     ----------
     sampler : dimod.Structured, optional
-        With ``nodelist``, ``edgelist`` and a Chimera, Pegasus or Zephyr topology among its properties. Not
+        It has ``nodelist``, ``edgelist`` and a Chimera, Pegasus or Zephyr topology among its properties. Not
         given: a ``dwave.system.DWaveSampler``, opened when the first problem is submitted and not before.
     config : mapping, optional
         Arguments of that DWaveSampler, such as ``{"solver": "Advantage2_system1.13", "profile": "mine"}``.
@@ -43,19 +43,20 @@ class QPUSolver:
         Not given: uniform torque compensation. A number: that many times the largest coupling of a row. A
         function: called with a row's dimod model and None, as Ocean's own are; slower.
     num_spin_reversal_transforms : int
-        The reads are shared by that many submissions, each with random signs of its own for all spins,
-        which average out systematic errors of the hardware. 1 costs nothing; 0 for none.
+        Number of submissions that share the reads. Each reverses a random choice of spins, so
+        systematic errors of the hardware average out. 1 costs nothing; 0 reverses no spins.
     postprocess : {"descent", None}
         "descent": every read descends, natively, to the nearest local minimum.
     block_size : int, optional
         Most spins at a time. Not given: rows as wide as the largest clique are solved whole, wider ones by 40
         (or the largest clique).
     block_passes : int
-        How often all blocks of a wide row are visited.
+        Passes over all blocks of a wide row.
     max_qpu_seconds : float, optional
-        Refuse what would bring the solver's QPU time above this, before it is sent.
+        Raise `QPUBudgetError` before sending anything that would bring the solver's QPU time above this.
     fallback : {"error", "native"}
-        When the QPU fails and retries do not help: raise, or let the native solver answer, with one warning.
+        After the QPU failed and retries did not help, raise, or let the native solver answer with one
+        warning.
     max_retries : int
         Further tries after a transient failure.
     retry_delay : float
@@ -205,7 +206,7 @@ class QPUSolver:
         return self._plan(problem.num_problems, problem.num_spins).seconds
 
     def check_budget(self, problems: Sequence[IsingProblem]) -> None:
-        """Refuse problems that together would exceed `max_qpu_seconds`; nothing is submitted.
+        """Raise if these problems together would exceed `max_qpu_seconds`; nothing is submitted.
 
         Raises
         ------

@@ -108,7 +108,7 @@ def working_graph(sampler: Any) -> WorkingGraph:
     TypeError
         If the sampler has no qubits and couplers (it is no `dimod.Structured`).
     ValueError
-        If its topology is none that clique embeddings are known for.
+        If no clique embeddings are known for its topology.
     """
     nodes, edges = getattr(sampler, "nodelist", None), getattr(sampler, "edgelist", None)
     if nodes is None or edges is None:

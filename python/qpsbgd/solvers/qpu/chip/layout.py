@@ -1,8 +1,7 @@
-"""From rows to qubits and back: a packing as index arrays, so that embedding costs no Python loop.
+"""Embedding of rows on qubits and back, by index arrays instead of Python loops.
 
-Spin i of a row becomes a chain of qubits. Its field is shared evenly by the qubits of the chain, a coupling
-by all couplers between the two chains, and every coupler inside a chain gets the strength that holds it
-together.
+Spin i of a row becomes a chain of qubits. The qubits of the chain share its field evenly. All couplers
+between two chains share their coupling evenly. Every coupler inside a chain gets the chain strength.
 """
 
 from __future__ import annotations

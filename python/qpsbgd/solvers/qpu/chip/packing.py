@@ -1,10 +1,10 @@
 """Many cliques at once: disjoint clique embeddings that together fill a working graph.
 
-A row of n spins needs a chain of coupled qubits for each spin and a coupler between any two chains. The
+A row of n spins needs a chain of coupled qubits for each spin, and a coupler between any two chains. The
 cliques come from ``minorminer.busclique`` (Boothby, King, Roy: Fast clique minor generation in Chimera qubit
-connectivity graphs, 2016), which finds one with short chains in whatever graph it is given. To get many, it
-is given small windows: a window that slides over the chip, as small as one clique allows, leaves little
-unused. What is left is searched as a whole.
+connectivity graphs, 2016), which finds one clique with short chains in a given graph. To get many, a small
+window slides over the chip, as small as one clique allows, and each position is searched. What is left at the
+end is searched as a whole.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Packings that are searched once for each working graph: in memory, and in files for the next process."""
+"""Cache of packings, one search for each working graph: in memory, and in files for the next process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from qpsbgd.solvers.qpu.chip.packing import Clique, largest_clique_size, pack_cl
 __all__ = ["EmbeddingStore", "default_cache_dir"]
 
 _FORMAT = 1
-"""Number of the file format and of the packing search; files of another number are made anew."""
+"""Version of the file format and of the packing search; files of other versions are made anew."""
 
 _PACKINGS: dict[tuple[str, int], list[Clique]] = {}
 _LARGEST: dict[str, int] = {}
@@ -37,9 +37,9 @@ class EmbeddingStore:
     graph : WorkingGraph
         Qubits and couplers.
     cache_dir : path, optional
-        Folder of the files ``GRAPH-SIZE.json``; `default_cache_dir` if not given. A file that is damaged,
-        belongs to another graph or was written by another version is made anew, and a folder that cannot be
-        written costs only the next process's time.
+        Folder of the files ``GRAPH-SIZE.json``; `default_cache_dir` if not given. A file is made anew if it
+        is damaged, belongs to another graph, or was written by another version. If the folder cannot be
+        written, the next process searches again.
     """
 
     def __init__(self, graph: WorkingGraph, cache_dir: str | os.PathLike[str] | None = None) -> None:
@@ -122,7 +122,7 @@ def is_packing(graph: WorkingGraph, cliques: list[Clique], size: int) -> bool:
 
 
 def _all_connected(graph: WorkingGraph, chains: list[tuple[int, ...]], couplers: Any) -> bool:
-    """Whether each chain hangs together by these couplers: joined up, as many parts are left as chains."""
+    """Whether these couplers connect all qubits of each chain (union-find)."""
     parent = {qubit: qubit for chain in chains for qubit in chain}
 
     def root(qubit: int) -> int:
