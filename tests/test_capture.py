@@ -88,9 +88,9 @@ def test_recorded_gradients_are_those_of_the_native_kernel_for_any_number_of_thr
             layer.zero_grad()
             layer(x).backward(V)
             assert np.array_equal(layer.weight.grad.numpy(), expected)
+            assert len(capture.records) == 1
     finally:
         torch.set_num_threads(threads)
-    assert len(capture.records) == 3
 
 
 @pytest.mark.parametrize(
@@ -124,8 +124,9 @@ def test_recorded_gradient_can_be_differentiated_by_the_inputs():
     layer = BinaryLinear(4, 3).double()
     capture = attach(layer.weight)  # records as long as it lives
     x, upstream = torch.randn(5, 4).double().requires_grad_(), torch.randn(5, 3).double()
-    (gradient,) = torch.autograd.grad((layer(x) * upstream).sum(), layer.weight, create_graph=True)
+    (layer(x) * upstream).sum().backward(inputs=[layer.weight], create_graph=True)
     assert len(capture.records) == 1
+    gradient, layer.weight.grad = layer.weight.grad, None
     (found,) = torch.autograd.grad(gradient.square().sum(), x)
     torch.testing.assert_close(found, upstream @ gradient.detach())
 

@@ -28,7 +28,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from qpsbgd.capture.autograd import BinaryWeight
+from qpsbgd.capture.weight import BinaryWeight
 from qpsbgd.data.files import atomic_write
 from qpsbgd.diagnostics.full_gradient import Data, LossFunction, full_gradient
 from qpsbgd.diagnostics.measures import Doubles, QuboGap, cdp, cosine, qubo_gap, sign_agreement

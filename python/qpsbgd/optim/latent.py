@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 
-from qpsbgd.capture.autograd import BinaryWeight
+from qpsbgd.capture.weight import BinaryWeight
 from qpsbgd.problem.checks import check_learning_rate
 
 __all__ = ["LatentWeightOptimizer", "Update", "adam_step", "descend", "restore_state"]

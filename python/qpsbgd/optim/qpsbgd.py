@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 from torch.utils.hooks import RemovableHandle
 
-from qpsbgd.capture.autograd import BinaryWeight, Capture, Record, attach
+from qpsbgd.capture.record import Capture, Record, attach
+from qpsbgd.capture.weight import BinaryWeight
 from qpsbgd.optim.latent import LatentWeightOptimizer, Update, descend
 from qpsbgd.problem.checks import DOMAINS, MEMORIES, check_choice, check_nonnegative, check_scale, check_seed
 from qpsbgd.problem.ising import Solutions
