@@ -120,6 +120,7 @@ def test_recorded_gradients_under_autocast_have_the_type_of_the_weight(layer):
     torch.testing.assert_close(layer.weight.grad, expected, rtol=0.03, atol=0.03)
 
 
+@pytest.mark.filterwarnings("ignore:Using backward\\(\\) with create_graph")
 def test_recorded_gradient_can_be_differentiated_by_the_inputs():
     layer = BinaryLinear(4, 3).double()
     capture = attach(layer.weight)  # records as long as it lives
