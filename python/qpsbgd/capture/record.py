@@ -243,7 +243,7 @@ class Capture:
             if capture is not None:
                 capture.commit()
 
-        self._hook = self.parameter.register_post_accumulate_grad_hook(committed)
+        self._hook = self.parameter.register_post_accumulate_grad_hook(committed)  # type: ignore[no-untyped-call]
         weakref.finalize(self, self._hook.remove).atexit = False
 
     def report(self, reported: Pass, inputs: Tensor) -> None:
@@ -310,6 +310,10 @@ class Capture:
             self.folded = self._fold(self.folded, self.records)
             self.records = []
         return self.folded
+
+    def replace_records(self, folded: Any) -> None:
+        """Keep `folded`, which was made of all records, in their place."""
+        self.folded, self.records = folded, []
 
     def jacobian_factors(self) -> tuple[Tensor, Tensor]:
         """V (n, m) and X (n, d) of all records, whose outer products are the per-sample gradients.

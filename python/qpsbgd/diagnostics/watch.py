@@ -35,7 +35,8 @@ from qpsbgd.diagnostics.measures import Doubles, QuboGap, cdp, cosine, qubo_gap,
 from qpsbgd.diagnostics.posed import solved_rows
 from qpsbgd.optim.qpsbgd import QPSBGD, Projection
 from qpsbgd.problem.checks import check_choice
-from qpsbgd.projection import project_gradient, to_host
+from qpsbgd.projection import project_gradient
+from qpsbgd.step.arrays import to_host
 
 __all__ = [
     "NOTE",
