@@ -21,12 +21,12 @@
 #include <utility>
 #include <vector>
 
-#include "qpsbgd/aligned.hpp"
-#include "qpsbgd/assembly.hpp"
+#include "base/aligned.hpp"
+#include "qpsbgd/layer.hpp"
 #include "qpsbgd/cancellation.hpp"
-#include "qpsbgd/kernels.hpp"
-#include "qpsbgd/lanes16.hpp"
-#include "qpsbgd/rng.hpp"
+#include "kernels/kernel_table.hpp"
+#include "search/int16/replica_group.hpp"
+#include "base/rng.hpp"
 
 namespace {
 

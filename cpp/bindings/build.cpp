@@ -4,7 +4,7 @@
 #include <string>
 #include <thread>
 
-#include "qpsbgd/kernels.hpp"
+#include "kernels/kernel_table.hpp"
 
 namespace qpsbgd::python {
 

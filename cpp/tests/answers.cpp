@@ -10,9 +10,9 @@
 #include <string>
 #include <vector>
 
-#include "qpsbgd/assembly.hpp"
-#include "qpsbgd/kernels.hpp"
-#include "qpsbgd/solvers.hpp"
+#include "qpsbgd/layer.hpp"
+#include "kernels/kernel_table.hpp"
+#include "qpsbgd/solve.hpp"
 
 namespace {
 

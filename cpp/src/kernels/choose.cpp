@@ -5,8 +5,8 @@
 #include <string_view>
 #include <vector>
 
-#include "qpsbgd/kernels.hpp"
-#include "tables.hpp"
+#include "kernels/kernel_table.hpp"
+#include "kernels/isa/tables.hpp"
 
 namespace qpsbgd {
 namespace {
