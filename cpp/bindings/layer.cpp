@@ -1,4 +1,4 @@
-// Gram matrices, fields and the training step's projection.
+// Gram matrices, weight gradients and the training step's projection.
 #include <pybind11/stl.h>
 
 #include <algorithm>
@@ -20,15 +20,13 @@ struct SpreadMatrix {
 
 template <class Real>
 SpreadMatrix<Real> spread_matrix(std::size_t m, std::size_t d) {
-    const std::size_t stride = spread<Real>(d);
-    AlignedBuffer<Real> memory(m * stride);
-    Real* data = memory.data();
-    const py::capsule owner(data,
-                            [](void* pointer) { AlignedBuffer<Real>::free(static_cast<Real*>(pointer)); });
-    static_cast<void>(memory.release());
-    const auto row_bytes = static_cast<py::ssize_t>(stride * sizeof(Real));
-    return {{data, stride},
-            py::array_t<Real>({m, d}, {row_bytes, static_cast<py::ssize_t>(sizeof(Real))}, data, owner)};
+    auto matrix = allocate_matrix<Real>(m, d);
+    const Rows<Real> rows = matrix.rows();
+    const py::capsule owner(rows.data, [](void* memory) { FreeMatrix()(memory); });
+    static_cast<void>(matrix.memory.release());
+    const auto row_bytes = static_cast<py::ssize_t>(rows.stride * sizeof(Real));
+    return {rows,
+            py::array_t<Real>({m, d}, {row_bytes, static_cast<py::ssize_t>(sizeof(Real))}, rows.data, owner)};
 }
 
 template <class Real>
@@ -60,31 +58,32 @@ FactorShapes factor_shapes(const Array<Real>& inputs, const Array<Real>& output_
 }
 
 template <class Real>
-Array<Real> fields_of(const Array<Real>& inputs, const Array<Real>& output_gradients, double scale,
-                      std::size_t threads) {
+Array<Real> weight_gradient_of(const Array<Real>& inputs, const Array<Real>& output_gradients, double scale,
+                               std::size_t threads) {
     const auto [samples, d, m] = factor_shapes(inputs, output_gradients);
     Array<Real> out({m, d});
     const Rows<Real> rows{out.mutable_data(), d};
     without_gil([&, samples = samples, d = d, m = m] {
         StopToken token(std::nullopt, signals_pending);
-        fields<Real>(view(inputs), view(output_gradients), samples, d, m, scale, rows, threads, token);
+        weight_gradient<Real>(view(inputs), view(output_gradients), samples, d, m, scale, rows, threads,
+                              token);
     });
     return out;
 }
 
 template <class Real>
-py::tuple gram_and_fields_of(const Array<Real>& inputs, const Array<Real>& output_gradients,
-                             double gram_scale, double field_scale, std::size_t threads) {
+py::tuple gram_and_weight_gradient_of(const Array<Real>& inputs, const Array<Real>& output_gradients,
+                                      double gram_scale, double gradient_scale, std::size_t threads) {
     const auto [samples, d, m] = factor_shapes(inputs, output_gradients);
     auto matrix = spread_matrix<Real>(d, d);
-    Array<Real> fields({m, d});
-    const Rows<Real> field_rows{fields.mutable_data(), d};
+    Array<Real> gradient({m, d});
+    const Rows<Real> gradient_rows{gradient.mutable_data(), d};
     without_gil([&, samples = samples, d = d, m = m] {
         StopToken token(std::nullopt, signals_pending);
-        gram_and_fields<Real>(view(inputs), view(output_gradients), samples, d, m, gram_scale, field_scale,
-                              matrix.rows, field_rows, threads, token);
+        gram_and_weight_gradient<Real>(view(inputs), view(output_gradients), samples, d, m, gram_scale,
+                                       gradient_scale, matrix.rows, gradient_rows, threads, token);
     });
-    return py::make_tuple(matrix.array, fields);
+    return py::make_tuple(matrix.array, gradient);
 }
 
 ScaleRule scale_rule(const std::string& name) {
@@ -154,10 +153,10 @@ template <class Real>
 void register_for(py::module_& module) {
     using py::arg;
     module.def("gram", &gram_of<Real>, arg("X").noconvert(), arg("scale"), arg("num_threads"));
-    module.def("fields", &fields_of<Real>, arg("X").noconvert(), arg("V").noconvert(), arg("scale"),
-               arg("num_threads"));
-    module.def("gram_and_fields", &gram_and_fields_of<Real>, arg("X").noconvert(), arg("V").noconvert(),
-               arg("gram_scale"), arg("field_scale"), arg("num_threads"));
+    module.def("weight_gradient", &weight_gradient_of<Real>, arg("X").noconvert(), arg("V").noconvert(),
+               arg("scale"), arg("num_threads"));
+    module.def("gram_and_weight_gradient", &gram_and_weight_gradient_of<Real>, arg("X").noconvert(),
+               arg("V").noconvert(), arg("gram_scale"), arg("gradient_scale"), arg("num_threads"));
     module.def("project_rows", &project_rows_of<Real>, arg("A").noconvert(), arg("P").noconvert(),
                py::kw_only(), arg("residual").noconvert() = py::none(), arg("keep_residual") = false,
                arg("scale"), arg("kappa"), arg("domain"), arg("num_threads"));
@@ -167,7 +166,7 @@ void register_for(py::module_& module) {
 
 }  // namespace
 
-void register_assembly(py::module_& module) {
+void register_layer(py::module_& module) {
     register_for<float>(module);
     register_for<double>(module);
 }

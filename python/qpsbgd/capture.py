@@ -447,7 +447,7 @@ def _fields(X: Tensor, V: Tensor, scale: float) -> Tensor:
     if not native:
         return (scale * V).t() @ X.to(V.dtype)
     x, v = (tensor.detach().contiguous().numpy() for tensor in (X, V))
-    return torch.from_numpy(_core.fields(x, v, scale, torch.get_num_threads()))
+    return torch.from_numpy(_core.weight_gradient(x, v, scale, torch.get_num_threads()))
 
 
 class _Pending:

@@ -151,7 +151,7 @@ def project(
     n, d = x.shape
     gram: Floats
     fields: Floats
-    gram, fields = _core.gram_and_fields(x, v, 1.0 / (n * d), d**-0.5 / n, torch.get_num_threads())
+    gram, fields = _core.gram_and_weight_gradient(x, v, 1.0 / (n * d), d**-0.5 / n, torch.get_num_threads())
     if extra is not None:
         fields = fields + extra
     first_seed = _fresh_seed() if seed is None else check_seed(seed)

@@ -3,10 +3,9 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
+#include <memory>
 #include <span>
 
-#include "base/aligned.hpp"
 #include "qpsbgd/cancellation.hpp"
 
 namespace qpsbgd {
@@ -20,30 +19,40 @@ struct Rows {
     Real* operator[](std::size_t row) const { return data + row * stride; }
 };
 
-// The stride of matrices that kernels read down their columns: whole cache lines, and an odd number of them, so
-// that neighbouring rows do not compete for the same places of a cache.
+// Memory of a matrix whose rows the kernels read well: they start on cache lines, and are padded.
+struct FreeMatrix {
+    void operator()(void* memory) const;
+};
 template <class Real>
-constexpr std::size_t spread(std::size_t columns) {
-    constexpr std::size_t line = kCacheLine / sizeof(Real);
-    return ((columns + line - 1) / line | 1U) * line;
-}
+struct OwnedMatrix {
+    std::unique_ptr<Real[], FreeMatrix> memory;
+    std::size_t stride = 0;
+
+    Rows<Real> rows() const { return {memory.get(), stride}; }
+};
+
+// Holds nothing yet. Throws std::bad_alloc where there is no memory.
+template <class Real>
+OwnedMatrix<Real> allocate_matrix(std::size_t rows, std::size_t columns);
 
 // out (d x d) = scale * X'X for inputs X (samples x d): by counting bits where all inputs are -1 or +1.
 template <class Real>
 void gram(std::span<const Real> inputs, std::size_t samples, std::size_t d, double scale, Rows<Real> out,
           std::size_t threads, StopToken& token);
 
-// out (m x d) = scale * V'X for output gradients V (samples x m) and inputs X (samples x d).
+// The gradient of the layer's weights: out (m x d) = scale * V'X for output gradients V (samples x m) and inputs X
+// (samples x d).
 template <class Real>
-void fields(std::span<const Real> inputs, std::span<const Real> output_gradients, std::size_t samples,
-            std::size_t d, std::size_t m, double scale, Rows<Real> out, std::size_t threads,
-            StopToken& token);
+void weight_gradient(std::span<const Real> inputs, std::span<const Real> output_gradients,
+                     std::size_t samples, std::size_t d, std::size_t m, double scale, Rows<Real> out,
+                     std::size_t threads, StopToken& token);
 
-// The Gram matrix, and fields (m x d) = field_scale * V'X for output gradients V (samples x m).
+// The Gram matrix, and gradient (m x d) = gradient_scale * V'X for output gradients V (samples x m).
 template <class Real>
-void gram_and_fields(std::span<const Real> inputs, std::span<const Real> output_gradients,
-                     std::size_t samples, std::size_t d, std::size_t m, double gram_scale, double field_scale,
-                     Rows<Real> out, Rows<Real> fields, std::size_t threads, StopToken& token);
+void gram_and_weight_gradient(std::span<const Real> inputs, std::span<const Real> output_gradients,
+                              std::size_t samples, std::size_t d, std::size_t m, double gram_scale,
+                              double gradient_scale, Rows<Real> out, Rows<Real> gradient, std::size_t threads,
+                              StopToken& token);
 
 enum class ScaleRule : std::uint8_t { relative, automatic, fixed };
 

@@ -8,7 +8,7 @@
 #include <bit>
 #include <cstdint>
 
-#include "kernels/dense_int16/table.hpp"
+#include "base/random_state.hpp"
 
 namespace qpsbgd {
 

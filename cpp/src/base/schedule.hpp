@@ -4,13 +4,15 @@
 #include <cstddef>
 #include <span>
 
+#include "qpsbgd/solve.hpp"
+
 namespace qpsbgd {
 
-// beta multiplies energy differences in the caller's units: a flip by dE is accepted with min(1, exp(-beta dE)).
-struct BetaRange {
-    double hot = 0.0;   // first and smallest
-    double cold = 0.0;  // last and largest
-};
+// Sweeps of a run whose caller names none.
+inline constexpr std::size_t kDefaultAnnealSweeps = 1000;
+inline constexpr std::size_t kDefaultTabuSweeps = 200;
+// Of the first run within a time limit; every further one has twice as many.
+inline constexpr std::size_t kFirstRoundSweeps = 100;
 
 // The local fields of a local minimum tell the barriers that annealing has to cross: hot is a temperature at which a
 // typical spin of that minimum still flips now and then, cold one at which only the weakest still do. (The fields of

@@ -111,6 +111,11 @@ void parallel_for(std::size_t count, std::size_t threads, StopToken& token, cons
     prepare_and_share(count, threads, token, [count] { return count; }, work);
 }
 
+// At most `threads`, one for every `work_of_thread` operations: less work does not pay for starting one.
+inline std::size_t useful_threads(std::size_t threads, double work, double work_of_thread) {
+    return std::min(threads, 1 + static_cast<std::size_t>(work / work_of_thread));
+}
+
 // Where pieces of work are cut into portions that threads take one after the other: the portions' ends, ascending. In
 // rounds of equal portions, one a thread, each round half of what is left (factoring: Hummel, Schonberg and Flynn, 1992),
 // until two of `smallest` or less are left for each: threads that start together end together, and others have something

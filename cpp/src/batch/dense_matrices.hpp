@@ -8,11 +8,11 @@
 
 #include "batch/finish.hpp"
 #include "qpsbgd/cancellation.hpp"
-#include "search/int16/search.hpp"
-#include "search/int16/replica_group.hpp"
-#include "search/float32/matrices.hpp"
 #include "qpsbgd/problem.hpp"
 #include "qpsbgd/solve.hpp"
+#include "search/float32/matrices.hpp"
+#include "search/int16/replica_group.hpp"
+#include "search/int16/search.hpp"
 
 namespace qpsbgd {
 
@@ -31,12 +31,12 @@ public:
             int16_.emplace_back();
             if (searches) {
                 const bool anneals = options.method == Method::anneal;
-                auto made = Dense16Matrix::make(rows_.back(), batch.coupling_scale,
-                                                anneals ? Saturation::avoided : Saturation::allowed, token);
-                int16_.back() = made ? std::make_unique<Dense16Matrix>(std::move(*made)) : nullptr;
+                auto made = Int16Matrix::make(rows_.back(), batch.coupling_scale,
+                                              anneals ? Saturation::avoided : Saturation::allowed, token);
+                int16_.back() = made ? std::make_unique<Int16Matrix>(std::move(*made)) : nullptr;
                 if (made && anneals &&
-                    options.reads * (shared_ ? last - first : 1) >= LaneCouplings::least_reads()) {
-                    int16_.back()->prepare_lanes();
+                    options.reads * (shared_ ? last - first : 1) >= Int16ReplicaCouplings::least_reads()) {
+                    int16_.back()->prepare_in_step();
                 }
             }
         }
@@ -53,7 +53,7 @@ public:
     }
 
     bool int16_serves(std::size_t problem) const { return int16_serves_[problem - first_]; }
-    const Dense16Matrix& int16(std::size_t problem) const { return *int16_[shared_ ? 0 : problem - first_]; }
+    const Int16Matrix& int16(std::size_t problem) const { return *int16_[shared_ ? 0 : problem - first_]; }
     const SymmetricRows& rows(std::size_t problem) const { return rows_[shared_ ? 0 : problem - first_]; }
     const DenseMatrix& float32(std::size_t problem) const {
         return *float32_[shared_ ? 0 : problem - first_];
@@ -62,7 +62,7 @@ public:
 private:
     std::size_t first_;
     bool shared_;
-    std::vector<std::unique_ptr<Dense16Matrix>> int16_;
+    std::vector<std::unique_ptr<Int16Matrix>> int16_;
     std::vector<std::unique_ptr<DenseMatrix>> float32_;
     std::vector<SymmetricRows> rows_;
     std::vector<bool> int16_serves_;

@@ -1,15 +1,20 @@
 // A batch of sparse problems as groups of 64 replicas, shared between threads.
-#include "search/int8/replica_group.hpp"
+#include "batch/replicas.hpp"
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <limits>
+#include <memory>
 #include <mutex>
 #include <numeric>
+#include <optional>
 #include <utility>
+#include <vector>
 
+#include "base/schedule.hpp"
 #include "base/threads.hpp"
+#include "batch/share_time.hpp"
+#include "search/int8/replica_group.hpp"
 
 namespace qpsbgd {
 
@@ -27,11 +32,9 @@ bool replicas_pay(const IsingBatch& batch, const SolveOptions& options) {
 
 namespace {
 
-constexpr std::size_t kFirstRoundSweeps = 100;  // of a time-limited run without `sweeps`; doubled every round
-
 class ReplicaBatch {
 public:
-    ReplicaBatch(const ReplicaCouplings& couplings, const IsingBatch& batch, const SolveOptions& options,
+    ReplicaBatch(const Int8ReplicaCouplings& couplings, const IsingBatch& batch, const SolveOptions& options,
                  std::size_t sweeps, std::span<std::int8_t> samples,
                  const std::function<void(std::size_t, std::size_t, std::size_t)>& finish, StopToken& token)
         : couplings_(couplings),
@@ -49,10 +52,11 @@ public:
     ReplicaReport run() {
         choose_ranges();
         form_groups();
+        time_.emplace(token_, groups_.size(), options_.threads);
         parallel_for(groups_.size(), options_.threads, token_, [&](std::size_t worker, std::size_t group) {
             solve_group(workers_[worker], worker, groups_[group]);
         });
-        if (lanes_per_problem_ > options_.reads) {
+        if (replicas_per_problem_ > options_.reads) {
             parallel_for(batch_.problems, options_.threads, token_,
                          [&](std::size_t worker, std::size_t problem) { write_best(worker, problem); });
         }
@@ -66,7 +70,7 @@ public:
 
 private:
     struct Worker {
-        std::unique_ptr<ReplicaGroup> group;
+        std::unique_ptr<Int8ReplicaGroup> group;
         std::vector<std::uint64_t> words;
         std::uint64_t sweeps = 0;
     };
@@ -78,9 +82,9 @@ private:
         std::vector<std::uint64_t> words;
     };
 
-    ReplicaGroup& group_of(Worker& worker) {
+    Int8ReplicaGroup& group_of(Worker& worker) {
         if (!worker.group) {
-            worker.group = std::make_unique<ReplicaGroup>(couplings_);
+            worker.group = std::make_unique<Int8ReplicaGroup>(couplings_);
         }
         return *worker.group;
     }
@@ -92,16 +96,16 @@ private:
             std::ranges::fill(ranges_, *options_.beta_range);
             return;
         }
-        const std::size_t groups = (batch_.problems + kReplicaLanes - 1) / kReplicaLanes;
+        const std::size_t groups = (batch_.problems + kInt8Replicas - 1) / kInt8Replicas;
         parallel_for(groups, options_.threads, token_, [&](std::size_t worker, std::size_t index) {
-            const std::size_t first = index * kReplicaLanes;
-            const std::size_t count = std::min(kReplicaLanes, batch_.problems - first);
+            const std::size_t first = index * kInt8Replicas;
+            const std::size_t count = std::min(kInt8Replicas, batch_.problems - first);
             std::vector<ReplicaId> ids(count);
             for (std::size_t lane = 0; lane < count; ++lane) {
                 ids[lane] = {first + lane, 0};
             }
             Budget budget(token_, token_.deadline());
-            ReplicaGroup& group = group_of(workers_[worker]);
+            Int8ReplicaGroup& group = group_of(workers_[worker]);
             group.assign(ids, options_.seed, options_.first_problem);
             group.start(batch_);
             group.descend(budget);
@@ -117,11 +121,11 @@ private:
 
     // Replicas with the same range, 64 to a group.
     void form_groups() {
-        lanes_per_problem_ = options_.reads;
+        replicas_per_problem_ = options_.reads;
         if (timed_) {
-            lanes_per_problem_ =
-                std::max(lanes_per_problem_,
-                         kReplicaLanes * std::max<std::size_t>(1, options_.threads) / batch_.problems);
+            replicas_per_problem_ =
+                std::max(replicas_per_problem_,
+                         kInt8Replicas * std::max<std::size_t>(1, options_.threads) / batch_.problems);
         }
         std::vector<std::size_t> problems(batch_.problems);
         std::iota(problems.begin(), problems.end(), std::size_t{0});
@@ -129,8 +133,8 @@ private:
                           [&](std::size_t problem) { return std::pair(ranges_[problem].hot, problem); });
         double hot = -1.0;
         for (const std::size_t problem : problems) {
-            for (std::size_t read = 0; read < lanes_per_problem_; ++read) {
-                if (groups_.empty() || groups_.back().size() == kReplicaLanes ||
+            for (std::size_t read = 0; read < replicas_per_problem_; ++read) {
+                if (groups_.empty() || groups_.back().size() == kInt8Replicas ||
                     ranges_[problem].hot != hot) {
                     groups_.emplace_back();
                     hot = ranges_[problem].hot;
@@ -146,8 +150,9 @@ private:
         if (left_out) {
             return;  // the caller wants to finish
         }
-        Budget budget(token_, share_of_time());
-        ReplicaGroup& group = group_of(worker);
+        Budget budget(token_, time_->share(1));
+        time_->begin(1);
+        Int8ReplicaGroup& group = group_of(worker);
         const BetaRange range = ranges_[ids.front().problem];
         group.assign(ids, options_.seed, options_.first_problem);
         group.start(batch_);
@@ -169,7 +174,7 @@ private:
         const std::size_t count = words_of(batch_.n);
         for (std::size_t lane = 0; lane < ids.size(); ++lane) {
             const auto words = std::span(worker.words).subspan(lane * count, count);
-            if (lanes_per_problem_ > options_.reads) {
+            if (replicas_per_problem_ > options_.reads) {
                 offer(ids[lane], group.best_gain(lane), words);
             } else {
                 write(number, ids[lane].problem, ids[lane].read, words);
@@ -221,19 +226,7 @@ private:
         finish_(worker, problem, read);
     }
 
-    // The time left, shared evenly between the groups that have not begun.
-    std::optional<Clock::time_point> share_of_time() {
-        const std::size_t waiting = groups_.size() - started_.fetch_add(1);
-        if (!token_.deadline()) {
-            return std::nullopt;
-        }
-        const auto now = Clock::now();
-        const auto left = std::max(*token_.deadline() - now, Clock::duration::zero());
-        const double share = static_cast<double>(options_.threads) / static_cast<double>(waiting);
-        return now + std::chrono::duration_cast<Clock::duration>(left * std::min(share, 1.0));
-    }
-
-    const ReplicaCouplings& couplings_;
+    const Int8ReplicaCouplings& couplings_;
     const IsingBatch& batch_;
     const SolveOptions& options_;
     std::size_t sweeps_;
@@ -244,15 +237,15 @@ private:
     std::vector<Worker> workers_;
     std::vector<BetaRange> ranges_;
     std::vector<std::vector<ReplicaId>> groups_;
-    std::size_t lanes_per_problem_ = 1;
+    std::size_t replicas_per_problem_ = 1;
     std::vector<std::vector<Found>> found_;
     std::mutex mutex_;
-    std::atomic<std::size_t> started_{0};
+    std::optional<TimeShare> time_;
 };
 
 }  // namespace
 
-ReplicaReport anneal_replicas(const ReplicaCouplings& couplings, const IsingBatch& batch,
+ReplicaReport anneal_replicas(const Int8ReplicaCouplings& couplings, const IsingBatch& batch,
                               const SolveOptions& options, std::size_t sweeps, std::span<std::int8_t> samples,
                               const std::function<void(std::size_t, std::size_t, std::size_t)>& finish,
                               StopToken& token) {

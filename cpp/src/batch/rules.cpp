@@ -39,8 +39,8 @@ std::size_t runs_per_read(const IsingBatch& batch, const SolveOptions& options) 
         return 1;
     }
     const bool dense = batch.couplings.index() < 2;
-    const bool in_step = dense && options.method == Method::anneal && LaneCouplings::serve(batch.n);
-    const double runs_per_thread = in_step ? static_cast<double>(kLanes16) : 8.0;
+    const bool in_step = dense && options.method == Method::anneal && Int16ReplicaCouplings::serve(batch.n);
+    const double runs_per_thread = in_step ? static_cast<double>(kInt16Replicas) : 8.0;
     constexpr double kSecondsPerCoupling = 2e-9;  // to begin a run
     const double couplings = std::visit(
         [](const auto& view) {

@@ -8,6 +8,9 @@
 
 namespace qpsbgd {
 
+inline constexpr std::size_t kExactLimit = 24;      // spins that `exact` accepts
+inline constexpr std::size_t kAutoExactLimit = 20;  // spins up to which `auto` chooses it
+
 // The method asked for, or the one that "auto" stands for. Throws std::invalid_argument where "exact" would take too long.
 Method choose_method(const IsingBatch& batch, const SolveOptions& options);
 

@@ -4,33 +4,36 @@
 #include <string_view>
 #include <vector>
 
-#include "kernels/gram/table.hpp"
 #include "kernels/dense_float32/table.hpp"
 #include "kernels/dense_int16/table.hpp"
 #include "kernels/exact/table.hpp"
 #include "kernels/finish/table.hpp"
-#include "kernels/replicas_int16/table.hpp"
+#include "kernels/gram/table.hpp"
 #include "kernels/prepare/table.hpp"
 #include "kernels/projection_float/table.hpp"
+#include "kernels/projection_int16/table.hpp"
+#include "kernels/replicas_int16/table.hpp"
+#include "kernels/sparse_bits/table.hpp"
 #include "kernels/sparse_int8/table.hpp"
 
 namespace qpsbgd {
 
 struct KernelTable {
     const char* name;
-    DenseKernels dense;
-    Dense16Kernels dense16;
+    DenseFloat32Kernels dense_float32;
+    DenseInt16Kernels dense_int16;
     FinishKernels finish;
     ExactKernels exact;
-    Sparse8Kernels sparse8;
-    AssemblyKernels<float> assembly_float;
-    AssemblyKernels<double> assembly_double;
-    ProjectionKernels<float> projection_float;
-    ProjectionKernels<double> projection_double;
-    PrepareKernels<float> prepare_float;
-    PrepareKernels<double> prepare_double;
-    Projection16Kernels projection16;
-    Lanes16Kernels lanes16;  // null without AVX-512
+    SparseInt8Kernels sparse_int8;
+    SparseBitsKernels sparse_bits;
+    GramKernels<float> gram_float32;
+    GramKernels<double> gram_float64;
+    ProjectionKernels<float> projection_float32;
+    ProjectionKernels<double> projection_float64;
+    PrepareKernels<float> prepare_float32;
+    PrepareKernels<double> prepare_float64;
+    ProjectionInt16Kernels projection_int16;
+    ReplicasInt16Kernels replicas_int16;  // null without AVX-512
 };
 
 // The kernels for this machine: the widest instruction set it has, or the one that the environment variable

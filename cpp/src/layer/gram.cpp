@@ -1,4 +1,4 @@
-// Gram matrix and fields of a layer, from its inputs X (samples x d) and output gradients V (samples x m).
+// Gram matrix and weight gradient of a layer, from its inputs X (samples x d) and output gradients V (samples x m).
 //
 // X and V are packed into panels of neighbouring columns, and the kernels multiply panels: blocks of the Gram matrix on
 // and below the diagonal, which are stored twice, and blocks of V'X. samples * d^2 / 2 and samples * d * m
@@ -9,24 +9,20 @@
 #include <optional>
 
 #include "base/aligned.hpp"
-#include "qpsbgd/layer.hpp"
-#include "kernels/kernel_table.hpp"
 #include "base/threads.hpp"
+#include "kernels/kernel_table.hpp"
+#include "qpsbgd/layer.hpp"
 
 namespace qpsbgd {
 namespace {
 
-constexpr double kWorkOfThread = 2e6;  // multiplications that pay for starting one
-
-std::size_t useful_threads(std::size_t threads, double work) {
-    return std::min(threads, 1 + static_cast<std::size_t>(work / kWorkOfThread));
-}
+constexpr double kWorkOfThread = 2e6;  // multiplications that pay for starting a thread
 
 template <class Real>
 class Panels {
 public:
     Panels(std::span<const Real> values, std::size_t samples, std::size_t columns,
-           const AssemblyKernels<Real>& kernels, std::size_t threads, StopToken& token)
+           const GramKernels<Real>& kernels, std::size_t threads, StopToken& token)
         : width_(kernels.width),
           samples_(samples),
           columns_(columns),
@@ -55,7 +51,7 @@ class SignPanels {
 public:
     template <class Real>
     static std::optional<SignPanels> pack(std::span<const Real> values, std::size_t samples,
-                                          std::size_t columns, const AssemblyKernels<Real>& kernels,
+                                          std::size_t columns, const GramKernels<Real>& kernels,
                                           std::size_t threads, StopToken& token) {
         const Real first = values.front();
         if (first != Real{1} && first != Real{-1}) {
@@ -97,8 +93,8 @@ struct alignas(kCacheLine) Block {
 // Columns of the Gram matrix left of and on the diagonal, for the rows of panel `index`, and their mirror images.
 // Rows are filled up with zeros to whole cache lines, as far as they have room.
 template <class Real, class Multiply>
-void gram_rows(const AssemblyKernels<Real>& kernels, std::size_t index, std::size_t d, Real scale,
-               Rows<Real> out, const Multiply& multiply) {
+void gram_rows(const GramKernels<Real>& kernels, std::size_t index, std::size_t d, Real scale, Rows<Real> out,
+               const Multiply& multiply) {
     Block<Real> block{};
     const std::size_t width = kernels.width;
     const std::size_t rows = std::min(width, d - index * width);
@@ -124,11 +120,11 @@ void gram_rows(const AssemblyKernels<Real>& kernels, std::size_t index, std::siz
 }
 
 template <class Real>
-const AssemblyKernels<Real>& assembly_kernels() {
+const GramKernels<Real>& gram_kernels() {
     if constexpr (sizeof(Real) == sizeof(float)) {
-        return kernels().assembly_float;
+        return kernels().gram_float32;
     } else {
-        return kernels().assembly_double;
+        return kernels().gram_float64;
     }
 }
 
@@ -139,9 +135,9 @@ double gram_work(std::size_t samples, std::size_t d) {
 template <class Real>
 bool sign_gram(std::span<const Real> inputs, std::size_t samples, std::size_t d, double scale, Rows<Real> out,
                std::size_t threads, StopToken& token) {
-    const AssemblyKernels<Real>& table = assembly_kernels<Real>();
+    const GramKernels<Real>& table = gram_kernels<Real>();
     // Counting is some ten times faster than multiplying.
-    threads = useful_threads(threads, 0.1 * gram_work(samples, d));
+    threads = useful_threads(threads, 0.1 * gram_work(samples, d), kWorkOfThread);
     const std::optional<SignPanels> signs = SignPanels::pack<Real>(inputs, samples, d, table, threads, token);
     if (!signs) {
         return false;
@@ -160,8 +156,8 @@ bool sign_gram(std::span<const Real> inputs, std::size_t samples, std::size_t d,
 
 // The rows of V'X that one panel of V gives.
 template <class Real>
-void field_rows(const AssemblyKernels<Real>& table, const Panels<Real>& v, std::size_t left,
-                const Panels<Real>& x, std::size_t samples, Real scale, Rows<Real> out) {
+void gradient_rows(const GramKernels<Real>& table, const Panels<Real>& v, std::size_t left,
+                   const Panels<Real>& x, std::size_t samples, Real scale, Rows<Real> out) {
     Block<Real> block{};
     for (std::size_t right = 0; right < x.count(); ++right) {
         const Destination<Real> to{
@@ -177,20 +173,22 @@ void field_rows(const AssemblyKernels<Real>& table, const Panels<Real>& v, std::
 template <class Real>
 void gram(std::span<const Real> inputs, std::size_t samples, std::size_t d, double scale, Rows<Real> out,
           std::size_t threads, StopToken& token) {
-    gram_and_fields<Real>(inputs, {}, samples, d, 0, scale, 0.0, out, {}, threads, token);
+    gram_and_weight_gradient<Real>(inputs, {}, samples, d, 0, scale, 0.0, out, {}, threads, token);
 }
 
 template <class Real>
-void gram_and_fields(std::span<const Real> inputs, std::span<const Real> output_gradients,
-                     std::size_t samples, std::size_t d, std::size_t m, double gram_scale, double field_scale,
-                     Rows<Real> out, Rows<Real> fields, std::size_t threads, StopToken& token) {
-    const AssemblyKernels<Real>& table = assembly_kernels<Real>();
+void gram_and_weight_gradient(std::span<const Real> inputs, std::span<const Real> output_gradients,
+                              std::size_t samples, std::size_t d, std::size_t m, double gram_scale,
+                              double gradient_scale, Rows<Real> out, Rows<Real> gradient, std::size_t threads,
+                              StopToken& token) {
+    const GramKernels<Real>& table = gram_kernels<Real>();
     const bool counted = sign_gram<Real>(inputs, samples, d, gram_scale, out, threads, token);
     if (counted && m == 0) {
         return;
     }
-    const double field_work = static_cast<double>(samples) * static_cast<double>(d) * static_cast<double>(m);
-    threads = useful_threads(threads, field_work + (counted ? 0.0 : gram_work(samples, d)));
+    const double gradient_work =
+        static_cast<double>(samples) * static_cast<double>(d) * static_cast<double>(m);
+    threads = useful_threads(threads, gradient_work + (counted ? 0.0 : gram_work(samples, d)), kWorkOfThread);
     const Panels<Real> x(inputs, samples, d, table, threads, token);
     const Panels<Real> v(output_gradients, samples, m, table, threads, token);
     const std::size_t gram_tasks = counted ? 0 : x.count();
@@ -206,21 +204,22 @@ void gram_and_fields(std::span<const Real> inputs, std::span<const Real> output_
                 });
             return;
         }
-        field_rows<Real>(table, v, task - gram_tasks, x, samples, static_cast<Real>(field_scale), fields);
+        gradient_rows<Real>(table, v, task - gram_tasks, x, samples, static_cast<Real>(gradient_scale),
+                            gradient);
     });
 }
 
 template <class Real>
-void fields(std::span<const Real> inputs, std::span<const Real> output_gradients, std::size_t samples,
-            std::size_t d, std::size_t m, double scale, Rows<Real> out, std::size_t threads,
-            StopToken& token) {
-    const AssemblyKernels<Real>& table = assembly_kernels<Real>();
+void weight_gradient(std::span<const Real> inputs, std::span<const Real> output_gradients,
+                     std::size_t samples, std::size_t d, std::size_t m, double scale, Rows<Real> out,
+                     std::size_t threads, StopToken& token) {
+    const GramKernels<Real>& table = gram_kernels<Real>();
     const double work = static_cast<double>(samples) * static_cast<double>(d) * static_cast<double>(m);
-    threads = useful_threads(threads, work);
+    threads = useful_threads(threads, work, kWorkOfThread);
     const Panels<Real> x(inputs, samples, d, table, threads, token);
     const Panels<Real> v(output_gradients, samples, m, table, threads, token);
     parallel_for(v.count(), threads, token, [&](std::size_t /*worker*/, std::size_t task) {
-        field_rows<Real>(table, v, task, x, samples, static_cast<Real>(scale), out);
+        gradient_rows<Real>(table, v, task, x, samples, static_cast<Real>(scale), out);
     });
 }
 
@@ -228,14 +227,15 @@ template void gram(std::span<const float>, std::size_t, std::size_t, double, Row
                    StopToken&);
 template void gram(std::span<const double>, std::size_t, std::size_t, double, Rows<double>, std::size_t,
                    StopToken&);
-template void fields(std::span<const float>, std::span<const float>, std::size_t, std::size_t, std::size_t,
-                     double, Rows<float>, std::size_t, StopToken&);
-template void fields(std::span<const double>, std::span<const double>, std::size_t, std::size_t, std::size_t,
-                     double, Rows<double>, std::size_t, StopToken&);
-template void gram_and_fields(std::span<const float>, std::span<const float>, std::size_t, std::size_t,
-                              std::size_t, double, double, Rows<float>, Rows<float>, std::size_t, StopToken&);
-template void gram_and_fields(std::span<const double>, std::span<const double>, std::size_t, std::size_t,
-                              std::size_t, double, double, Rows<double>, Rows<double>, std::size_t,
-                              StopToken&);
+template void weight_gradient(std::span<const float>, std::span<const float>, std::size_t, std::size_t,
+                              std::size_t, double, Rows<float>, std::size_t, StopToken&);
+template void weight_gradient(std::span<const double>, std::span<const double>, std::size_t, std::size_t,
+                              std::size_t, double, Rows<double>, std::size_t, StopToken&);
+template void gram_and_weight_gradient(std::span<const float>, std::span<const float>, std::size_t,
+                                       std::size_t, std::size_t, double, double, Rows<float>, Rows<float>,
+                                       std::size_t, StopToken&);
+template void gram_and_weight_gradient(std::span<const double>, std::span<const double>, std::size_t,
+                                       std::size_t, std::size_t, double, double, Rows<double>, Rows<double>,
+                                       std::size_t, StopToken&);
 
 }  // namespace qpsbgd

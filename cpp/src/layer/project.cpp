@@ -15,15 +15,16 @@
 #include <atomic>
 #include <cmath>
 #include <cstdint>
-#include <limits>
 #include <optional>
+#include <span>
 #include <type_traits>
 #include <vector>
 
 #include "base/aligned.hpp"
-#include "qpsbgd/layer.hpp"
-#include "kernels/kernel_table.hpp"
+#include "base/rounding.hpp"
 #include "base/threads.hpp"
+#include "layer/couplings.hpp"
+#include "qpsbgd/layer.hpp"
 
 namespace qpsbgd {
 namespace {
@@ -33,173 +34,6 @@ constexpr std::size_t kMostFlips = 100;
 constexpr std::size_t kWorkOfLook = 1U << 22U;  // additions between two looks for an interrupt
 // Descents by this part of their size are descents, whatever the rounding of s.
 constexpr double kCertain = 1e-4;
-// Errors of int16 gains, in units: their own rounding, and half a unit for t times every entry.
-double rounding_error16(std::size_t d, double factor) { return 1.0 + 0.51 * static_cast<double>(d) / factor; }
-constexpr double kMostInverse = 1e37;  // of a unit, in float32
-constexpr double kWorkOfThread = 1e6;  // additions that pay for starting one
-
-std::size_t useful_threads(std::size_t threads, double work) {
-    return std::min(threads, 1 + static_cast<std::size_t>(work / kWorkOfThread));
-}
-
-template <class Real>
-const ProjectionKernels<Real>& projection_kernels() {
-    if constexpr (std::is_same_v<Real, float>) {
-        return kernels().projection_float;
-    } else {
-        return kernels().projection_double;
-    }
-}
-
-std::size_t rounded_up(std::size_t count, std::size_t unit) { return (count + unit - 1) / unit * unit; }
-
-// A as the kernels read it, copied if its rows are not aligned.
-template <class Real>
-class Couplings {
-public:
-    Couplings(Rows<const Real> gram, std::size_t d)
-        : view_(gram), copy_(is_aligned(gram) ? 0 : d * spread<Real>(d)) {
-        if (!is_aligned(gram)) {
-            const Rows<Real> rows{copy_.data(), spread<Real>(d)};
-            for (std::size_t i = 0; i < d; ++i) {
-                std::copy_n(gram[i], d, rows[i]);
-                std::fill(rows[i] + d, rows[i] + rows.stride, Real{0});
-            }
-            view_ = {rows.data, rows.stride};
-        }
-    }
-
-    Rows<const Real> rows() const { return view_; }
-
-private:
-    static bool is_aligned(Rows<const Real> gram) {
-        return reinterpret_cast<std::uintptr_t>(gram.data) % kCacheLine == 0 &&
-               gram.stride * sizeof(Real) % kCacheLine == 0;
-    }
-
-    Rows<const Real> view_;
-    AlignedBuffer<Real> copy_;
-};
-
-// What all rows of a layer need of A.
-template <class Real>
-class Problem {
-public:
-    Problem(Rows<const Real> gram, std::size_t d, const ProjectionOptions& options, StopToken& token)
-        : d_(d), couplings_(gram, d), own_(d), sums_(d) {
-        const ProjectionKernels<Real>& table = projection_kernels<Real>();
-        const std::size_t threads = useful_threads(options.threads, static_cast<double>(d * d));
-        const std::size_t parts = (d + kRowsOfPart - 1) / kRowsOfPart;
-        const auto for_all_rows = [&](const auto& work) {
-            parallel_for(parts, threads, token, [&](std::size_t /*worker*/, std::size_t part) {
-                for (std::size_t i = part * kRowsOfPart; i < std::min(d, (part + 1) * kRowsOfPart); ++i) {
-                    work(i);
-                }
-            });
-        };
-        for_all_rows([&](std::size_t i) {
-            own_[i] = (options.mask ? Real(0.5) : Real{1}) * gram[i][i];
-            sums_[i] = table.magnitude(couplings_.rows()[i], d);
-        });
-        double size = 0.0;
-        double total = 0.0;
-        for (std::size_t i = 0; i < d; ++i) {
-            trace_ += static_cast<double>(gram[i][i]);
-            size += static_cast<double>(std::abs(gram[i][i]));
-            total += sums_[i];
-        }
-        finite_ = std::isfinite(total);
-        if constexpr (std::is_same_v<Real, float>) {
-            // Half of int16 for A G, half for p / s, and room for what rounding adds to either.
-            const double units = 0.5 * (32767.0 - 2.0 * static_cast<double>(d + 4));
-            fits16_ = finite_ && options.rule != ScaleRule::automatic && d <= kMost16 &&
-                      size * units >= kLeastUnits * total;
-            if (fits16_) {
-                quantise(units, options.mask, for_all_rows);
-            }
-        }
-        if (!fits16_) {
-            // Rounding errors of a field, in those of A: each addition may add one.
-            units_.assign(d, 1.0);
-            errors_.assign(d, 0.0);
-            for (std::size_t i = 0; i < d; ++i) {
-                errors_[i] = 2.0 * static_cast<double>(std::numeric_limits<Real>::epsilon()) * sums_[i];
-            }
-        }
-    }
-
-    std::size_t d() const { return d_; }
-    bool finite() const { return finite_; }
-    bool fits16() const { return fits16_; }
-    Rows<const Real> rows() const { return couplings_.rows(); }
-    const std::int16_t* rows16() const { return couplings16_.data(); }
-    std::size_t stride16() const { return padded<std::int16_t>(d_); }
-    const Real* own() const { return own_.data(); }
-    Start16 start16() const
-        requires(std::is_same_v<Real, float>)
-    {
-        return {rest_.data(), bounds_.data(), inverse_units_.data(), exclusions_.data(), inverse_factor_};
-    }
-    double trace() const { return trace_; }
-    double inverse_factor() const { return static_cast<double>(inverse_factor_); }
-    double error16() const { return error16_; }
-    const double* units() const { return units_.data(); }
-    const float* units16() const { return units16_.data(); }
-    const double* errors() const { return errors_.data(); }
-
-private:
-    static constexpr std::size_t kRowsOfPart = 64;
-    static constexpr std::size_t kMost16 = 4096;  // spins
-    static constexpr double kLeastUnits = 32.0;   // of a diagonal entry, in the mean
-
-    template <class ForAllRows>
-    void quantise(double units, bool mask, const ForAllRows& for_all_rows) {
-        const float factor = mask ? 1.0F : 2.0F;
-        inverse_factor_ = 1.0F / factor;
-        error16_ = rounding_error16(d_, static_cast<double>(factor));
-        units16_.resize(rounded_up(d_, kSlots16));
-        rest_.resize(d_);
-        bounds_.resize(d_);
-        inverse_units_.resize(d_);
-        exclusions_.resize(d_);
-        for (std::size_t i = 0; i < d_; ++i) {
-            const double inverse = std::min(units / sums_[i], kMostInverse);
-            inverse_units_[i] = sums_[i] > 0.0 ? static_cast<float>(inverse) : 0.0F;
-            const double unit = sums_[i] > 0.0 ? 1.0 / inverse : 0.0;
-            units16_[i] = static_cast<float>(unit);
-            exclusions_[i] = sums_[i] > 0.0 ? 0.0F : static_cast<float>(kNoGain16);
-            rest_[i] = rows()[i][i] - own_[i];
-            bounds_[i] = static_cast<float>(sums_[i] + unit * static_cast<double>(d_ + 2));
-        }
-        couplings16_ = AlignedBuffer<std::int16_t>((d_ + 1) * stride16() + kSlots16);
-        std::fill_n(couplings16_.data() + d_ * stride16(), stride16() + kSlots16, std::int16_t{0});
-        for_all_rows([&](std::size_t i) {
-            std::int16_t* row = couplings16_.data() + i * stride16();
-            kernels().projection16.quantise(rows()[i], inverse_units_.data(), factor, d_, row);
-            row[i] = 0;
-            std::fill(row + d_, row + stride16(), std::int16_t{0});
-        });
-    }
-
-    std::size_t d_;
-    Couplings<Real> couplings_;
-    std::vector<Real> own_;  // t A_ii / 2
-    std::vector<double> sums_;
-    std::vector<double> units_;
-    std::vector<double> errors_;
-    std::vector<float> units16_;
-    std::vector<float> bounds_;
-    std::vector<float> inverse_units_;
-    std::vector<float> exclusions_;
-    std::vector<float> rest_;      // A_ii - t A_ii / 2
-    float inverse_factor_ = 0.0F;  // 1 / t
-    double error16_ = 0.0;         // of a gain
-    double trace_ = 0.0;
-    AlignedBuffer<std::int16_t> couplings16_{0};
-    bool finite_ = false;
-    bool fits16_ = false;
-};
-
 // Spins and fields of one row.
 template <class Real>
 struct RowState {
@@ -213,19 +47,19 @@ struct RowState {
 constexpr std::size_t kRowsTogether = 32;  // whose p, spins and fields stay in the second cache
 
 // Spins and fields of rows that descend together, and the fields that they began with.
-class RowStates16 {
+class Int16RowStates {
 public:
-    explicit RowStates16(std::size_t d)
-        : stride_(rounded_up(d, kSlots16)),
+    explicit Int16RowStates(std::size_t d)
+        : stride_(rounded_up(d, kInt16Slots)),
           spins_(kRowsTogether * stride_, std::int16_t{1}),
-          fields_(kRowsTogether * stride_, kNoGain16),
-          first_fields_(kRowsTogether * stride_, kNoGain16) {}
+          fields_(kRowsTogether * stride_, kInt16NoGain),
+          first_fields_(kRowsTogether * stride_, kInt16NoGain) {}
 
     std::int16_t* spins(std::size_t row) { return spins_.data() + row * stride_; }
     std::int16_t* fields(std::size_t row) { return fields_.data() + row * stride_; }
     std::int16_t* first_fields(std::size_t row) { return first_fields_.data() + row * stride_; }
 
-    std::array<Descent16, kRowsTogether> descents{};
+    std::array<Int16Descent, kRowsTogether> descents{};
     std::array<double, kRowsTogether> scales{};  // s, or 0 where the sign is the answer
 
 private:
@@ -238,7 +72,7 @@ private:
 template <class Real>
 class GroupProjection {
 public:
-    GroupProjection(const Problem<Real>& problem, const LayerRows<Real>& layer,
+    GroupProjection(const LayerCouplings<Real>& problem, const LayerRows<Real>& layer,
                     const ProjectionOptions& options, std::size_t most_rows)
         : kernels_(projection_kernels<Real>()),
           problem_(problem),
@@ -247,14 +81,15 @@ public:
           most_rows_(most_rows),
           // Whole tiles, and rows that do not compete for the same places of a cache.
           stride_(rounded_up(layer.d, kernels_.tile) + kCacheLine / sizeof(Real)),
-          products_(problem.fits16() ? 0 : most_rows * stride_),
-          products16_(problem.fits16() ? most_rows * rounded_up(layer.d, kProductsTile) : 0),
-          workspace_(problem.fits16() ? kernels().projection16.workspace_bytes(most_rows, layer.d) : 0),
+          products_(problem.fits_int16() ? 0 : most_rows * stride_),
+          int16_products_(problem.fits_int16() ? most_rows * rounded_up(layer.d, kProductsTile) : 0),
+          workspace_(problem.fits_int16() ? kernels().projection_int16.workspace_bytes(most_rows, layer.d)
+                                          : 0),
           sums_(keeps_sums() ? most_rows * layer.d : 0),
           signs_(rounded_up(layer.d, kSignsOfWord) / kSignsOfWord * most_rows),
           norms_(most_rows),
-          state_(problem.fits16() ? 0 : layer.d),
-          states16_(problem.fits16() ? layer.d : 0) {}
+          state_(problem.fits_int16() ? 0 : layer.d),
+          int16_states_(problem.fits_int16() ? layer.d : 0) {}
 
     // Returns false if a sum over p or A is not finite.
     bool run(std::size_t first, std::size_t count, StopToken& token) {
@@ -268,9 +103,9 @@ public:
         multiply(count);
         bool finite = true;
         if constexpr (std::is_same_v<Real, float>) {
-            if (problem_.fits16()) {
+            if (problem_.fits_int16()) {
                 for (std::size_t row = 0; row < count; row += kRowsTogether) {
-                    finite = project16(row, std::min(kRowsTogether, count - row), token) && finite;
+                    finite = project_int16(row, std::min(kRowsTogether, count - row), token) && finite;
                 }
                 return finite;
             }
@@ -286,16 +121,16 @@ public:
 private:
     // A sigma of `count` rows.
     void multiply(std::size_t count) {
-        if (problem_.fits16()) {
-            kernels().projection16.sign_products({.couplings = problem_.rows16(),
-                                                  .couplings_stride = problem_.stride16(),
-                                                  .d = layer_.d,
-                                                  .signs = signs_.data(),
-                                                  .signs_stride = most_rows_,
-                                                  .workspace = workspace_.data(),
-                                                  .products = products16_.data(),
-                                                  .tile_stride = most_rows_ * kProductsTile},
-                                                 count);
+        if (problem_.fits_int16()) {
+            kernels().projection_int16.sign_products({.couplings = problem_.rows_int16(),
+                                                      .couplings_stride = problem_.stride_int16(),
+                                                      .d = layer_.d,
+                                                      .signs = signs_.data(),
+                                                      .signs_stride = most_rows_,
+                                                      .workspace = workspace_.data(),
+                                                      .products = int16_products_.data(),
+                                                      .tile_stride = most_rows_ * kProductsTile},
+                                                     count);
             return;
         }
         kernels_.sign_products({.matrix = problem_.rows().data,
@@ -345,8 +180,8 @@ private:
     std::size_t most_flips() const { return kMostFlips * layer_.d + flips_of_look(); }
 
     // W sigma of one row, whose columns lie in tiles.
-    void copy_product16(std::size_t row, std::int16_t* product) const {
-        const std::int16_t* tile = products16_.data() + row * kProductsTile;
+    void copy_product_int16(std::size_t row, std::int16_t* product) const {
+        const std::int16_t* tile = int16_products_.data() + row * kProductsTile;
         for (std::size_t i = 0; i < layer_.d; i += kProductsTile) {
             std::copy_n(tile, std::min(kProductsTile, layer_.d - i), product + i);
             tile += most_rows_ * kProductsTile;
@@ -355,53 +190,54 @@ private:
 
     // Spins, fields and scale of a row of the group, in place `i` of those together. Returns false if a sum over p or A
     // is not finite.
-    bool start16(std::size_t row, std::size_t i)
+    bool start_int16(std::size_t row, std::size_t i)
         requires(std::is_same_v<Real, float>)
     {
-        const Projection16Kernels& table = kernels().projection16;
-        std::int16_t* fields = states16_.first_fields(i);
-        copy_product16(row, fields);
-        const double others = table.signed_sum(p(row), fields, problem_.units16(), layer_.d);
+        const ProjectionInt16Kernels& table = kernels().projection_int16;
+        std::int16_t* fields = int16_states_.first_fields(i);
+        copy_product_int16(row, fields);
+        const double others = table.signed_sum(p(row), fields, problem_.units_int16(), layer_.d);
         const double curvature = problem_.trace() + problem_.inverse_factor() * others;
         const double scale = first_scale(norms_[row], curvature);
         if (scale > 0.0) {
-            table.start(p(row), problem_.start16(), 1.0 / scale, layer_.d, states16_.spins(i), fields);
-            std::copy_n(fields, layer_.d, states16_.fields(i));
+            table.start(p(row), problem_.start_int16(), 1.0 / scale, layer_.d, int16_states_.spins(i),
+                        fields);
+            std::copy_n(fields, layer_.d, int16_states_.fields(i));
         }
-        states16_.scales[i] = scale;
-        states16_.descents[i] = {.couplings = problem_.rows16(),
-                                 .stride = problem_.stride16(),
-                                 .zero_row = layer_.d,
-                                 .d = problem_.stride16(),
-                                 .spins = states16_.spins(i),
-                                 .fields = states16_.fields(i),
-                                 .settled = !(scale > 0.0)};
+        int16_states_.scales[i] = scale;
+        int16_states_.descents[i] = {.couplings = problem_.rows_int16(),
+                                     .stride = problem_.stride_int16(),
+                                     .zero_row = layer_.d,
+                                     .d = problem_.stride_int16(),
+                                     .spins = int16_states_.spins(i),
+                                     .fields = int16_states_.fields(i),
+                                     .settled = !(scale > 0.0)};
         return std::isfinite(norms_[row]) && std::isfinite(curvature);
     }
 
-    bool is_better16(std::size_t row, std::size_t i)
+    bool is_better_int16(std::size_t row, std::size_t i)
         requires(std::is_same_v<Real, float>)
     {
-        const Descent16& descent = states16_.descents[i];
-        const Change16 change = kernels().projection16.change(p(row), states16_.first_fields(i), descent,
-                                                              problem_.units16(), layer_.d);
-        const double certain = change.lowered - problem_.error16() * change.units;
+        const Int16Descent& descent = int16_states_.descents[i];
+        const Int16Change change = kernels().projection_int16.change(
+            p(row), int16_states_.first_fields(i), descent, problem_.units_int16(), layer_.d);
+        const double certain = change.lowered - problem_.error_int16() * change.units;
         return change.units > 0.0 &&
-               is_better(row, states16_.scales[i], change.lowered, certain,
+               is_better(row, int16_states_.scales[i], change.lowered, certain,
                          [&](std::size_t k) { return static_cast<double>(descent.spins[k]); });
     }
 
     // Rows of the group from `first`. Returns false if a sum over p or A is not finite.
-    bool project16(std::size_t first, std::size_t count, StopToken& token)
+    bool project_int16(std::size_t first, std::size_t count, StopToken& token)
         requires(std::is_same_v<Real, float>)
     {
-        const Projection16Kernels& table = kernels().projection16;
+        const ProjectionInt16Kernels& table = kernels().projection_int16;
         bool finite = true;
         for (std::size_t i = 0; i < count; ++i) {
-            finite = start16(first + i, i) && finite;
+            finite = start_int16(first + i, i) && finite;
         }
-        const std::span rows = std::span(states16_.descents).first(count);
-        const auto settled = [](const Descent16& row) { return row.settled; };
+        const std::span rows = std::span(int16_states_.descents).first(count);
+        const auto settled = [](const Int16Descent& row) { return row.settled; };
         // A pass flips one spin or more.
         for (std::size_t passes = 0; passes < most_flips() && !std::ranges::all_of(rows, settled);
              passes += flips_of_look()) {
@@ -409,8 +245,8 @@ private:
             token.throw_if_interrupted();
         }
         for (std::size_t i = 0; i < count; ++i) {
-            const Descent16& descent = states16_.descents[i];
-            const bool better = states16_.scales[i] > 0.0 && is_better16(first + i, i);
+            const Int16Descent& descent = int16_states_.descents[i];
+            const bool better = int16_states_.scales[i] > 0.0 && is_better_int16(first + i, i);
             finish(first + i, [&](std::int8_t* step) {
                 return table.write_step(p(first + i), better ? descent.spins : nullptr, problem_.own(),
                                         options_.mask, layer_.d, step);
@@ -515,20 +351,20 @@ private:
     }
 
     const ProjectionKernels<Real>& kernels_;
-    const Problem<Real>& problem_;
+    const LayerCouplings<Real>& problem_;
     const LayerRows<Real>& layer_;
     const ProjectionOptions& options_;
     std::size_t most_rows_;
     std::size_t stride_;
-    std::size_t first_ = 0;                   // row of the layer that is row 0 of the group
-    AlignedBuffer<Real> products_;            // A sigma, in one of the two
-    AlignedBuffer<std::int16_t> products16_;  // W sigma
+    std::size_t first_ = 0;                       // row of the layer that is row 0 of the group
+    AlignedBuffer<Real> products_;                // A sigma, in one of the two
+    AlignedBuffer<std::int16_t> int16_products_;  // W sigma
     AlignedBuffer<std::byte> workspace_;
     AlignedBuffer<Real> sums_;
     std::vector<std::uint64_t> signs_;
     std::vector<double> norms_;
     RowState<Real> state_;  // of the row at work, or of several in int16
-    RowStates16 states16_;
+    Int16RowStates int16_states_;
 };
 
 // Few enough rows for products of `bytes` an entry in the second cache, enough to use each row of A often, and some for
@@ -545,14 +381,15 @@ std::size_t group_rows(std::size_t m, std::size_t d, std::size_t bytes, std::siz
 template <class Real>
 bool project_rows(Rows<const Real> gram, const LayerRows<Real>& rows, const ProjectionOptions& options,
                   StopToken& token) {
-    const std::size_t threads =
-        useful_threads(options.threads, 0.5 * static_cast<double>(rows.m) * static_cast<double>(rows.d) *
-                                            static_cast<double>(rows.d));
-    const Problem<Real> problem(gram, rows.d, options, token);
+    const std::size_t threads = useful_threads(
+        options.threads,
+        0.5 * static_cast<double>(rows.m) * static_cast<double>(rows.d) * static_cast<double>(rows.d),
+        kWorkOfThread);
+    const LayerCouplings<Real> problem(gram, rows.d, options, token);
     if (!problem.finite()) {
         return false;
     }
-    const std::size_t bytes = problem.fits16() ? sizeof(std::int16_t) : sizeof(Real);
+    const std::size_t bytes = problem.fits_int16() ? sizeof(std::int16_t) : sizeof(Real);
     const std::size_t most_rows = group_rows(rows.m, rows.d, bytes, threads);
     const std::size_t groups = (rows.m + most_rows - 1) / most_rows;
     std::vector<std::optional<GroupProjection<Real>>> workers(
@@ -570,25 +407,8 @@ bool project_rows(Rows<const Real> gram, const LayerRows<Real>& rows, const Proj
     return finite;
 }
 
-template <class Real>
-void move_weights(std::span<Real> weights, std::span<const std::int8_t> steps, Real lr, Real clip,
-                  std::size_t threads, StopToken& token) {
-    constexpr std::size_t kPart = std::size_t{1} << 16U;
-    parallel_for((weights.size() + kPart - 1) / kPart,
-                 useful_threads(threads, static_cast<double>(weights.size())), token,
-                 [&](std::size_t /*worker*/, std::size_t part) {
-                     const std::size_t first = part * kPart;
-                     projection_kernels<Real>().move_weights(weights.data() + first, steps.data() + first, lr,
-                                                             clip, std::min(kPart, weights.size() - first));
-                 });
-}
-
 template bool project_rows(Rows<const float>, const LayerRows<float>&, const ProjectionOptions&, StopToken&);
 template bool project_rows(Rows<const double>, const LayerRows<double>&, const ProjectionOptions&,
-                           StopToken&);
-template void move_weights(std::span<float>, std::span<const std::int8_t>, float, float, std::size_t,
-                           StopToken&);
-template void move_weights(std::span<double>, std::span<const std::int8_t>, double, double, std::size_t,
                            StopToken&);
 
 }  // namespace qpsbgd

@@ -96,4 +96,15 @@ TEST(Portions, of_one_thread_are_as_large_as_allowed) {
 }
 
 }  // namespace
+TEST(ParallelFor, passes_on_a_workers_exception) {
+    StopToken token(std::nullopt, {});
+    EXPECT_THROW(parallel_for(100, 3, token,
+                              [](std::size_t, std::size_t index) {
+                                  if (index == 50) {
+                                      throw std::runtime_error("piece 50");
+                                  }
+                              }),
+                 std::runtime_error);
+}
+
 }  // namespace qpsbgd

@@ -8,8 +8,8 @@
 #include <utility>
 #include <vector>
 
-#include "qpsbgd/interactions.hpp"
 #include "base/rng.hpp"
+#include "qpsbgd/interactions.hpp"
 
 namespace qpsbgd {
 namespace {

@@ -1,15 +1,16 @@
-// The native library by itself: solvers against exhaustive search, kernels, threads, cancellation.
+// Batches solved by every method: against exhaustive search, with any threads, cut short.
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <cstdint>
 #include <limits>
-#include <thread>
+#include <stdexcept>
 #include <vector>
 
-#include "qpsbgd/layer.hpp"
+#include "base/rng.hpp"
+#include "batch/rules.hpp"
+#include "qpsbgd/cancellation.hpp"
 #include "qpsbgd/solve.hpp"
-#include "base/threads.hpp"
 
 namespace {
 
@@ -199,39 +200,6 @@ TEST(Solve, a_time_limit_ends_a_run_that_would_not_end) {
     const Answer answer = solve_example(example, options);
     EXPECT_LT(Clock::now() - start, std::chrono::seconds(2));
     EXPECT_NEAR(answer.energies[0], example.energy(0, answer.samples.data()), 1e-9);
-}
-
-TEST(ParallelFor, passes_on_a_workers_exception) {
-    StopToken token(std::nullopt, {});
-    EXPECT_THROW(parallel_for(100, 3, token,
-                              [](std::size_t, std::size_t index) {
-                                  if (index == 50) {
-                                      throw std::runtime_error("piece 50");
-                                  }
-                              }),
-                 std::runtime_error);
-}
-
-TEST(Gram, equals_the_product_written_out) {
-    const std::size_t samples = 37;
-    const std::size_t d = 21;
-    std::vector<float> inputs(samples * d);
-    Random random(1, 0, 0);
-    for (auto& value : inputs) {
-        value = static_cast<float>(random.below(200)) / 100.0F - 1.0F;
-    }
-    std::vector<float> matrix(d * d);
-    StopToken token(std::nullopt, {});
-    gram<float>(inputs, samples, d, 0.5, {matrix.data(), d}, 2, token);
-    for (std::size_t i = 0; i < d; ++i) {
-        for (std::size_t j = 0; j < d; ++j) {
-            double sum = 0.0;
-            for (std::size_t k = 0; k < samples; ++k) {
-                sum += static_cast<double>(inputs[k * d + i]) * static_cast<double>(inputs[k * d + j]);
-            }
-            EXPECT_NEAR(static_cast<double>(matrix[i * d + j]), 0.5 * sum, 1e-4);
-        }
-    }
 }
 
 }  // namespace

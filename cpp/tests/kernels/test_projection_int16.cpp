@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "base/aligned.hpp"
-#include "kernels/kernel_table.hpp"
 #include "base/rng.hpp"
+#include "kernels/kernel_table.hpp"
 
 namespace {
 
@@ -24,7 +24,7 @@ std::uint32_t draw(Random& random, std::uint32_t below) { return random.below(be
 AlignedVector<std::int16_t> large_couplings(std::size_t d, Random& random) {
     const std::size_t stride = padded<std::int16_t>(d);
     const std::uint32_t most = 32767 / static_cast<std::uint32_t>(d);
-    AlignedVector<std::int16_t> couplings((d + 1) * stride + kSlots16, 0);
+    AlignedVector<std::int16_t> couplings((d + 1) * stride + kInt16Slots, 0);
     for (std::size_t i = 0; i < d; ++i) {
         for (std::size_t j = 0; j < d; ++j) {
             const auto entry = static_cast<int>(draw(random, 2 * most + 1)) - static_cast<int>(most);
@@ -37,7 +37,7 @@ AlignedVector<std::int16_t> large_couplings(std::size_t d, Random& random) {
 class Projection16 : public testing::TestWithParam<const KernelTable*> {};
 
 TEST_P(Projection16, ProductsWithSignsAreExact) {
-    const Projection16Kernels& table = GetParam()->projection16;
+    const ProjectionInt16Kernels& table = GetParam()->projection_int16;
     Random random(1, 0, 0);
     for (const std::size_t d : {1U, 15U, 64U, 100U, 513U, 784U}) {
         for (const std::size_t rows : {1U, 16U, 21U}) {
@@ -80,9 +80,9 @@ struct Problem {
     explicit Problem(std::size_t size, std::uint64_t seed)
         : d(size),
           stride(padded<std::int16_t>(size)),
-          couplings((d + 1) * stride + kSlots16, 0),
-          spins(rounded_up(size, kSlots16), 1),
-          fields(spins.size(), kNoGain16),
+          couplings((d + 1) * stride + kInt16Slots, 0),
+          spins(rounded_up(size, kInt16Slots), 1),
+          fields(spins.size(), kInt16NoGain),
           units(spins.size()) {
         Random random(seed, 0, 0);
         for (std::size_t i = 0; i < d; ++i) {
@@ -97,7 +97,7 @@ struct Problem {
         }
     }
 
-    Descent16 descent() {
+    Int16Descent descent() {
         return {.couplings = couplings.data(),
                 .stride = stride,
                 .zero_row = d,
@@ -115,11 +115,11 @@ struct Problem {
 };
 
 TEST_P(Projection16, DescentEndsWhereNoFlipHelpsAndKnowsItsGains) {
-    const Projection16Kernels& table = GetParam()->projection16;
+    const ProjectionInt16Kernels& table = GetParam()->projection_int16;
     for (const std::size_t d : {1U, 10U, 31U, 33U, 64U, 128U, 129U, 300U}) {
         std::vector<Problem> problems;
         std::vector<Problem> before;
-        std::vector<Descent16> rows;
+        std::vector<Int16Descent> rows;
         problems.reserve(5);
         rows.reserve(5);
         for (std::uint64_t seed = 0; seed < 5; ++seed) {
@@ -147,13 +147,14 @@ TEST_P(Projection16, DescentEndsWhereNoFlipHelpsAndKnowsItsGains) {
                 }
                 ASSERT_EQ(now.fields[i], field);
                 // Gains are told apart from this step on, or better.
-                ASSERT_LT(now.spins[i] * field, std::max(1, static_cast<int>(2 * d / kSlots16)));
+                ASSERT_LT(now.spins[i] * field, std::max(1, static_cast<int>(2 * d / kInt16Slots)));
                 p[i] = static_cast<float>(then.spins[i]);
                 const int difference = (then.spins[i] - now.spins[i]) / 2;
                 lowered += 0.5F * now.units[i] * static_cast<float>(difference * (then.fields[i] + field));
                 changed += difference != 0 ? now.units[i] : 0.0F;
             }
-            const Change16 change = table.change(p.data(), then.fields.data(), rows[k], now.units.data(), d);
+            const Int16Change change =
+                table.change(p.data(), then.fields.data(), rows[k], now.units.data(), d);
             // Sums of small halves: exact.
             EXPECT_EQ(change.lowered, lowered);
             EXPECT_EQ(change.units, changed);

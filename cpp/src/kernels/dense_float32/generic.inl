@@ -67,4 +67,4 @@ Move best_move(std::size_t n, const float* spins, const float* local, const std:
     return best;
 }
 
-constexpr DenseKernels kDense{local_fields, flip, metropolis, greedy, best_move};
+constexpr DenseFloat32Kernels kDenseFloat32{local_fields, flip, metropolis, greedy, best_move};

@@ -15,7 +15,7 @@ struct Move {
     bool found;
 };
 
-struct DenseKernels {
+struct DenseFloat32Kernels {
     // L = f + 1/2 sum_i s_i W_i, in the order of i. n^2 additions.
     void (*local_fields)(const float* couplings, std::size_t stride, std::size_t n, const float* fields,
                          const float* spins, float* local);

@@ -3,13 +3,14 @@
 inline __m512i load16(const std::int16_t* from) { return _mm512_load_si512(from); }
 
 // s L of one block, saturating.
-inline __m512i steps16(__m512i local, std::uint32_t negative) {
+inline __m512i steps_int16(__m512i local, std::uint32_t negative) {
     return _mm512_mask_subs_epi16(local, negative, _mm512_setzero_si512(), local);
 }
 
 // L -= s W for one row; kBlocks = 0 leaves the number of blocks to run time.
 template <std::size_t kBlocks>
-inline void subtract_row16(std::int16_t* local, const std::int16_t* row, __m512i spin, std::size_t blocks) {
+inline void subtract_row_int16(std::int16_t* local, const std::int16_t* row, __m512i spin,
+                               std::size_t blocks) {
     const std::size_t count = kBlocks == 0 ? blocks : kBlocks;
     for (std::size_t block = 0; block < count; ++block) {
         const __m512i product = _mm512_mullo_epi16(load16(row + block * kBlock), spin);
@@ -18,15 +19,15 @@ inline void subtract_row16(std::int16_t* local, const std::int16_t* row, __m512i
     }
 }
 
-void flip16(Replica16& replica, std::size_t spin, std::size_t stride) {
+void flip_int16(Int16Replica& replica, std::size_t spin, std::size_t stride) {
     const std::uint32_t bit = std::uint32_t{1} << (spin % kBlock);
     const bool negative = (replica.negative[spin / kBlock] & bit) != 0;
     replica.negative[spin / kBlock] ^= bit;
-    subtract_row16<0>(replica.local, replica.couplings + spin * stride, _mm512_set1_epi16(negative ? -1 : 1),
-                      stride / kBlock);
+    subtract_row_int16<0>(replica.local, replica.couplings + spin * stride,
+                          _mm512_set1_epi16(negative ? -1 : 1), stride / kBlock);
 }
 
-inline void keep_best16(Replica16& replica, std::size_t blocks) {
+inline void keep_best_int16(Int16Replica& replica, std::size_t blocks) {
     if (replica.gain > replica.best_gain) {
         replica.best_gain = replica.gain;
         replica.since_best = 0;
@@ -39,8 +40,8 @@ inline void keep_best16(Replica16& replica, std::size_t blocks) {
 // Columns of kBlocks blocks for kCount replicas of the same couplings: what two rows add to L has four forms, which are
 // made once for all replicas.
 template <std::size_t kCount, std::size_t kBlocks>
-inline void local_fields_tile16(const Replica16* replicas, std::size_t n, std::size_t stride,
-                                std::size_t column) {
+inline void local_fields_tile_int16(const Int16Replica* replicas, std::size_t n, std::size_t stride,
+                                    std::size_t column) {
     __m512i local[kCount][kBlocks];
     for (std::size_t r = 0; r < kCount; ++r) {
         for (std::size_t b = 0; b < kBlocks; ++b) {
@@ -78,33 +79,33 @@ inline void local_fields_tile16(const Replica16* replicas, std::size_t n, std::s
 }
 
 template <std::size_t kCount>
-void local_fields_count16(const Replica16* replicas, std::size_t n, std::size_t stride) {
+void local_fields_count_int16(const Int16Replica* replicas, std::size_t n, std::size_t stride) {
     std::size_t column = 0;
     for (; column + 4 * kBlock <= stride; column += 4 * kBlock) {
-        local_fields_tile16<kCount, 4>(replicas, n, stride, column);
+        local_fields_tile_int16<kCount, 4>(replicas, n, stride, column);
     }
     for (; column < stride; column += kBlock) {
-        local_fields_tile16<kCount, 1>(replicas, n, stride, column);
+        local_fields_tile_int16<kCount, 1>(replicas, n, stride, column);
     }
 }
 
-void local_fields16(const Replica16* replicas, std::size_t count, std::size_t n, std::size_t stride) {
+void local_fields_int16(const Int16Replica* replicas, std::size_t count, std::size_t n, std::size_t stride) {
     bool shared = count == 4;
     for (std::size_t r = 1; r < count; ++r) {
         shared = shared && replicas[r].couplings == replicas[0].couplings;
     }
     if (shared) {
-        local_fields_count16<4>(replicas, n, stride);
+        local_fields_count_int16<4>(replicas, n, stride);
         return;
     }
     for (std::size_t r = 0; r < count; ++r) {
-        local_fields_count16<1>(replicas + r, n, stride);
+        local_fields_count_int16<1>(replicas + r, n, stride);
     }
 }
 
-inline void draw_thresholds16(Replica16& replica, std::size_t n, std::size_t blocks,
-                              const std::uint16_t* exponentials, std::uint32_t temperature) {
-    const Heat16 heat = heat_of(temperature);
+inline void draw_thresholds_int16(Int16Replica& replica, std::size_t n, std::size_t blocks,
+                                  const std::uint16_t* exponentials, std::uint32_t temperature) {
+    const Int16Heat heat = heat_of(temperature);
     const __m512i scale = _mm512_set1_epi16(static_cast<short>(heat.factor));
     const __m512i most = _mm512_set1_epi16(static_cast<short>(heat.most));
     const __m128i shift = _mm_cvtsi32_si128(heat.shift);
@@ -125,9 +126,9 @@ inline void draw_thresholds16(Replica16& replica, std::size_t n, std::size_t blo
 }
 
 // Candidates among the pending spins of the block, lowest first.
-inline std::uint32_t candidates16(const Replica16& replica) {
+inline std::uint32_t candidates_int16(const Int16Replica& replica) {
     const __m512i step =
-        steps16(load16(replica.local + replica.block * kBlock), replica.negative[replica.block]);
+        steps_int16(load16(replica.local + replica.block * kBlock), replica.negative[replica.block]);
     const __m512i margin = _mm512_adds_epi16(step, load16(replica.scratch + replica.block * kBlock));
     return ~static_cast<std::uint32_t>(_mm512_movepi16_mask(margin)) & replica.pending;
 }
@@ -135,9 +136,9 @@ inline std::uint32_t candidates16(const Replica16& replica) {
 // One step of one replica without a branch on the decision: the lowest candidate flips, or none does (the row of
 // zeros behind the couplings is subtracted) and the replica moves on to the next block.
 template <std::size_t kBlocks>
-inline void step_without_branch16(Replica16& replica, std::size_t n) {
+inline void step_without_branch_int16(Int16Replica& replica, std::size_t n) {
     constexpr std::size_t kStride = kBlocks * kBlock;
-    const std::uint32_t found = candidates16(replica);
+    const std::uint32_t found = candidates_int16(replica);
     const std::uint32_t none = static_cast<std::uint32_t>(found != 0) - 1;  // all ones when nothing flips
     const std::uint32_t bit = found & (~found + 1);
     const auto spin = static_cast<std::uint32_t>(replica.block * kBlock + _tzcnt_u32(found));
@@ -145,15 +146,15 @@ inline void step_without_branch16(Replica16& replica, std::size_t n) {
     const std::uint32_t before = replica.negative[replica.block];
     const int sign = 1 - 2 * static_cast<int>((before & bit) != 0);
     replica.negative[replica.block] = before ^ bit;
-    subtract_row16<kBlocks>(replica.local, replica.couplings + row * kStride,
-                            _mm512_set1_epi16(static_cast<short>(sign)), kBlocks);
+    subtract_row_int16<kBlocks>(replica.local, replica.couplings + row * kStride,
+                                _mm512_set1_epi16(static_cast<short>(sign)), kBlocks);
     replica.pending = ~(bit | (bit - 1)) | none;
     replica.block += none & 1;
 }
 
 // The same with a branch: cheaper when rows are long.
-inline void step_with_branch16(Replica16& replica, std::size_t stride) {
-    const std::uint32_t found = candidates16(replica);
+inline void step_with_branch_int16(Int16Replica& replica, std::size_t stride) {
+    const std::uint32_t found = candidates_int16(replica);
     if (found == 0) {
         replica.pending = ~std::uint32_t{0};
         ++replica.block;
@@ -164,13 +165,13 @@ inline void step_with_branch16(Replica16& replica, std::size_t stride) {
     const std::uint32_t before = replica.negative[replica.block];
     const int sign = (before & bit) != 0 ? -1 : 1;
     replica.negative[replica.block] = before ^ bit;
-    subtract_row16<0>(replica.local, replica.couplings + spin * stride,
-                      _mm512_set1_epi16(static_cast<short>(sign)), stride / kBlock);
+    subtract_row_int16<0>(replica.local, replica.couplings + spin * stride,
+                          _mm512_set1_epi16(static_cast<short>(sign)), stride / kBlock);
     replica.pending = ~(bit | (bit - 1));
 }
 
 // sum of s_i (f_i + L_i).
-inline std::int64_t energy16(const Replica16& replica, std::size_t blocks) {
+inline std::int64_t energy_int16(const Int16Replica& replica, std::size_t blocks) {
     const __m512i one = _mm512_set1_epi16(1);
     __m512i total = _mm512_setzero_si512();
     for (std::size_t block = 0; block < blocks; ++block) {
@@ -186,18 +187,18 @@ inline std::int64_t energy16(const Replica16& replica, std::size_t blocks) {
 }
 
 template <std::size_t kCount, std::size_t kBlocks>
-bool anneal_group16(Replica16* states, std::size_t n, std::size_t stride, const std::uint16_t* exponentials,
-                    std::size_t last, std::size_t steps) {
+bool anneal_group_int16(Int16Replica* states, std::size_t n, std::size_t stride,
+                        const std::uint16_t* exponentials, std::size_t last, std::size_t steps) {
     const std::size_t blocks = stride / kBlock;
-    Replica16 replicas[kCount];  // copies, which no other pointer can reach, stay in registers
+    Int16Replica replicas[kCount];  // copies, which no other pointer can reach, stay in registers
     std::size_t running = 0;
     for (std::size_t r = 0; r < kCount; ++r) {
         replicas[r] = states[r];
         if (replicas[r].sweep < last) {
             ++running;
             if (!replicas[r].drawn) {
-                draw_thresholds16(replicas[r], n, blocks, exponentials,
-                                  replicas[r].temperature[replicas[r].sweep]);
+                draw_thresholds_int16(replicas[r], n, blocks, exponentials,
+                                      replicas[r].temperature[replicas[r].sweep]);
                 replicas[r].pending = ~std::uint32_t{0};
                 replicas[r].drawn = true;
             }
@@ -206,24 +207,25 @@ bool anneal_group16(Replica16* states, std::size_t n, std::size_t stride, const 
     for (std::size_t step = 0; step < steps && running != 0; ++step) {
 #pragma GCC unroll 4
         for (std::size_t r = 0; r < kCount; ++r) {
-            Replica16& replica = replicas[r];
+            Int16Replica& replica = replicas[r];
             if (replica.sweep >= last) {
                 continue;
             }
             if constexpr (kBlocks == 0) {
-                step_with_branch16(replica, stride);
+                step_with_branch_int16(replica, stride);
             } else {
-                step_without_branch16<kBlocks>(replica, n);
+                step_without_branch_int16<kBlocks>(replica, n);
             }
             if (__builtin_expect(static_cast<long>(replica.block == blocks), 0) != 0) {
-                replica.gain = (replica.start - energy16(replica, blocks)) / 4;
-                keep_best16(replica, blocks);
+                replica.gain = (replica.start - energy_int16(replica, blocks)) / 4;
+                keep_best_int16(replica, blocks);
                 replica.block = 0;
                 if (++replica.sweep == last) {
                     replica.drawn = false;
                     --running;
                 } else {
-                    draw_thresholds16(replica, n, blocks, exponentials, replica.temperature[replica.sweep]);
+                    draw_thresholds_int16(replica, n, blocks, exponentials,
+                                          replica.temperature[replica.sweep]);
                 }
             }
         }
@@ -235,51 +237,51 @@ bool anneal_group16(Replica16* states, std::size_t n, std::size_t stride, const 
 }
 
 template <std::size_t kCount>
-bool anneal_count16(Replica16* replicas, std::size_t n, std::size_t stride, const std::uint16_t* exponentials,
-                    std::size_t last, std::size_t steps) {
+bool anneal_count_int16(Int16Replica* replicas, std::size_t n, std::size_t stride,
+                        const std::uint16_t* exponentials, std::size_t last, std::size_t steps) {
     switch (stride / kBlock) {
-        case 1: return anneal_group16<kCount, 1>(replicas, n, stride, exponentials, last, steps);
-        case 2: return anneal_group16<kCount, 2>(replicas, n, stride, exponentials, last, steps);
-        case 3: return anneal_group16<kCount, 3>(replicas, n, stride, exponentials, last, steps);
-        case 4: return anneal_group16<kCount, 4>(replicas, n, stride, exponentials, last, steps);
-        case 5: return anneal_group16<kCount, 5>(replicas, n, stride, exponentials, last, steps);
-        case 6: return anneal_group16<kCount, 6>(replicas, n, stride, exponentials, last, steps);
-        default: return anneal_group16<kCount, 0>(replicas, n, stride, exponentials, last, steps);
+        case 1: return anneal_group_int16<kCount, 1>(replicas, n, stride, exponentials, last, steps);
+        case 2: return anneal_group_int16<kCount, 2>(replicas, n, stride, exponentials, last, steps);
+        case 3: return anneal_group_int16<kCount, 3>(replicas, n, stride, exponentials, last, steps);
+        case 4: return anneal_group_int16<kCount, 4>(replicas, n, stride, exponentials, last, steps);
+        case 5: return anneal_group_int16<kCount, 5>(replicas, n, stride, exponentials, last, steps);
+        case 6: return anneal_group_int16<kCount, 6>(replicas, n, stride, exponentials, last, steps);
+        default: return anneal_group_int16<kCount, 0>(replicas, n, stride, exponentials, last, steps);
     }
 }
 
-bool anneal16(Replica16* replicas, std::size_t count, std::size_t n, std::size_t stride,
-              const std::uint16_t* exponentials, std::size_t last, std::size_t steps) {
+bool anneal_int16(Int16Replica* replicas, std::size_t count, std::size_t n, std::size_t stride,
+                  const std::uint16_t* exponentials, std::size_t last, std::size_t steps) {
     switch (count) {
-        case 4: return anneal_count16<4>(replicas, n, stride, exponentials, last, steps);
-        case 3: return anneal_count16<3>(replicas, n, stride, exponentials, last, steps);
-        case 2: return anneal_count16<2>(replicas, n, stride, exponentials, last, steps);
-        default: return anneal_count16<1>(replicas, n, stride, exponentials, last, steps);
+        case 4: return anneal_count_int16<4>(replicas, n, stride, exponentials, last, steps);
+        case 3: return anneal_count_int16<3>(replicas, n, stride, exponentials, last, steps);
+        case 2: return anneal_count_int16<2>(replicas, n, stride, exponentials, last, steps);
+        default: return anneal_count_int16<1>(replicas, n, stride, exponentials, last, steps);
     }
 }
 
 // The flip that a replica decided on and has not yet applied to its local fields.
-struct PendingFlip16 {
+struct PendingInt16Flip {
     const std::int16_t* row;
     __m512i spin;
 };
 
-struct Choice16 {
+struct Int16Choice {
     std::int32_t step;
     std::size_t spin;
 };
 
 // The lowest of 32 unsigned words, in the lowest word.
-inline __m128i minimum16(__m512i words) {
+inline __m128i minimum_int16(__m512i words) {
     const __m256i half = _mm256_min_epu16(_mm512_castsi512_si256(words), _mm512_extracti64x4_epi64(words, 1));
     const __m128i quarter = _mm_min_epu16(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
     return _mm_minpos_epu16(quarter);
 }
 
 // The largest of 32 words, in the lowest word: the smallest after x -> 0x7fff - x.
-inline __m128i maximum16(__m512i words) {
+inline __m128i maximum_int16(__m512i words) {
     const __m512i top = _mm512_set1_epi16(0x7FFF);
-    return _mm_xor_si128(minimum16(_mm512_xor_si512(words, top)), _mm512_castsi512_si128(top));
+    return _mm_xor_si128(minimum_int16(_mm512_xor_si512(words, top)), _mm512_castsi512_si128(top));
 }
 
 inline std::uint32_t lowest_word(__m128i words) {
@@ -287,13 +289,13 @@ inline std::uint32_t lowest_word(__m128i words) {
 }
 
 // The lowest spin with the largest step, resting or not. Rarely called.
-__attribute__((noinline)) Choice16 choose_of_all16(const Replica16& replica, std::size_t blocks,
-                                                   __m512i best) {
-    const __m128i largest = maximum16(best);
+__attribute__((noinline)) Int16Choice choose_of_all_int16(const Int16Replica& replica, std::size_t blocks,
+                                                          __m512i best) {
+    const __m128i largest = maximum_int16(best);
     std::size_t block = 0;
     std::uint32_t equal = 0;
     for (; block < blocks; ++block) {
-        const __m512i step = steps16(load16(replica.local + block * kBlock), replica.negative[block]);
+        const __m512i step = steps_int16(load16(replica.local + block * kBlock), replica.negative[block]);
         equal = _mm512_cmpeq_epi16_mask(step, _mm512_broadcastw_epi16(largest));
         if (equal != 0) {
             break;
@@ -306,8 +308,8 @@ __attribute__((noinline)) Choice16 choose_of_all16(const Replica16& replica, std
 // allowed only where its step beats all that free ones can have, so two maxima are enough: of all steps, which counts
 // where it exceeds the aspiration, and of the free ones. No running value waits for a comparison.
 template <std::size_t kBlocks>
-inline Choice16 flip_and_choose16(Replica16& replica, const PendingFlip16& flip, std::size_t blocks,
-                                  std::size_t now, std::int32_t aspiration) {
+inline Int16Choice flip_and_choose_int16(Int16Replica& replica, const PendingInt16Flip& flip,
+                                         std::size_t blocks, std::size_t now, std::int32_t aspiration) {
     const std::size_t count = kBlocks == 0 ? blocks : kBlocks;
     const __m512i lowest = _mm512_set1_epi16(-32768);
     const __m512i time = _mm512_set1_epi16(static_cast<short>(now));
@@ -324,7 +326,7 @@ inline Choice16 flip_and_choose16(Replica16& replica, const PendingFlip16& flip,
         const __m512i product = _mm512_mullo_epi16(load16(row + block * kBlock), flipped);
         const __m512i local = _mm512_subs_epi16(load16(locals + block * kBlock), product);
         _mm512_store_si512(locals + block * kBlock, local);
-        return steps16(local, negative[block]);
+        return steps_int16(local, negative[block]);
     };
     const auto rested = [&](std::size_t block) {
         return _mm512_cmple_epi16_mask(load16(tenures + block * kBlock), time);
@@ -342,9 +344,9 @@ inline Choice16 flip_and_choose16(Replica16& replica, const PendingFlip16& flip,
             best = _mm512_mask_max_epi16(best, free[block], best, steps[block]);
         }
         if (__builtin_expect(static_cast<long>(beats_all()), 0) != 0) {
-            return choose_of_all16(replica, count, best_of_all);
+            return choose_of_all_int16(replica, count, best_of_all);
         }
-        const __m128i largest = maximum16(best);
+        const __m128i largest = maximum_int16(best);
         const __m512i everywhere = _mm512_broadcastw_epi16(largest);
         std::uint64_t equal[2] = {0, 0};
         for (std::size_t block = 0; block < kBlocks; ++block) {
@@ -369,22 +371,22 @@ inline Choice16 flip_and_choose16(Replica16& replica, const PendingFlip16& flip,
         here = _mm512_add_epi16(here, one);
     }
     if (__builtin_expect(static_cast<long>(beats_all()), 0) != 0) {
-        return choose_of_all16(replica, count, best_of_all);
+        return choose_of_all_int16(replica, count, best_of_all);
     }
-    const __m128i largest = maximum16(best);
+    const __m128i largest = maximum_int16(best);
     const __mmask32 equal = _mm512_cmpeq_epi16_mask(best, _mm512_broadcastw_epi16(largest));
     alignas(64) static constexpr std::uint16_t kLane[32] = {0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10,
                                                             11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21,
                                                             22, 23, 24, 25, 26, 27, 28, 29, 30, 31};
     const __m512i spin = _mm512_or_si512(_mm512_slli_epi16(where, 5), _mm512_load_si512(kLane));
     const __m512i candidates = _mm512_mask_mov_epi16(_mm512_set1_epi16(-1), equal, spin);
-    return {static_cast<std::int16_t>(lowest_word(largest)), lowest_word(minimum16(candidates))};
+    return {static_cast<std::int16_t>(lowest_word(largest)), lowest_word(minimum_int16(candidates))};
 }
 
 template <std::size_t kCount, std::size_t kBlocks>
-void tabu_group16(Replica16* replicas, std::size_t n, std::size_t stride, std::size_t flips) {
+void tabu_group_int16(Int16Replica* replicas, std::size_t n, std::size_t stride, std::size_t flips) {
     const std::size_t blocks = stride / kBlock;
-    PendingFlip16 pending[kCount];
+    PendingInt16Flip pending[kCount];
     for (std::size_t r = 0; r < kCount; ++r) {
         pending[r] = {replicas[r].couplings + n * stride, _mm512_set1_epi16(1)};
         for (std::size_t j = n; j < stride; ++j) {
@@ -394,12 +396,12 @@ void tabu_group16(Replica16* replicas, std::size_t n, std::size_t stride, std::s
     for (std::size_t now = 1; now <= flips; ++now) {
 #pragma GCC unroll 4
         for (std::size_t r = 0; r < kCount; ++r) {
-            Replica16& replica = replicas[r];
+            Int16Replica& replica = replicas[r];
             ++replica.since_best;
             const std::int64_t missing = replica.best_gain - replica.gain;
-            const Choice16 choice =
-                flip_and_choose16<kBlocks>(replica, pending[r], blocks, now,
-                                           missing > 32767 ? 32767 : static_cast<std::int32_t>(missing));
+            const Int16Choice choice =
+                flip_and_choose_int16<kBlocks>(replica, pending[r], blocks, now,
+                                               missing > 32767 ? 32767 : static_cast<std::int32_t>(missing));
             if (choice.step == -32768) {  // every spin rests
                 pending[r] = {replica.couplings + n * stride, _mm512_set1_epi16(1)};
                 continue;
@@ -423,11 +425,11 @@ void tabu_group16(Replica16* replicas, std::size_t n, std::size_t stride, std::s
             std::int16_t* rests = replica.scratch + block * kBlock;
             const __m512i end = _mm512_set1_epi16(static_cast<short>(now + replica.least_tenure + 1 + draw));
             _mm512_store_si512(rests, _mm512_mask_mov_epi16(load16(rests), bit, end));
-            keep_best16(replica, blocks);
+            keep_best_int16(replica, blocks);
         }
     }
     for (std::size_t r = 0; r < kCount; ++r) {
-        subtract_row16<0>(replicas[r].local, pending[r].row, pending[r].spin, blocks);
+        subtract_row_int16<0>(replicas[r].local, pending[r].row, pending[r].spin, blocks);
         const __m512i passed = _mm512_set1_epi16(static_cast<short>(flips));
         for (std::size_t j = 0; j < stride; j += kBlock) {
             const __m512i left = _mm512_sub_epi16(load16(replicas[r].scratch + j), passed);
@@ -437,21 +439,22 @@ void tabu_group16(Replica16* replicas, std::size_t n, std::size_t stride, std::s
 }
 
 template <std::size_t kCount>
-void tabu_count16(Replica16* replicas, std::size_t n, std::size_t stride, std::size_t flips) {
+void tabu_count_int16(Int16Replica* replicas, std::size_t n, std::size_t stride, std::size_t flips) {
     switch (stride / kBlock) {
-        case 1: tabu_group16<kCount, 1>(replicas, n, stride, flips); break;
-        case 2: tabu_group16<kCount, 2>(replicas, n, stride, flips); break;
-        case 3: tabu_group16<kCount, 3>(replicas, n, stride, flips); break;
-        case 4: tabu_group16<kCount, 4>(replicas, n, stride, flips); break;
-        default: tabu_group16<kCount, 0>(replicas, n, stride, flips); break;
+        case 1: tabu_group_int16<kCount, 1>(replicas, n, stride, flips); break;
+        case 2: tabu_group_int16<kCount, 2>(replicas, n, stride, flips); break;
+        case 3: tabu_group_int16<kCount, 3>(replicas, n, stride, flips); break;
+        case 4: tabu_group_int16<kCount, 4>(replicas, n, stride, flips); break;
+        default: tabu_group_int16<kCount, 0>(replicas, n, stride, flips); break;
     }
 }
 
-void tabu16(Replica16* replicas, std::size_t count, std::size_t n, std::size_t stride, std::size_t flips) {
+void tabu_int16(Int16Replica* replicas, std::size_t count, std::size_t n, std::size_t stride,
+                std::size_t flips) {
     switch (count) {
-        case 4: tabu_count16<4>(replicas, n, stride, flips); break;
-        case 3: tabu_count16<3>(replicas, n, stride, flips); break;
-        case 2: tabu_count16<2>(replicas, n, stride, flips); break;
-        default: tabu_count16<1>(replicas, n, stride, flips); break;
+        case 4: tabu_count_int16<4>(replicas, n, stride, flips); break;
+        case 3: tabu_count_int16<3>(replicas, n, stride, flips); break;
+        case 2: tabu_count_int16<2>(replicas, n, stride, flips); break;
+        default: tabu_count_int16<1>(replicas, n, stride, flips); break;
     }
 }

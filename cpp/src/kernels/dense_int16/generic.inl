@@ -9,7 +9,7 @@ inline std::int32_t spin_of(const std::uint32_t* negative, std::size_t i) {
 }
 
 // L -= s_i W_i, s_i = -s_i.
-void flip16(Replica16& replica, std::size_t spin, std::size_t stride) {
+void flip_int16(Int16Replica& replica, std::size_t spin, std::size_t stride) {
     const std::int16_t* row = replica.couplings + spin * stride;
     const std::int32_t before = spin_of(replica.negative, spin);
     replica.negative[spin / kBlock] ^= std::uint32_t{1} << (spin % kBlock);
@@ -18,7 +18,7 @@ void flip16(Replica16& replica, std::size_t spin, std::size_t stride) {
     }
 }
 
-inline void keep_best16(Replica16& replica, std::size_t stride) {
+inline void keep_best_int16(Int16Replica& replica, std::size_t stride) {
     if (replica.gain > replica.best_gain) {
         replica.best_gain = replica.gain;
         replica.since_best = 0;
@@ -28,9 +28,9 @@ inline void keep_best16(Replica16& replica, std::size_t stride) {
     }
 }
 
-void local_fields16(const Replica16* replicas, std::size_t count, std::size_t n, std::size_t stride) {
+void local_fields_int16(const Int16Replica* replicas, std::size_t count, std::size_t n, std::size_t stride) {
     for (std::size_t r = 0; r < count; ++r) {
-        const Replica16& replica = replicas[r];
+        const Int16Replica& replica = replicas[r];
         for (std::size_t i = 0; i < n; i += 2) {
             const std::int16_t* row = replica.couplings + i * stride;
             const std::int32_t first = spin_of(replica.negative, i);
@@ -45,9 +45,9 @@ void local_fields16(const Replica16* replicas, std::size_t count, std::size_t n,
 
 // The thresholds of a sweep: 32 neighbours of the table of exponentials from a random place, times T, less one so
 // that T = 0 accepts only gains. Padding never flips. One random word for five blocks.
-inline void draw_thresholds16(Replica16& replica, std::size_t n, std::size_t stride,
-                              const std::uint16_t* exponentials, std::uint32_t temperature) {
-    const Heat16 heat = heat_of(temperature);
+inline void draw_thresholds_int16(Int16Replica& replica, std::size_t n, std::size_t stride,
+                                  const std::uint16_t* exponentials, std::uint32_t temperature) {
+    const Int16Heat heat = heat_of(temperature);
     std::uint64_t bits = 0;
     for (std::size_t block = 0; block < stride / kBlock; ++block) {
         bits = block % 5 == 0 ? next_random(replica.random) : bits >> 12;
@@ -65,7 +65,7 @@ inline void draw_thresholds16(Replica16& replica, std::size_t n, std::size_t str
 }
 
 // sum of s_i (f_i + L_i).
-inline std::int64_t energy16(const Replica16& replica, std::size_t n) {
+inline std::int64_t energy_int16(const Int16Replica& replica, std::size_t n) {
     std::int64_t total = 0;
     for (std::size_t i = 0; i < n; ++i) {
         total += std::int64_t{spin_of(replica.negative, i)} * (replica.fields[i] + replica.local[i]);
@@ -73,15 +73,15 @@ inline std::int64_t energy16(const Replica16& replica, std::size_t n) {
     return total;
 }
 
-bool anneal16(Replica16* replicas, std::size_t count, std::size_t n, std::size_t stride,
-              const std::uint16_t* exponentials, std::size_t last, std::size_t steps) {
+bool anneal_int16(Int16Replica* replicas, std::size_t count, std::size_t n, std::size_t stride,
+                  const std::uint16_t* exponentials, std::size_t last, std::size_t steps) {
     bool finished = true;
     for (std::size_t r = 0; r < count; ++r) {
-        Replica16& replica = replicas[r];
+        Int16Replica& replica = replicas[r];
         std::size_t left = steps;
         while (replica.sweep < last && left > 0) {
             if (!replica.drawn) {
-                draw_thresholds16(replica, n, stride, exponentials, replica.temperature[replica.sweep]);
+                draw_thresholds_int16(replica, n, stride, exponentials, replica.temperature[replica.sweep]);
                 replica.drawn = true;
             }
             for (; replica.block < stride / kBlock && left > 0; ++replica.block, --left) {
@@ -89,14 +89,14 @@ bool anneal16(Replica16* replicas, std::size_t count, std::size_t n, std::size_t
                 for (std::size_t i = replica.block * kBlock; i < end; ++i) {
                     const std::int32_t step = spin_of(replica.negative, i) * replica.local[i];
                     if (saturated(step) + replica.scratch[i] >= 0) {
-                        flip16(replica, i, stride);
+                        flip_int16(replica, i, stride);
                         left -= left > 1 ? 1 : 0;
                     }
                 }
             }
             if (replica.block == stride / kBlock) {
-                replica.gain = (replica.start - energy16(replica, n)) / 4;
-                keep_best16(replica, stride);
+                replica.gain = (replica.start - energy_int16(replica, n)) / 4;
+                keep_best_int16(replica, stride);
                 replica.block = 0;
                 replica.drawn = false;
                 ++replica.sweep;
@@ -107,9 +107,10 @@ bool anneal16(Replica16* replicas, std::size_t count, std::size_t n, std::size_t
     return finished;
 }
 
-void tabu16(Replica16* replicas, std::size_t count, std::size_t n, std::size_t stride, std::size_t flips) {
+void tabu_int16(Int16Replica* replicas, std::size_t count, std::size_t n, std::size_t stride,
+                std::size_t flips) {
     for (std::size_t r = 0; r < count; ++r) {
-        Replica16& replica = replicas[r];
+        Int16Replica& replica = replicas[r];
         for (std::size_t now = 1; now <= flips; ++now) {
             ++replica.since_best;
             const std::int64_t missing = replica.best_gain - replica.gain;
@@ -130,10 +131,10 @@ void tabu16(Replica16* replicas, std::size_t count, std::size_t n, std::size_t s
                 continue;  // every spin rests
             }
             replica.gain += std::int64_t{spin_of(replica.negative, spin)} * replica.local[spin];
-            flip16(replica, spin, stride);
+            flip_int16(replica, spin, stride);
             const std::uint64_t draw = ((next_random(replica.random) >> 32) * replica.tenure_spread) >> 32;
             replica.scratch[spin] = static_cast<std::int16_t>(now + replica.least_tenure + 1 + draw);
-            keep_best16(replica, stride);
+            keep_best_int16(replica, stride);
         }
         for (std::size_t i = 0; i < n; ++i) {
             const std::int32_t left = replica.scratch[i] - static_cast<std::int32_t>(flips);

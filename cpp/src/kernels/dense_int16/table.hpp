@@ -12,6 +12,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "base/random_state.hpp"
+
 namespace qpsbgd {
 
 inline constexpr std::size_t kBlock = 32;  // spins decided at once
@@ -21,12 +23,7 @@ inline constexpr std::size_t kExponentials =
     4096;  // entries of the table of exponentials, kBlock more repeat its start
 inline constexpr double kLargestExponential = 9.02;  // what 65535 stands for in the table
 
-// xoshiro256++, the stream of one read.
-struct RandomState {
-    std::uint64_t word[4];
-};
-
-struct Replica16 {
+struct Int16Replica {
     const std::int16_t* couplings;
     const std::int16_t* fields;  // f, stride
     std::int16_t* local;
@@ -49,25 +46,25 @@ struct Replica16 {
     std::size_t since_best;  // iterations since the last new best
 };
 
-struct Dense16Kernels {
+struct DenseInt16Kernels {
     // L = f + sum_i s_i S_i of `count` <= 4 replicas, from `local` holding f: s_0 S_0 + s_1 S_1 is added, then the next
     // two rows, saturating. n^2 / 2 additions a replica, and 2 n^2 for all with the same couplings.
-    void (*local_fields)(const Replica16* replicas, std::size_t count, std::size_t n, std::size_t stride);
+    void (*local_fields)(const Int16Replica* replicas, std::size_t count, std::size_t n, std::size_t stride);
 
     // Flips one spin. stride / 32 times 4 vector operations.
-    void (*flip)(Replica16& replica, std::size_t spin, std::size_t stride);
+    void (*flip)(Int16Replica& replica, std::size_t spin, std::size_t stride);
 
     // Metropolis sweeps of `count` <= 4 replicas, from where each stands up to sweep `last` or for about `steps` steps
     // (a step decides on 32 spins or flips one), whichever ends first: flips i when s_i L_i > -e_i T with e_i
     // exponential (T = 0: greedy). Keeps the best state seen at the end of a sweep. True when all reached `last`.
     // Per attempt 5/32 vector operations, per flip as `flip`.
-    bool (*anneal)(Replica16* replicas, std::size_t count, std::size_t n, std::size_t stride,
+    bool (*anneal)(Int16Replica* replicas, std::size_t count, std::size_t n, std::size_t stride,
                    const std::uint16_t* exponentials, std::size_t last, std::size_t steps);
 
     // `flips` <= 16384 iterations of one-flip tabu search of `count` <= 4 replicas: the best step of all spins that do
     // not rest or whose flip gives a new best. scratch holds what is left of every spin's rest. Per iteration
     // stride / 32 times 7 (up to 128 spins) or 9 vector operations with AVX-512.
-    void (*tabu)(Replica16* replicas, std::size_t count, std::size_t n, std::size_t stride,
+    void (*tabu)(Int16Replica* replicas, std::size_t count, std::size_t n, std::size_t stride,
                  std::size_t flips);
 };
 

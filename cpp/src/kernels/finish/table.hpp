@@ -10,6 +10,9 @@ inline constexpr std::size_t kProductReads = 32;    // together at most
 inline constexpr std::size_t kProductColumns = 32;  // worked on together
 inline constexpr std::size_t kSignsOfProduct = 16;  // spins in a word
 
+// Words of the spins of one read.
+constexpr std::size_t words_of_signs(std::size_t n) { return (n + kSignsOfProduct - 1) / kSignsOfProduct; }
+
 struct FinishKernels {
     // Columns [begin, end) of out_r = M s_r for `reads` vectors of spins; begin and end multiples of kProductColumns, out_r
     // `stride` doubles apart, padded to such a multiple; M symmetric (n x n), rows n apart, of any alignment. Spins are

@@ -1,4 +1,4 @@
-// Products of panels, written once over the registers that lanes_*.inl defines.
+// Products of panels, written once over the registers of registers/*.inl.
 
 template <class Real>
 struct VectorOf;
@@ -273,8 +273,7 @@ void store_transposed(const Real* block, std::size_t rows, std::size_t columns, 
 }
 
 template <class Real>
-constexpr AssemblyKernels<Real> assembly_kernels(
-    decltype(AssemblyKernels<Real>::multiply_signs) multiply_signs) {
+constexpr GramKernels<Real> gram_kernels(decltype(GramKernels<Real>::multiply_signs) multiply_signs) {
     return {kWidth<Real>,   kBitWidth<Real>, pack<Real>,  pack_signs<Real>,
             multiply<Real>, multiply_signs,  store<Real>, store_transposed<Real>};
 }

@@ -21,7 +21,7 @@ struct Destination {
 };
 
 template <class Real>
-struct AssemblyKernels {
+struct GramKernels {
     std::size_t width;      // columns of a panel, at most kMostPanelColumns
     std::size_t bit_width;  // words that a panel of bits has for kWordSamples samples, at least `width`
 

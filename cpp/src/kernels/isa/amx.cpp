@@ -11,8 +11,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "kernels/kernel_table.hpp"
 #include "kernels/isa/tables.hpp"
+#include "kernels/kernel_table.hpp"
 
 namespace qpsbgd {
 namespace {
@@ -25,8 +25,8 @@ inline __m512i load16(const std::int16_t* from) { return _mm512_load_si512(from)
 
 #include "kernels/replicas_int16/anneal_avx512.inl"
 
-#include "kernels/replicas_int16/amx.inl"
 #include "kernels/projection_int16/amx.inl"
+#include "kernels/replicas_int16/amx.inl"
 
 }  // namespace
 
@@ -50,10 +50,11 @@ const KernelTable& amx_kernels() {
     static const KernelTable table = [] {
         KernelTable with_tiles = avx512_kernels();
         with_tiles.name = "amx";
-        with_tiles.lanes16 = {anneal_lanes16<TiledFields>, packed_bytes_lanes16, pack_lanes16,
-                              workspace_bytes_lanes16,     kMostSpinsOfTiles,    kLeastReadsOfTiles};
-        with_tiles.projection16.workspace_bytes = workspace_bytes_amx;
-        with_tiles.projection16.sign_products = sign_products_amx;
+        with_tiles.replicas_int16 = {
+            anneal_replicas_int16<TiledFields>, packed_bytes_int16, pack_int16,
+            replica_workspace_bytes_int16,      kMostSpinsOfTiles,  kLeastReadsOfTiles};
+        with_tiles.projection_int16.workspace_bytes = workspace_bytes_amx;
+        with_tiles.projection_int16.sign_products = sign_products_amx;
         return with_tiles;
     }();
     return table;

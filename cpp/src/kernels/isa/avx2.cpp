@@ -4,8 +4,8 @@
 // the linker may take it for the whole program.
 #include <immintrin.h>
 
-#include "kernels/kernel_table.hpp"
 #include "kernels/isa/tables.hpp"
+#include "kernels/kernel_table.hpp"
 
 namespace qpsbgd {
 namespace {
@@ -16,19 +16,20 @@ namespace {
 #include "kernels/prepare/generic.inl"
 #include "kernels/random.inl"
 
+#include "kernels/dense_int16/heat.inl"
+
 #include "kernels/dense_int16/avx2.inl"
 
-constexpr Dense16Kernels kDense16{local_fields16, flip16, anneal16, tabu16};
+constexpr DenseInt16Kernels kDenseInt16{local_fields_int16, flip_int16, anneal_int16, tabu_int16};
 
-// clang-format off: the registers come first.
 #include "kernels/registers/avx2.inl"
+
 #include "kernels/gram/generic.inl"
 #include "kernels/projection_float/generic.inl"
 #include "kernels/projection_int16/generic.inl"
-// clang-format on
 
 template <class Real>
-constexpr AssemblyKernels<Real> kAssembly = assembly_kernels<Real>(multiply_sign_bytes<Real>);
+constexpr GramKernels<Real> kGram = gram_kernels<Real>(multiply_sign_bytes<Real>);
 
 #include "kernels/sparse_int8/avx2.inl"
 
@@ -38,18 +39,19 @@ constexpr AssemblyKernels<Real> kAssembly = assembly_kernels<Real>(multiply_sign
 
 const KernelTable& avx2_kernels() {
     static constexpr KernelTable kTable{"avx2",
-                                        kDense,
-                                        kDense16,
+                                        kDenseFloat32,
+                                        kDenseInt16,
                                         kFinish,
                                         kExact,
-                                        kSparse8,
-                                        kAssembly<float>,
-                                        kAssembly<double>,
+                                        kSparseInt8,
+                                        kSparseBits,
+                                        kGram<float>,
+                                        kGram<double>,
                                         kProjection<float>,
                                         kProjection<double>,
                                         kPrepare<float>,
                                         kPrepare<double>,
-                                        kProjection16,
+                                        kProjectionInt16,
                                         {}};
     return kTable;
 }

@@ -9,8 +9,8 @@
 #endif
 #include <immintrin.h>
 
-#include "kernels/kernel_table.hpp"
 #include "kernels/isa/tables.hpp"
+#include "kernels/kernel_table.hpp"
 
 namespace qpsbgd {
 namespace {
@@ -21,29 +21,30 @@ namespace {
 #include "kernels/prepare/generic.inl"
 #include "kernels/random.inl"
 
+#include "kernels/dense_int16/heat.inl"
+
 #include "kernels/dense_int16/avx512.inl"
 
-constexpr Dense16Kernels kDense16{local_fields16, flip16, anneal16, tabu16};
+constexpr DenseInt16Kernels kDenseInt16{local_fields_int16, flip_int16, anneal_int16, tabu_int16};
 
-// clang-format off: the registers come first.
 #include "kernels/registers/avx512.inl"
+
 #include "kernels/gram/generic.inl"
 #include "kernels/projection_float/generic.inl"
 #include "kernels/projection_int16/generic.inl"
-// clang-format on
 
 #include "kernels/gram/avx512.inl"
 
 template <class Real>
-constexpr AssemblyKernels<Real> kAssembly = assembly_kernels<Real>(multiply_signs<Real>);
+constexpr GramKernels<Real> kGram = gram_kernels<Real>(multiply_signs<Real>);
 
 #include "kernels/replicas_int16/anneal_avx512.inl"
 
 #include "kernels/replicas_int16/avx512.inl"
 
-constexpr Lanes16Kernels kLanes16Kernels{
-    anneal_lanes16<TabledFields>, packed_bytes_lanes16, pack_lanes16,
-    workspace_bytes_lanes16,      kMostSpinsOfTables,   kLeastReadsOfTables};
+constexpr ReplicasInt16Kernels kReplicasInt16{
+    anneal_replicas_int16<TabledFields>, packed_bytes_int16, pack_int16,
+    replica_workspace_bytes_int16,       kMostSpinsOfTables, kLeastReadsOfTables};
 
 #include "kernels/sparse_int8/avx512.inl"
 
@@ -52,20 +53,11 @@ constexpr Lanes16Kernels kLanes16Kernels{
 }  // namespace
 
 const KernelTable& avx512_kernels() {
-    static constexpr KernelTable kTable{"avx512",
-                                        kDense,
-                                        kDense16,
-                                        kFinish,
-                                        kExact,
-                                        kSparse8,
-                                        kAssembly<float>,
-                                        kAssembly<double>,
-                                        kProjection<float>,
-                                        kProjection<double>,
-                                        kPrepare<float>,
-                                        kPrepare<double>,
-                                        kProjection16,
-                                        kLanes16Kernels};
+    static constexpr KernelTable kTable{
+        "avx512",         kDenseFloat32,      kDenseInt16,         kFinish,
+        kExact,           kSparseInt8,        kSparseBits,         kGram<float>,
+        kGram<double>,    kProjection<float>, kProjection<double>, kPrepare<float>,
+        kPrepare<double>, kProjectionInt16,   kReplicasInt16};
     return kTable;
 }
 

@@ -1,4 +1,4 @@
-// The training step's solver, written once over the registers that lanes_*.inl defines.
+// The training step's solver, written once over the registers of registers/*.inl.
 //
 // Sums over a row run in kSums partial sums, one for every coordinate modulo kSums, which are added in a fixed order.
 

@@ -13,8 +13,8 @@ inline std::size_t workspace_bytes_amx(std::size_t rows, std::size_t d) {
 }
 
 // Digits of 64 rows of W for sixteen columns: tiles that hold four rows, one byte each, in every word.
-inline void pack_tiles16(const std::int16_t* couplings, std::size_t stride, std::size_t count,
-                         std::int8_t* tiles) {
+inline void pack_tiles_int16(const std::int16_t* couplings, std::size_t stride, std::size_t count,
+                             std::int8_t* tiles) {
     const __m512i half = _mm512_set1_epi32(128);
     const __m512i low = _mm512_set1_epi32(255);
     for (std::size_t k = 0; k < kTileSide; ++k) {
@@ -39,7 +39,7 @@ inline void pack_tiles16(const std::int16_t* couplings, std::size_t stride, std:
 }
 
 // Signs as bytes, tile after tile.
-inline void expand_signs(const SignProducts16& what, std::size_t rows) {
+inline void expand_signs(const Int16SignProducts& what, std::size_t rows) {
     const __m512i plus = _mm512_set1_epi8(1);
     const __m512i minus = _mm512_set1_epi8(-1);
     auto* tile = static_cast<std::int8_t*>(what.workspace);
@@ -66,7 +66,7 @@ inline void save_products(const std::int32_t (*sums)[kTileSide * kTileSide], std
     }
 }
 
-inline void sign_products_amx(const SignProducts16& what, std::size_t rows) {
+inline void sign_products_amx(const Int16SignProducts& what, std::size_t rows) {
     const TileShapes shapes;
     expand_signs(what, rows);
     const std::size_t depth = blocks_of(what.d, kTileDepth);
@@ -79,8 +79,8 @@ inline void sign_products_amx(const SignProducts16& what, std::size_t rows) {
         for (std::size_t k = 0; k < depth; ++k) {
             const std::size_t first = k * kTileDepth;
             const std::size_t count = what.d - first < kTileDepth ? what.d - first : kTileDepth;
-            pack_tiles16(what.couplings + first * what.couplings_stride + column, what.couplings_stride,
-                         count, digits_of_column + k * kDigits * kTileBytes);
+            pack_tiles_int16(what.couplings + first * what.couplings_stride + column, what.couplings_stride,
+                             count, digits_of_column + k * kDigits * kTileBytes);
         }
         std::int16_t* products =
             what.products + column / kProductsTile * what.tile_stride + column % kProductsTile;

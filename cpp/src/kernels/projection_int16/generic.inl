@@ -1,19 +1,19 @@
-// The training step's descent in int16, written once over the registers that lanes_*.inl defines.
+// The training step's descent in int16, written once over the registers of registers/*.inl.
 
-inline std::int16_t rounded16(float value) {
+inline std::int16_t rounded_int16(float value) {
     return static_cast<std::int16_t>(__builtin_bit_cast(std::uint32_t, value + kRounding));
 }
 
-inline void quantise16(const float* row, const float* inverse_units, float factor, std::size_t d,
-                       std::int16_t* couplings) {
+inline void quantise_int16(const float* row, const float* inverse_units, float factor, std::size_t d,
+                           std::int16_t* couplings) {
     for (std::size_t i = 0; i < d; ++i) {
-        couplings[i] = rounded16(factor * row[i] * inverse_units[i]);
+        couplings[i] = rounded_int16(factor * row[i] * inverse_units[i]);
     }
 }
 
 template <class Real>
-inline void start_by16(const float* p, const Start16& of_layer, Real inverse_scale, std::size_t d,
-                       std::int16_t* spins, std::int16_t* fields) {
+inline void start_by_int16(const float* p, const Int16Start& of_layer, Real inverse_scale, std::size_t d,
+                           std::int16_t* spins, std::int16_t* fields) {
     const float* rest = of_layer.rest;
     const float* bounds = of_layer.bounds;
     const float* inverse_units = of_layer.inverse_units;
@@ -26,18 +26,18 @@ inline void start_by16(const float* p, const Start16& of_layer, Real inverse_sca
         pull = pull > -bounds[i] ? pull : -bounds[i];
         const float others = inverse_factor * static_cast<float>(fields[i]);
         const float own = (spin * rest[i] - pull) * inverse_units[i];
-        fields[i] = rounded16(others + own + spin * exclusions[i]);
+        fields[i] = rounded_int16(others + own + spin * exclusions[i]);
         spins[i] = static_cast<std::int16_t>(p[i] < 0.0F ? -1 : 1);
     }
 }
 
-inline void start16(const float* p, const Start16& of_layer, double inverse_scale, std::size_t d,
-                    std::int16_t* spins, std::int16_t* fields) {
+inline void start_int16(const float* p, const Int16Start& of_layer, double inverse_scale, std::size_t d,
+                        std::int16_t* spins, std::int16_t* fields) {
     constexpr double kMost = 1e30;
     if (inverse_scale < kMost && inverse_scale * kMost > 1.0) {
-        start_by16(p, of_layer, static_cast<float>(inverse_scale), d, spins, fields);
+        start_by_int16(p, of_layer, static_cast<float>(inverse_scale), d, spins, fields);
     } else {
-        start_by16(p, of_layer, inverse_scale, d, spins, fields);
+        start_by_int16(p, of_layer, inverse_scale, d, spins, fields);
     }
 }
 
@@ -53,11 +53,11 @@ constexpr std::size_t kVectorsOfTile = kColumnsOfTile / kLanes<std::int16_t>;
 inline std::size_t chunks_of(std::size_t d) { return (d + kSignsOfChunk - 1) / kSignsOfChunk; }
 
 // The signs of every chunk in a word.
-inline std::size_t workspace_bytes16(std::size_t rows, std::size_t d) {
+inline std::size_t workspace_bytes_int16(std::size_t rows, std::size_t d) {
     return rows * chunks_of(d) * sizeof(std::uint64_t);
 }
 
-inline void split_signs(const SignProducts16& what, std::size_t rows, std::uint64_t* chunks) {
+inline void split_signs(const Int16SignProducts& what, std::size_t rows, std::uint64_t* chunks) {
     constexpr std::uint64_t kMask = (std::uint64_t{1} << kSignsOfChunk) - 1U;
     for (std::size_t chunk = 0; chunk < chunks_of(what.d); ++chunk) {
         const std::size_t bit = chunk * kSignsOfChunk;
@@ -77,7 +77,7 @@ inline void split_signs(const SignProducts16& what, std::size_t rows, std::uint6
 }
 
 // The sums +-a +-b +-c +-d +-e of five rows; bit i of the index is set where row i counts negatively.
-inline void tabulate16(const std::int16_t* const* rows, std::int16_t* table) {
+inline void tabulate_int16(const std::int16_t* const* rows, std::int16_t* table) {
     for (std::size_t v = 0; v < kColumnsOfTile; v += kLanes<std::int16_t>) {
         const auto a = load<Shorts>(rows[0] + v);
         const auto b = load<Shorts>(rows[1] + v);
@@ -94,8 +94,8 @@ inline void tabulate16(const std::int16_t* const* rows, std::int16_t* table) {
     }
 }
 
-inline void add_tabulated16(const std::uint64_t* chunks, std::size_t rows, const std::int16_t* tables,
-                            bool first, std::int16_t* sums) {
+inline void add_tabulated_int16(const std::uint64_t* chunks, std::size_t rows, const std::int16_t* tables,
+                                bool first, std::int16_t* sums) {
     for (std::size_t row = 0; row < rows; ++row) {
         Shorts local[kVectorsOfTile];
 #pragma GCC unroll 8
@@ -124,7 +124,7 @@ inline void add_tabulated16(const std::uint64_t* chunks, std::size_t rows, const
     }
 }
 
-inline void sign_products16(const SignProducts16& what, std::size_t rows) {
+inline void sign_products_int16(const Int16SignProducts& what, std::size_t rows) {
     alignas(64) std::int16_t tables[kTablesOfChunk * kEntriesOfTable * kColumnsOfTile];
     alignas(64) static constexpr std::int16_t kZeros[kColumnsOfTile] = {};
     auto* chunks = static_cast<std::uint64_t*>(what.workspace);
@@ -138,15 +138,16 @@ inline void sign_products16(const SignProducts16& what, std::size_t rows) {
                     const std::size_t i = chunk * kSignsOfChunk + table * kSignsOfTable + k;
                     of_table[k] = i < what.d ? what.couplings + i * what.couplings_stride + column : kZeros;
                 }
-                tabulate16(of_table, tables + table * kEntriesOfTable * kColumnsOfTile);
+                tabulate_int16(of_table, tables + table * kEntriesOfTable * kColumnsOfTile);
             }
-            add_tabulated16(chunks + chunk * rows, rows, tables, chunk == 0, products);
+            add_tabulated_int16(chunks + chunk * rows, rows, tables, chunk == 0, products);
         }
         products += what.tile_stride;
     }
 }
 
-inline double signed_sum16(const float* p, const std::int16_t* products, const float* units, std::size_t d) {
+inline double signed_sum_int16(const float* p, const std::int16_t* products, const float* units,
+                               std::size_t d) {
     return sum_of_floats(d, [&](std::size_t i) {
         const float value = units[i] * static_cast<float>(products[i]);
         return p[i] < 0.0F ? -value : value;
@@ -154,20 +155,20 @@ inline double signed_sum16(const float* p, const std::int16_t* products, const f
 }
 
 constexpr std::size_t kFlipsOfPass = 4;
-constexpr std::size_t kSlotsOfFlip = kSlots16 / kFlipsOfPass;
+constexpr std::size_t kSlotsOfFlip = kInt16Slots / kFlipsOfPass;
 
 // A flip that a pass applies: a row of couplings and the spin before, or a row of zeros for none at all.
-struct Flip16 {
+struct Int16Flip {
     const std::int16_t* couplings;
     std::int16_t spin;
 };
 
 // A flip that may be good: its gain, above the bits that say where. Equal ones are told apart by that.
-struct Candidate16 {
+struct Int16Candidate {
     static constexpr int kIndices = 1 << 15;
 
-    Candidate16() = default;
-    Candidate16(std::int16_t its_gain, std::size_t its_index)
+    Int16Candidate() = default;
+    Int16Candidate(std::int16_t its_gain, std::size_t its_index)
         : both(its_gain * kIndices + static_cast<int>(its_index)) {}
 
     int gain() const { return both >> 15; }
@@ -178,22 +179,22 @@ struct Candidate16 {
 
 // The largest key of every slot: a gain whose last bits tell which of the slot's coordinates it belongs to, so that
 // nobody has to look for it.
-struct SlotKeys16 {
-    static constexpr std::size_t kRegisters = kSlots16 / kLanes<std::int16_t>;
+struct Int16SlotKeys {
+    static constexpr std::size_t kRegisters = kInt16Slots / kLanes<std::int16_t>;
     Shorts best[kRegisters];
 };
 
 // Bits of a key that count the coordinates of a slot, all set.
-inline std::int16_t key_mask16(std::size_t d) {
+inline std::int16_t key_mask_int16(std::size_t d) {
     std::int16_t mask = 0;
-    while (static_cast<std::size_t>(mask) + 1 < (d + kSlots16 - 1) / kSlots16) {
+    while (static_cast<std::size_t>(mask) + 1 < (d + kInt16Slots - 1) / kInt16Slots) {
         mask = static_cast<std::int16_t>(2 * mask + 1);
     }
     return mask;
 }
 
 // The best flip of slots from `first`. No branches: they could not be foretold.
-inline Candidate16 best_of(const SlotKeys16& slots, std::int16_t mask, std::size_t first) {
+inline Int16Candidate best_of(const Int16SlotKeys& slots, std::int16_t mask, std::size_t first) {
     constexpr std::size_t lanes = kLanes<std::int16_t>;
     constexpr std::size_t registers = kSlotsOfFlip / lanes;
     const Shorts* best = slots.best + first / lanes;
@@ -210,19 +211,19 @@ inline Candidate16 best_of(const SlotKeys16& slots, std::int16_t mask, std::size
         below |= std::uint64_t{above(everywhere, best[r])} << (r * lanes);
     }
     const std::size_t slot = first + static_cast<std::size_t>(__builtin_ctzll(~below));
-    const std::size_t index = static_cast<std::size_t>(most & mask) * kSlots16 + slot;
+    const std::size_t index = static_cast<std::size_t>(most & mask) * kInt16Slots + slot;
     return {static_cast<std::int16_t>(most & ~mask), index};
 }
 
 // Takes flips off the fields, if there are any, and keeps the largest keys of the gains that they leave. 2 operations a
 // flip and coordinate, 4 besides.
 template <class... Flips>
-inline SlotKeys16 flip_and_look16(const Descent16& row, std::int16_t mask, const Flips&... flips) {
+inline Int16SlotKeys flip_and_look_int16(const Int16Descent& row, std::int16_t mask, const Flips&... flips) {
     constexpr std::size_t lanes = kLanes<std::int16_t>;
-    SlotKeys16 slots{};
+    Int16SlotKeys slots{};
 #pragma GCC unroll 16
     for (Shorts& of_slots : slots.best) {
-        of_slots = Shorts{} + kNoGain16;
+        of_slots = Shorts{} + kInt16NoGain;
     }
     const std::int16_t* spins = row.spins;
     std::int16_t* fields = row.fields;
@@ -239,15 +240,15 @@ inline SlotKeys16 flip_and_look16(const Descent16& row, std::int16_t mask, const
         of_slots = larger((gain & of_gain) | number, of_slots);
     };
     std::size_t begin = 0;
-    for (; begin + kSlots16 <= d; begin += kSlots16) {
+    for (; begin + kInt16Slots <= d; begin += kInt16Slots) {
 #pragma GCC unroll 16
-        for (std::size_t r = 0; r < SlotKeys16::kRegisters; ++r) {
+        for (std::size_t r = 0; r < Int16SlotKeys::kRegisters; ++r) {
             look(begin + r * lanes, slots.best[r]);
         }
         number += 1;
     }
 #pragma GCC unroll 16
-    for (std::size_t r = 0; r < SlotKeys16::kRegisters; ++r) {
+    for (std::size_t r = 0; r < Int16SlotKeys::kRegisters; ++r) {
         if (begin + r * lanes < d) {
             look(begin + r * lanes, slots.best[r]);
         }
@@ -257,21 +258,21 @@ inline SlotKeys16 flip_and_look16(const Descent16& row, std::int16_t mask, const
 
 // One of the rows after another, and the flips that the next pass over it applies: the best of every quarter of the
 // slots, if it is still good after those that are better.
-class Walk16 {
+class Int16Walk {
 public:
     bool at_work() const { return row_ != nullptr; }
 
     // Begins with a row, whose gains are looked at.
-    void take(Descent16& row, std::size_t most_passes) {
+    void take(Int16Descent& row, std::size_t most_passes) {
         row_ = &row;
         state_ = row;
         passes_left_ = most_passes;
-        mask_ = key_mask16(row.d);
-        slots_ = flip_and_look16(state_, mask_);
+        mask_ = key_mask_int16(row.d);
+        slots_ = flip_and_look_int16(state_, mask_);
     }
 
     // Makes the chosen flips.
-    void flip() { slots_ = flip_and_look16(state_, mask_, flips_[0], flips_[1], flips_[2], flips_[3]); }
+    void flip() { slots_ = flip_and_look_int16(state_, mask_, flips_[0], flips_[1], flips_[2], flips_[3]); }
 
     // Finds candidates, best first.
     void find() {
@@ -327,30 +328,30 @@ public:
     }
 
 private:
-    static void order(Candidate16& a, Candidate16& b) {
+    static void order(Int16Candidate& a, Int16Candidate& b) {
         const int larger = a.both > b.both ? a.both : b.both;
         b.both = a.both > b.both ? b.both : a.both;
         a.both = larger;
     }
 
-    Descent16* row_ = nullptr;
-    Descent16 state_{};  // a copy that fields cannot alias
+    Int16Descent* row_ = nullptr;
+    Int16Descent state_{};  // a copy that fields cannot alias
     std::size_t passes_left_ = 0;
     std::int16_t mask_ = 0;
-    SlotKeys16 slots_{};
-    Candidate16 best_[kFlipsOfPass] = {};
+    Int16SlotKeys slots_{};
+    Int16Candidate best_[kFlipsOfPass] = {};
     std::size_t rows_[kFlipsOfPass] = {};  // where their couplings begin
-    Flip16 flips_[kFlipsOfPass] = {};
+    Int16Flip flips_[kFlipsOfPass] = {};
 };
 
 // Rows side by side: all make their flips, then all choose the next ones. A choice is a long chain of short operations,
 // which takes as long for several rows at once as for one.
 constexpr std::size_t kSideBySide = 3;
 
-inline void descend16(Descent16* rows, std::size_t count, std::size_t most_passes) {
-    Walk16 walks[kSideBySide];
+inline void descend_int16(Int16Descent* rows, std::size_t count, std::size_t most_passes) {
+    Int16Walk walks[kSideBySide];
     std::size_t next = 0;
-    const auto take_next = [&](Walk16& walk) {
+    const auto take_next = [&](Int16Walk& walk) {
         while (next < count && rows[next].settled) {
             ++next;
         }
@@ -361,19 +362,19 @@ inline void descend16(Descent16* rows, std::size_t count, std::size_t most_passe
     bool at_work = true;
     while (at_work) {
         at_work = false;
-        for (Walk16& walk : walks) {
+        for (Int16Walk& walk : walks) {
             if (walk.at_work()) {
                 walk.flip();
             } else {
                 take_next(walk);
             }
         }
-        for (Walk16& walk : walks) {
+        for (Int16Walk& walk : walks) {
             if (walk.at_work()) {
                 walk.find();
             }
         }
-        for (Walk16& walk : walks) {
+        for (Int16Walk& walk : walks) {
             if (walk.at_work()) {
                 walk.choose();
                 at_work = true;
@@ -382,8 +383,8 @@ inline void descend16(Descent16* rows, std::size_t count, std::size_t most_passe
     }
 }
 
-inline Change16 change16(const float* p, const std::int16_t* first_fields, const Descent16& row,
-                         const float* units, std::size_t d) {
+inline Int16Change change_int16(const float* p, const std::int16_t* first_fields, const Int16Descent& row,
+                                const float* units, std::size_t d) {
     const std::int16_t* spins = row.spins;
     const std::int16_t* fields = row.fields;
     // Sign(p) where it is not the spin, else 0.
@@ -399,8 +400,8 @@ inline Change16 change16(const float* p, const std::int16_t* first_fields, const
     return {0.5 * lowered, sum};
 }
 
-inline double write_step16(const float* p, const std::int16_t* spins, const float* own, bool mask,
-                           std::size_t d, std::int8_t* step) {
+inline double write_step_int16(const float* p, const std::int16_t* spins, const float* own, bool mask,
+                               std::size_t d, std::int8_t* step) {
     for (std::size_t i = 0; i < d; ++i) {
         const auto sign = static_cast<std::int8_t>(p[i] < 0.0F ? -1 : 1);
         const auto spin = spins == nullptr ? sign : static_cast<std::int8_t>(spins[i]);
@@ -411,5 +412,6 @@ inline double write_step16(const float* p, const std::int16_t* spins, const floa
     return sum_of_floats(d, [&](std::size_t i) { return p[i] * static_cast<float>(step[i]); });
 }
 
-constexpr Projection16Kernels kProjection16{workspace_bytes16, sign_products16, signed_sum16, quantise16,
-                                            start16,           descend16,       change16,     write_step16};
+constexpr ProjectionInt16Kernels kProjectionInt16{
+    workspace_bytes_int16, sign_products_int16, signed_sum_int16, quantise_int16,
+    start_int16,           descend_int16,       change_int16,     write_step_int16};

@@ -1,16 +1,16 @@
 // Annealing of 32 reads with the same couplings, on AVX-512 BW. How local fields are summed is up to `Fields`.
 
 // What a sweep knows of its temperatures, for each read.
-struct LaneHeat {
+struct ReplicaHeat {
     __m512i factor;
     __m512i most;
     __m512i shift;
 };
 
-inline LaneHeat lane_heat(const Lanes16& lanes, std::size_t sweep) {
+inline ReplicaHeat replica_heat(const Int16Replicas& replicas, std::size_t sweep) {
     alignas(64) std::uint32_t temperature[2][16];
-    for (std::size_t r = 0; r < kLanes16; ++r) {
-        temperature[r / 16][r % 16] = lanes.temperature[r][sweep];
+    for (std::size_t r = 0; r < kInt16Replicas; ++r) {
+        temperature[r / 16][r % 16] = replicas.temperature[r][sweep];
     }
     __m512i factor[2];
     __m512i shift[2];
@@ -65,8 +65,8 @@ inline void gather_words(const std::uint16_t* const* from, std::size_t offset, _
     }
 }
 
-// The thresholds of draw_thresholds16, for kTileSpins spins and all reads.
-inline void draw_thresholds_of_tile(const Lanes16& lanes, const LaneHeat& heat, std::size_t group,
+// The thresholds of draw_thresholds_int16, for kTileSpins spins and all reads.
+inline void draw_thresholds_of_tile(const Int16Replicas& replicas, const ReplicaHeat& heat, std::size_t group,
                                     const std::uint16_t* const* entries, std::int16_t* thresholds) {
     const __m512i one = _mm512_set1_epi16(1);
     const std::size_t spin = group * kTileSpins;
@@ -77,19 +77,19 @@ inline void draw_thresholds_of_tile(const Lanes16& lanes, const LaneHeat& heat, 
         for (std::size_t k = 0; k < 8; ++k) {
             const __m512i bounded = _mm512_min_epu16(_mm512_mulhi_epu16(words[k], heat.factor), heat.most);
             const __m512i threshold = _mm512_sub_epi16(_mm512_sllv_epi16(bounded, heat.shift), one);
-            _mm512_store_si512(thresholds + (first + k) * kLanes16, threshold);
+            _mm512_store_si512(thresholds + (first + k) * kInt16Replicas, threshold);
         }
     }
-    for (std::size_t i = spin + kTileSpins; i > spin && i > lanes.real_spins; --i) {
-        _mm512_store_si512(thresholds + (i - 1 - spin) * kLanes16, _mm512_set1_epi16(-32768));
+    for (std::size_t i = spin + kTileSpins; i > spin && i > replicas.real_spins; --i) {
+        _mm512_store_si512(thresholds + (i - 1 - spin) * kInt16Replicas, _mm512_set1_epi16(-32768));
     }
 }
 
 // Decides kTileSpins spins in order, and adds what the flips gain to the two halves of `gains`.
-inline void decide_tile(const Lanes16& lanes, std::size_t group, __m512i* local,
+inline void decide_tile(const Int16Replicas& replicas, std::size_t group, __m512i* local,
                         const std::int16_t* thresholds, __m512i* gains) {
-    std::uint32_t* negative = lanes.negative + group * kTileSpins;
-    const std::int32_t* pair = lanes.pairs + group * kTilePairs;
+    std::uint32_t* negative = replicas.negative + group * kTileSpins;
+    const std::int32_t* pair = replicas.pairs + group * kTilePairs;
     const __m512i zero = _mm512_setzero_si512();
     const __m512i one = _mm512_set1_epi16(1);
     const __m512i ones = _mm512_set1_epi16(-1);
@@ -99,7 +99,7 @@ inline void decide_tile(const Lanes16& lanes, std::size_t group, __m512i* local,
         const __mmask32 down = negative[i];
         const __m512i step = _mm512_mask_sub_epi16(local[i], down, zero, local[i]);
         // step + threshold >= 0 without the sum, which spin after spin would wait for.
-        const __m512i below = _mm512_xor_si512(load16(thresholds + i * kLanes16), ones);
+        const __m512i below = _mm512_xor_si512(load16(thresholds + i * kInt16Replicas), ones);
         const __mmask32 flips = _mm512_cmpgt_epi16_mask(step, below);
         negative[i] = _kxor_mask32(down, flips);
 #pragma GCC unroll 16
@@ -121,55 +121,57 @@ inline void decide_tile(const Lanes16& lanes, std::size_t group, __m512i* local,
 }
 
 // Adds the sweep's gains, and keeps the states that are better than all before.
-inline void end_sweep(Lanes16& lanes, const __m512i* gains) {
+inline void end_sweep(Int16Replicas& replicas, const __m512i* gains) {
     alignas(64) std::int32_t gained[2][16];
     _mm512_store_si512(gained[0], gains[0]);
     _mm512_store_si512(gained[1], gains[1]);
     std::uint32_t better = 0;
-    for (std::size_t r = 0; r < kLanes16; ++r) {
-        lanes.gain[r] += gained[r / 4 % 2][r / 8 * 4 + r % 4];
-        const bool best = lanes.gain[r] > lanes.best_gain[r];
-        lanes.best_gain[r] = best ? lanes.gain[r] : lanes.best_gain[r];
+    for (std::size_t r = 0; r < kInt16Replicas; ++r) {
+        replicas.gain[r] += gained[r / 4 % 2][r / 8 * 4 + r % 4];
+        const bool best = replicas.gain[r] > replicas.best_gain[r];
+        replicas.best_gain[r] = best ? replicas.gain[r] : replicas.best_gain[r];
         better |= static_cast<std::uint32_t>(best) << r;
     }
     if (better != 0) {
-        for (std::size_t i = 0; i < lanes.stride; ++i) {
-            lanes.best_negative[i] = (lanes.best_negative[i] & ~better) | (lanes.negative[i] & better);
+        for (std::size_t i = 0; i < replicas.stride; ++i) {
+            replicas.best_negative[i] =
+                (replicas.best_negative[i] & ~better) | (replicas.negative[i] & better);
         }
     }
 }
 
 template <class Fields>
-void anneal_lanes16(Lanes16& lanes, const std::uint16_t* exponentials, std::size_t first, std::size_t last) {
+void anneal_replicas_int16(Int16Replicas& replicas, const std::uint16_t* exponentials, std::size_t first,
+                           std::size_t last) {
     constexpr std::size_t kTilesOfBlock = kBlock / kTileSpins;
     constexpr std::size_t kBlocksOfDraw = 5;
-    alignas(64) std::int16_t thresholds[kTileSpins * kLanes16];
-    const std::size_t groups = (lanes.real_spins + kTileSpins - 1) / kTileSpins;
-    Fields fields(lanes);
+    alignas(64) std::int16_t thresholds[kTileSpins * kInt16Replicas];
+    const std::size_t groups = (replicas.real_spins + kTileSpins - 1) / kTileSpins;
+    Fields fields(replicas);
     for (std::size_t group = 0; group < groups; ++group) {
         fields.store_spins(group);
     }
     for (std::size_t sweep = first; sweep < last; ++sweep) {
-        const LaneHeat heat = lane_heat(lanes, sweep);
+        const ReplicaHeat heat = replica_heat(replicas, sweep);
         __m512i gains[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
-        std::uint64_t bits[kLanes16] = {};
-        const std::uint16_t* entries[kLanes16];
+        std::uint64_t bits[kInt16Replicas] = {};
+        const std::uint16_t* entries[kInt16Replicas];
         for (std::size_t group = 0; group < groups; ++group) {
             if (group % kTilesOfBlock == 0) {
                 const bool draw = group / kTilesOfBlock % kBlocksOfDraw == 0;
-                for (std::size_t r = 0; r < kLanes16; ++r) {
-                    bits[r] = draw ? next_random(lanes.random[r]) : bits[r] >> 12;
+                for (std::size_t r = 0; r < kInt16Replicas; ++r) {
+                    bits[r] = draw ? next_random(replicas.random[r]) : bits[r] >> 12;
                     entries[r] = exponentials + (bits[r] & (kExponentials - 1));
                 }
             }
             fields.begin(group);
             // While tiles, where there are any, are on their way.
-            draw_thresholds_of_tile(lanes, heat, group, entries, thresholds);
+            draw_thresholds_of_tile(replicas, heat, group, entries, thresholds);
             __m512i local[kTileSpins];
             fields.finish(group, local);
-            decide_tile(lanes, group, local, thresholds, gains);
+            decide_tile(replicas, group, local, thresholds, gains);
             fields.store_spins(group);
         }
-        end_sweep(lanes, gains);
+        end_sweep(replicas, gains);
     }
 }

@@ -1,31 +1,31 @@
 // 64 replicas of small-integer couplings: a spin's local fields are two vectors, its bits are spread to bytes +1 and -1.
 
 // Random bytes of 8 visits, 64 lanes each, in two halves.
-struct Drawn8 {
+struct DrawnBytes {
     __m256i visit[kVisitsPerWord][2];
 };
 
-inline __m256i rotated8(__m256i value, int by) {
+inline __m256i rotated_int8(__m256i value, int by) {
     return _mm256_or_si256(_mm256_slli_epi64(value, by), _mm256_srli_epi64(value, 64 - by));
 }
 
 // The next word of the generators in columns 8 v to 8 v + 7. 28 operations.
-inline void step8(std::uint64_t* state, std::size_t v, Drawn8& drawn) {
+inline void step_generators(std::uint64_t* state, std::size_t v, DrawnBytes& drawn) {
     for (std::size_t half = 0; half < 2; ++half) {
         auto* first = reinterpret_cast<__m256i*>(state + 8 * v) + half;
-        auto* second = reinterpret_cast<__m256i*>(state + kReplicaLanes + 8 * v) + half;
+        auto* second = reinterpret_cast<__m256i*>(state + kInt8Replicas + 8 * v) + half;
         const __m256i s0 = _mm256_load_si256(first);
         __m256i s1 = _mm256_load_si256(second);
-        drawn.visit[v][half] = _mm256_add_epi64(rotated8(_mm256_add_epi64(s0, s1), 17), s0);
+        drawn.visit[v][half] = _mm256_add_epi64(rotated_int8(_mm256_add_epi64(s0, s1), 17), s0);
         s1 = _mm256_xor_si256(s1, s0);
-        const __m256i mixed = _mm256_xor_si256(rotated8(s0, 49), s1);
+        const __m256i mixed = _mm256_xor_si256(rotated_int8(s0, 49), s1);
         _mm256_store_si256(first, _mm256_xor_si256(mixed, _mm256_slli_epi64(s1, 21)));
-        _mm256_store_si256(second, rotated8(s1, 28));
+        _mm256_store_si256(second, rotated_int8(s1, 28));
     }
 }
 
 // Words of the generators into bytes of the visits: 8 x 8 bytes transposed in every column of 64 bits. 12 operations a visit.
-inline void transpose8(Drawn8& drawn) {
+inline void transpose_drawn(DrawnBytes& drawn) {
     const __m256i odd = _mm256_set1_epi16(static_cast<std::int16_t>(0xFF00));
     for (std::size_t half = 0; half < 2; ++half) {
         __m256i v[kVisitsPerWord];
@@ -56,15 +56,15 @@ inline void transpose8(Drawn8& drawn) {
     }
 }
 
-inline void draw8(std::uint64_t* state, Drawn8& drawn) {
+inline void draw_int8(std::uint64_t* state, DrawnBytes& drawn) {
     for (std::size_t v = 0; v < kVisitsPerWord; ++v) {
-        step8(state, v, drawn);
+        step_generators(state, v, drawn);
     }
-    transpose8(drawn);
+    transpose_drawn(drawn);
 }
 
 // The lanes whose byte is above c: those where the larger of the two is not c.
-inline std::uint64_t above8(const Drawn8& drawn, std::size_t visit, std::uint8_t c) {
+inline std::uint64_t drawn_above(const DrawnBytes& drawn, std::size_t visit, std::uint8_t c) {
     const __m256i level = _mm256_set1_epi8(static_cast<char>(c));
     std::uint64_t lanes = 0;
     for (std::size_t half = 2; half-- > 0;) {
@@ -79,7 +79,7 @@ struct Lanes8 {
 };
 
 // +1 where the bit is set, -1 elsewhere.
-inline Lanes8 signs8(std::uint64_t up) {
+inline Lanes8 signs_int8(std::uint64_t up) {
     const __m256i all = _mm256_set1_epi64x(static_cast<std::int64_t>(up));
     const __m256i bit = _mm256_set1_epi64x(static_cast<std::int64_t>(0x8040201008040201U));
     const __m256i byte[2] = {_mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2,
@@ -95,18 +95,18 @@ inline Lanes8 signs8(std::uint64_t up) {
     return signs;
 }
 
-inline std::uint64_t bits8(const Lanes8& lanes) {
+inline std::uint64_t bits_int8(const Lanes8& lanes) {
     const auto low = static_cast<std::uint32_t>(_mm256_movemask_epi8(lanes.half[0]));
     const auto high = static_cast<std::uint32_t>(_mm256_movemask_epi8(lanes.half[1]));
     return low | (static_cast<std::uint64_t>(high) << 32);
 }
 
 // Flips spin `i` in the lanes whose byte of `flips` is -1.
-inline void flip8(const Replicas8& replicas, std::size_t i, const Lanes8& signs, const Lanes8& flips) {
+inline void flip_int8(const Int8Replicas& replicas, std::size_t i, const Lanes8& signs, const Lanes8& flips) {
     const __m256i step[2] = {_mm256_and_si256(signs.half[0], flips.half[0]),
                              _mm256_and_si256(signs.half[1], flips.half[1])};
-    const Edge8* end = replicas.edges + replicas.row_start[i + 1];
-    for (const Edge8* edge = replicas.edges + replicas.row_start[i]; edge < end; ++edge) {
+    const Int8Edge* end = replicas.edges + replicas.row_start[i + 1];
+    for (const Int8Edge* edge = replicas.edges + replicas.row_start[i]; edge < end; ++edge) {
         const auto* weight = reinterpret_cast<const __m256i*>(replicas.weights + edge->weight);
         auto* local = reinterpret_cast<__m256i*>(replicas.local + edge->neighbour);
         for (std::size_t half = 0; half < 2; ++half) {
@@ -118,8 +118,8 @@ inline void flip8(const Replicas8& replicas, std::size_t i, const Lanes8& signs,
 }
 
 // gain -= sum, 64 int8 onto 64 int32.
-inline void count8(const Replicas8& replicas, const Lanes8& sum) {
-    alignas(64) std::int8_t parts[kReplicaLanes];
+inline void count_int8(const Int8Replicas& replicas, const Lanes8& sum) {
+    alignas(64) std::int8_t parts[kInt8Replicas];
     _mm256_store_si256(reinterpret_cast<__m256i*>(parts), sum.half[0]);
     _mm256_store_si256(reinterpret_cast<__m256i*>(parts) + 1, sum.half[1]);
     for (std::size_t part = 0; part < 8; ++part) {
@@ -131,8 +131,8 @@ inline void count8(const Replicas8& replicas, const Lanes8& sum) {
 }
 
 // -s_i L_i.
-inline Lanes8 rise8(const Replicas8& replicas, std::size_t i, const Lanes8& signs) {
-    const auto* local = reinterpret_cast<const __m256i*>(replicas.local + i * kReplicaLanes);
+inline Lanes8 rise_int8(const Int8Replicas& replicas, std::size_t i, const Lanes8& signs) {
+    const auto* local = reinterpret_cast<const __m256i*>(replicas.local + i * kInt8Replicas);
     Lanes8 rise{};
     for (std::size_t half = 0; half < 2; ++half) {
         rise.half[half] = _mm256_sub_epi8(
@@ -141,21 +141,21 @@ inline Lanes8 rise8(const Replicas8& replicas, std::size_t i, const Lanes8& sign
     return rise;
 }
 
-inline bool is_halved8(const Replicas8& replicas, std::size_t i) {
+inline bool is_halved_int8(const Int8Replicas& replicas, std::size_t i) {
     return replicas.halved != nullptr && replicas.halved[i] >= 0;
 }
 
 // -s_i h of a hub's L = 2 l + h.
-inline Lanes8 odd_rise8(const Replicas8& replicas, std::size_t i, const Lanes8& signs) {
+inline Lanes8 odd_rise_int8(const Int8Replicas& replicas, std::size_t i, const Lanes8& signs) {
     const __m256i odd = _mm256_set1_epi8(static_cast<char>(-replicas.halved[i]));
     return {{_mm256_sign_epi8(odd, signs.half[0]), _mm256_sign_epi8(odd, signs.half[1])}};
 }
 
 // -s_i L_i, or where that is too large for a hub, the nearest int8: no table accepts so high a rise.
-inline Lanes8 any_rise8(const Replicas8& replicas, std::size_t i, const Lanes8& signs) {
-    Lanes8 rise = rise8(replicas, i, signs);
-    if (is_halved8(replicas, i)) {
-        const Lanes8 odd = odd_rise8(replicas, i, signs);
+inline Lanes8 any_rise_int8(const Int8Replicas& replicas, std::size_t i, const Lanes8& signs) {
+    Lanes8 rise = rise_int8(replicas, i, signs);
+    if (is_halved_int8(replicas, i)) {
+        const Lanes8 odd = odd_rise_int8(replicas, i, signs);
         for (std::size_t half = 0; half < 2; ++half) {
             const __m256i twice = _mm256_adds_epi8(rise.half[half], rise.half[half]);
             rise.half[half] = _mm256_adds_epi8(twice, odd.half[half]);
@@ -164,23 +164,24 @@ inline Lanes8 any_rise8(const Replicas8& replicas, std::size_t i, const Lanes8& 
     return rise;
 }
 
-inline Lanes8 both8(const Lanes8& a, const Lanes8& b) {
+inline Lanes8 both_int8(const Lanes8& a, const Lanes8& b) {
     return {{_mm256_and_si256(a.half[0], b.half[0]), _mm256_and_si256(a.half[1], b.half[1])}};
 }
 
 // gain += s_i L_i in the lanes of `flips`.
-inline void count_any8(const Replicas8& replicas, std::size_t i, const Lanes8& signs, const Lanes8& flips) {
-    const Lanes8 rise = both8(flips, rise8(replicas, i, signs));
-    count8(replicas, rise);
-    if (is_halved8(replicas, i)) {
-        count8(replicas, rise);
-        count8(replicas, both8(flips, odd_rise8(replicas, i, signs)));
+inline void count_any_int8(const Int8Replicas& replicas, std::size_t i, const Lanes8& signs,
+                           const Lanes8& flips) {
+    const Lanes8 rise = both_int8(flips, rise_int8(replicas, i, signs));
+    count_int8(replicas, rise);
+    if (is_halved_int8(replicas, i)) {
+        count_int8(replicas, rise);
+        count_int8(replicas, both_int8(flips, odd_rise_int8(replicas, i, signs)));
     }
 }
 
 // c of every lane, from a table of several parts: a byte outside of a part gets its highest bit set, for which the
 // shuffle gives 0.
-inline __m256i looked_up8(const std::uint8_t* table, std::size_t parts, __m256i rise) {
+inline __m256i looked_up_int8(const std::uint8_t* table, std::size_t parts, __m256i rise) {
     const auto part_of = [table](std::size_t part) {
         return _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(table) + part));
     };
@@ -197,63 +198,64 @@ inline __m256i looked_up8(const std::uint8_t* table, std::size_t parts, __m256i 
     return c;
 }
 
-void metropolis8(const Replicas8& group, std::size_t begin, std::size_t end, const Acceptance8& acceptance) {
-    const Replicas8 replicas = group;  // a copy: no store into the replicas can change it
+void metropolis_int8(const Int8Replicas& group, std::size_t begin, std::size_t end,
+                     const Int8Acceptance& acceptance) {
+    const Int8Replicas replicas = group;  // a copy: no store into the replicas can change it
     const std::uint8_t* tables = acceptance.table;
     const std::size_t phase = acceptance.phase;
     const std::size_t parts = acceptance.parts;
     // Visits whose gains fit one int8.
-    const auto countable = static_cast<std::size_t>(kReach8 / replicas.reach);
+    const auto countable = static_cast<std::size_t>(kInt8Reach / replicas.reach);
     std::size_t counted = 0;
     const Lanes8 none{{_mm256_setzero_si256(), _mm256_setzero_si256()}};
     Lanes8 sum = none;
-    Drawn8 drawn{};
+    DrawnBytes drawn{};
     for (std::size_t block = begin; block < end; block += kVisitsPerWord) {
-        draw8(replicas.random, drawn);
+        draw_int8(replicas.random, drawn);
         const std::uint8_t* table = tables + dither_at(block, phase) * parts * kTableWidth;
         const std::size_t stop = end < block + kVisitsPerWord ? end : block + kVisitsPerWord;
         for (std::size_t i = block; i < stop; ++i) {
-            const Lanes8 signs = signs8(replicas.up[i]);
-            const Lanes8 rise = any_rise8(replicas, i, signs);
+            const Lanes8 signs = signs_int8(replicas.up[i]);
+            const Lanes8 rise = any_rise_int8(replicas, i, signs);
             Lanes8 flips{};
             for (std::size_t half = 0; half < 2; ++half) {
-                const __m256i c = looked_up8(table, parts, rise.half[half]);
+                const __m256i c = looked_up_int8(table, parts, rise.half[half]);
                 // u > c, unsigned, is not (max(u, c) == c).
                 const __m256i u = drawn.visit[i - block][half];
                 const __m256i stays = _mm256_cmpeq_epi8(_mm256_max_epu8(u, c), c);
                 flips.half[half] = _mm256_xor_si256(stays, _mm256_set1_epi8(-1));
             }
-            const std::uint64_t mask = bits8(flips);
+            const std::uint64_t mask = bits_int8(flips);
             if (mask == 0) {
                 continue;
             }
             replicas.up[i] ^= mask;
-            if (is_halved8(replicas, i)) {
-                count_any8(replicas, i, signs, flips);
+            if (is_halved_int8(replicas, i)) {
+                count_any_int8(replicas, i, signs, flips);
             } else {
-                const Lanes8 rises = both8(flips, rise);
+                const Lanes8 rises = both_int8(flips, rise);
                 for (std::size_t half = 0; half < 2; ++half) {
                     sum.half[half] = _mm256_add_epi8(sum.half[half], rises.half[half]);
                 }
                 if (++counted == countable) {
-                    count8(replicas, sum);
+                    count_int8(replicas, sum);
                     sum = none;
                     counted = 0;
                 }
             }
-            flip8(replicas, i, signs, flips);
+            flip_int8(replicas, i, signs, flips);
         }
     }
-    count8(replicas, sum);
+    count_int8(replicas, sum);
 }
 
-std::uint64_t greedy8(const Replicas8& group, std::size_t begin, std::size_t end) {
-    const Replicas8 replicas = group;
+std::uint64_t greedy_int8(const Int8Replicas& group, std::size_t begin, std::size_t end) {
+    const Int8Replicas replicas = group;
     std::uint64_t flipped = 0;
     for (std::size_t i = begin; i < end; ++i) {
-        const Lanes8 signs = signs8(replicas.up[i]);
-        const Lanes8 rise = any_rise8(replicas, i, signs);
-        const std::uint64_t mask = bits8(rise);
+        const Lanes8 signs = signs_int8(replicas.up[i]);
+        const Lanes8 rise = any_rise_int8(replicas, i, signs);
+        const std::uint64_t mask = bits_int8(rise);
         if (mask == 0) {
             continue;
         }
@@ -263,23 +265,25 @@ std::uint64_t greedy8(const Replicas8& group, std::size_t begin, std::size_t end
         for (std::size_t half = 0; half < 2; ++half) {
             flips.half[half] = _mm256_cmpgt_epi8(_mm256_setzero_si256(), rise.half[half]);
         }
-        count_any8(replicas, i, signs, flips);
-        flip8(replicas, i, signs, flips);
+        count_any_int8(replicas, i, signs, flips);
+        flip_int8(replicas, i, signs, flips);
     }
     return flipped;
 }
 
-void raise8(const Replicas8& group, const std::uint64_t* target, std::size_t n) {
-    const Replicas8 replicas = group;
+void raise_int8(const Int8Replicas& group, const std::uint64_t* target, std::size_t n) {
+    const Int8Replicas replicas = group;
     for (std::size_t i = 0; i < n; ++i) {
-        const Lanes8 down = signs8(0);
-        const Lanes8 wanted = signs8(target[i]);
+        const Lanes8 down = signs_int8(0);
+        const Lanes8 wanted = signs_int8(target[i]);
         Lanes8 flips{};
         for (std::size_t half = 0; half < 2; ++half) {
             flips.half[half] = _mm256_cmpgt_epi8(wanted.half[half], _mm256_setzero_si256());
         }
-        count_any8(replicas, i, down, flips);
+        count_any_int8(replicas, i, down, flips);
         replicas.up[i] = target[i];
-        flip8(replicas, i, down, flips);
+        flip_int8(replicas, i, down, flips);
     }
 }
+
+constexpr SparseInt8Kernels kSparseInt8{raise_int8, metropolis_int8, greedy_int8};

@@ -21,14 +21,14 @@ inline void exchange8(__m512i* v) {
 }
 
 // Random bytes of 8 visits, 64 lanes each.
-struct Drawn8 {
+struct DrawnBytes {
     __m512i visit[kVisitsPerWord];
 };
 
 // The next word of the generators in columns 8 v to 8 v + 7. 8 operations.
-inline void step8(std::uint64_t* state, std::size_t v, Drawn8& drawn) {
+inline void step_generators(std::uint64_t* state, std::size_t v, DrawnBytes& drawn) {
     std::uint64_t* first = state + 8 * v;
-    std::uint64_t* second = first + kReplicaLanes;
+    std::uint64_t* second = first + kInt8Replicas;
     const __m512i s0 = _mm512_load_si512(first);
     __m512i s1 = _mm512_load_si512(second);
     drawn.visit[v] = _mm512_add_epi64(_mm512_maskz_rol_epi64(0xFF, _mm512_add_epi64(s0, s1), 17), s0);
@@ -40,32 +40,32 @@ inline void step8(std::uint64_t* state, std::size_t v, Drawn8& drawn) {
 }
 
 // Words of the generators into bytes of the visits: 8 x 8 bytes transposed in every column of 64 bits. 3 operations a visit.
-inline void transpose8(Drawn8& drawn) {
+inline void transpose_drawn(DrawnBytes& drawn) {
     exchange8<4, 0xF0F0F0F0F0F0F0F0U>(drawn.visit);
     exchange8<2, 0xCCCCCCCCCCCCCCCCU>(drawn.visit);
     exchange8<1, 0xAAAAAAAAAAAAAAAAU>(drawn.visit);
 }
 
-inline void draw8(std::uint64_t* state, Drawn8& drawn) {
+inline void draw_int8(std::uint64_t* state, DrawnBytes& drawn) {
 #pragma GCC unroll 8
     for (std::size_t v = 0; v < kVisitsPerWord; ++v) {
-        step8(state, v, drawn);
+        step_generators(state, v, drawn);
     }
-    transpose8(drawn);
+    transpose_drawn(drawn);
 }
 
 // The lanes whose byte is above c.
-inline std::uint64_t above8(const Drawn8& drawn, std::size_t visit, std::uint8_t c) {
+inline std::uint64_t drawn_above(const DrawnBytes& drawn, std::size_t visit, std::uint8_t c) {
     return _cvtmask64_u64(_mm512_cmpgt_epu8_mask(drawn.visit[visit], _mm512_set1_epi8(static_cast<char>(c))));
 }
 
 // Flips spin `i` in the lanes of `flips`.
-inline void flip8(const Replicas8& replicas, std::size_t i, __mmask64 flips, __mmask64 up) {
+inline void flip_int8(const Int8Replicas& replicas, std::size_t i, __mmask64 flips, __mmask64 up) {
     const __mmask64 from_up = _kand_mask64(flips, up);
     const __mmask64 from_down = _kandn_mask64(up, flips);
     replicas.up[i] = _cvtmask64_u64(_kxor_mask64(up, flips));
-    const Edge8* end = replicas.edges + replicas.row_start[i + 1];
-    for (const Edge8* edge = replicas.edges + replicas.row_start[i]; edge < end; ++edge) {
+    const Int8Edge* end = replicas.edges + replicas.row_start[i + 1];
+    for (const Int8Edge* edge = replicas.edges + replicas.row_start[i]; edge < end; ++edge) {
         const __m512i weight = _mm512_load_si512(replicas.weights + edge->weight);
         std::int8_t* address = replicas.local + edge->neighbour;
         __m512i local = _mm512_load_si512(address);
@@ -76,8 +76,8 @@ inline void flip8(const Replicas8& replicas, std::size_t i, __mmask64 flips, __m
 }
 
 // gain -= sum, 64 int8 onto 64 int32.
-inline void count8(const Replicas8& replicas, __m512i sum) {
-    alignas(64) std::int8_t parts[kReplicaLanes];
+inline void count_int8(const Int8Replicas& replicas, __m512i sum) {
+    alignas(64) std::int8_t parts[kInt8Replicas];
     _mm512_store_si512(parts, sum);
 #pragma GCC unroll 4
     for (std::size_t part = 0; part < 4; ++part) {
@@ -89,42 +89,42 @@ inline void count8(const Replicas8& replicas, __m512i sum) {
 }
 
 // -s_i L_i.
-inline __m512i rise8(const Replicas8& replicas, std::size_t i, __mmask64 up) {
-    const __m512i local = _mm512_load_si512(replicas.local + i * kReplicaLanes);
+inline __m512i rise_int8(const Int8Replicas& replicas, std::size_t i, __mmask64 up) {
+    const __m512i local = _mm512_load_si512(replicas.local + i * kInt8Replicas);
     return _mm512_mask_sub_epi8(local, up, _mm512_setzero_si512(), local);
 }
 
-inline bool is_halved8(const Replicas8& replicas, std::size_t i) {
+inline bool is_halved_int8(const Int8Replicas& replicas, std::size_t i) {
     return replicas.halved != nullptr && replicas.halved[i] >= 0;
 }
 
 // -s_i h of a hub's L = 2 l + h.
-inline __m512i odd_rise8(const Replicas8& replicas, std::size_t i, __mmask64 up) {
+inline __m512i odd_rise_int8(const Int8Replicas& replicas, std::size_t i, __mmask64 up) {
     const __m512i odd = _mm512_set1_epi8(replicas.halved[i]);
     return _mm512_mask_sub_epi8(odd, up, _mm512_setzero_si512(), odd);
 }
 
 // -s_i L_i, or where that is too large for a hub, the nearest int8: no table accepts so high a rise.
-inline __m512i any_rise8(const Replicas8& replicas, std::size_t i, __mmask64 up) {
-    const __m512i rise = rise8(replicas, i, up);
-    return is_halved8(replicas, i)
-               ? _mm512_adds_epi8(_mm512_adds_epi8(rise, rise), odd_rise8(replicas, i, up))
+inline __m512i any_rise_int8(const Int8Replicas& replicas, std::size_t i, __mmask64 up) {
+    const __m512i rise = rise_int8(replicas, i, up);
+    return is_halved_int8(replicas, i)
+               ? _mm512_adds_epi8(_mm512_adds_epi8(rise, rise), odd_rise_int8(replicas, i, up))
                : rise;
 }
 
 // gain += s_i L_i in the lanes of `flips`.
-inline void count_any8(const Replicas8& replicas, std::size_t i, __mmask64 flips, __mmask64 up) {
-    const __m512i rise = _mm512_maskz_mov_epi8(flips, rise8(replicas, i, up));
-    count8(replicas, rise);
-    if (is_halved8(replicas, i)) {
-        count8(replicas, rise);
-        count8(replicas, _mm512_maskz_mov_epi8(flips, odd_rise8(replicas, i, up)));
+inline void count_any_int8(const Int8Replicas& replicas, std::size_t i, __mmask64 flips, __mmask64 up) {
+    const __m512i rise = _mm512_maskz_mov_epi8(flips, rise_int8(replicas, i, up));
+    count_int8(replicas, rise);
+    if (is_halved_int8(replicas, i)) {
+        count_int8(replicas, rise);
+        count_int8(replicas, _mm512_maskz_mov_epi8(flips, odd_rise_int8(replicas, i, up)));
     }
 }
 
 // c of every lane, from a table of several parts: a byte outside of a part gets its highest bit set, for which the
 // shuffle gives 0.
-inline __m512i looked_up8(const std::uint8_t* table, std::size_t parts, __m512i rise) {
+inline __m512i looked_up_int8(const std::uint8_t* table, std::size_t parts, __m512i rise) {
     const auto part_of = [table](std::size_t part) {
         return _mm512_broadcast_i32x4(_mm_load_si128(reinterpret_cast<const __m128i*>(table) + part));
     };
@@ -141,65 +141,68 @@ inline __m512i looked_up8(const std::uint8_t* table, std::size_t parts, __m512i 
     return c;
 }
 
-void metropolis8(const Replicas8& group, std::size_t begin, std::size_t end, const Acceptance8& acceptance) {
-    const Replicas8 replicas = group;  // a copy: no store into the replicas can change it
+void metropolis_int8(const Int8Replicas& group, std::size_t begin, std::size_t end,
+                     const Int8Acceptance& acceptance) {
+    const Int8Replicas replicas = group;  // a copy: no store into the replicas can change it
     const std::uint8_t* tables = acceptance.table;
     const std::size_t phase = acceptance.phase;
     const std::size_t parts = acceptance.parts;
     // Visits whose gains fit one int8.
-    const auto countable = static_cast<std::size_t>(kReach8 / replicas.reach);
+    const auto countable = static_cast<std::size_t>(kInt8Reach / replicas.reach);
     std::size_t counted = 0;
     __m512i sum = _mm512_setzero_si512();
-    Drawn8 drawn{};
+    DrawnBytes drawn{};
     for (std::size_t block = begin; block < end; block += kVisitsPerWord) {
-        draw8(replicas.random, drawn);
+        draw_int8(replicas.random, drawn);
         const std::uint8_t* table = tables + dither_at(block, phase) * parts * kTableWidth;
         const std::size_t stop = end < block + kVisitsPerWord ? end : block + kVisitsPerWord;
         for (std::size_t i = block; i < stop; ++i) {
             const __mmask64 up = _cvtu64_mask64(replicas.up[i]);
-            const __m512i rise = any_rise8(replicas, i, up);
-            const __m512i c = looked_up8(table, parts, rise);
+            const __m512i rise = any_rise_int8(replicas, i, up);
+            const __m512i c = looked_up_int8(table, parts, rise);
             const __mmask64 flips = _mm512_cmpgt_epu8_mask(drawn.visit[i - block], c);
             if (_ktestz_mask64_u8(flips, flips) != 0) {
                 continue;
             }
-            if (is_halved8(replicas, i)) {
-                count_any8(replicas, i, flips, up);
+            if (is_halved_int8(replicas, i)) {
+                count_any_int8(replicas, i, flips, up);
             } else {
                 sum = _mm512_mask_add_epi8(sum, flips, sum, rise);
                 if (++counted == countable) {
-                    count8(replicas, sum);
+                    count_int8(replicas, sum);
                     sum = _mm512_setzero_si512();
                     counted = 0;
                 }
             }
-            flip8(replicas, i, flips, up);
+            flip_int8(replicas, i, flips, up);
         }
     }
-    count8(replicas, sum);
+    count_int8(replicas, sum);
 }
 
-std::uint64_t greedy8(const Replicas8& group, std::size_t begin, std::size_t end) {
-    const Replicas8 replicas = group;
+std::uint64_t greedy_int8(const Int8Replicas& group, std::size_t begin, std::size_t end) {
+    const Int8Replicas replicas = group;
     std::uint64_t flipped = 0;
     for (std::size_t i = begin; i < end; ++i) {
         const __mmask64 up = _cvtu64_mask64(replicas.up[i]);
-        const __mmask64 flips = _mm512_movepi8_mask(any_rise8(replicas, i, up));
+        const __mmask64 flips = _mm512_movepi8_mask(any_rise_int8(replicas, i, up));
         if (_cvtmask64_u64(flips) != 0) {
             flipped |= _cvtmask64_u64(flips);
-            count_any8(replicas, i, flips, up);
-            flip8(replicas, i, flips, up);
+            count_any_int8(replicas, i, flips, up);
+            flip_int8(replicas, i, flips, up);
         }
     }
     return flipped;
 }
 
-void raise8(const Replicas8& group, const std::uint64_t* target, std::size_t n) {
-    const Replicas8 replicas = group;
+void raise_int8(const Int8Replicas& group, const std::uint64_t* target, std::size_t n) {
+    const Int8Replicas replicas = group;
     for (std::size_t i = 0; i < n; ++i) {
         const __mmask64 flips = _cvtu64_mask64(target[i]);
         const __mmask64 none_up = _cvtu64_mask64(0);
-        count_any8(replicas, i, flips, none_up);
-        flip8(replicas, i, flips, none_up);
+        count_any_int8(replicas, i, flips, none_up);
+        flip_int8(replicas, i, flips, none_up);
     }
 }
+
+constexpr SparseInt8Kernels kSparseInt8{raise_int8, metropolis_int8, greedy_int8};

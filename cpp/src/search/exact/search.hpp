@@ -6,8 +6,8 @@
 #include <memory>
 #include <span>
 
-#include "qpsbgd/cancellation.hpp"
 #include "kernels/kernel_table.hpp"
+#include "qpsbgd/cancellation.hpp"
 #include "qpsbgd/problem.hpp"
 
 namespace qpsbgd {

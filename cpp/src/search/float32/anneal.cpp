@@ -9,7 +9,7 @@
 #include <algorithm>
 #include <limits>
 
-#include "qpsbgd/solve.hpp"
+#include "search/float32/read_state.hpp"
 #include "search/float32/sweeping.hpp"
 
 namespace qpsbgd {

@@ -3,7 +3,7 @@
 // The caller gives spins and their local fields; the energy never rises.
 #include <algorithm>
 
-#include "qpsbgd/solve.hpp"
+#include "search/float32/read_state.hpp"
 #include "search/float32/sweeping.hpp"
 
 namespace qpsbgd {

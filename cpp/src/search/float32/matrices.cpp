@@ -6,21 +6,14 @@
 #include <limits>
 #include <utility>
 
+#include "base/units.hpp"
+
 namespace qpsbgd {
 namespace {
 
 constexpr std::size_t kTile = 64;  // rows and columns of a tile: both it and its mirror image stay in L1
 
 }  // namespace
-
-double power_of_two_unit(double largest) {
-    if (!(largest > 0.0)) {
-        return 1.0;
-    }
-    int exponent = 0;
-    std::frexp(largest, &exponent);
-    return std::ldexp(1.0, std::clamp(exponent, -1000, 1000));
-}
 
 template <class Real>
 DenseMatrix::DenseMatrix(const DenseView<Real>& view, std::size_t problem, double scale, StopToken& token)

@@ -3,15 +3,14 @@
 // DenseMatrix and SparseMatrix offer the same operations, so each solver is written once over either.
 #pragma once
 
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <span>
 #include <vector>
 
 #include "base/aligned.hpp"
-#include "qpsbgd/cancellation.hpp"
 #include "kernels/kernel_table.hpp"
+#include "qpsbgd/cancellation.hpp"
 #include "qpsbgd/problem.hpp"
 
 namespace qpsbgd {
@@ -29,17 +28,18 @@ public:
     std::size_t flip_cost() const { return stride_; }
 
     void local_fields(const float* fields, const float* spins, float* local) const {
-        kernels().dense.local_fields(values_.data(), stride_, n_, fields, spins, local);
+        kernels().dense_float32.local_fields(values_.data(), stride_, n_, fields, spins, local);
     }
     void flip(std::size_t spin, float* spins, float* local) const {
-        kernels().dense.flip(values_.data() + spin * stride_, n_, spin, spins, local);
+        kernels().dense_float32.flip(values_.data() + spin * stride_, n_, spin, spins, local);
     }
     double metropolis(std::size_t begin, std::size_t end, const float* thresholds, float* spins,
                       float* local) const {
-        return kernels().dense.metropolis(values_.data(), stride_, n_, begin, end, thresholds, spins, local);
+        return kernels().dense_float32.metropolis(values_.data(), stride_, n_, begin, end, thresholds, spins,
+                                                  local);
     }
     double greedy(std::size_t begin, std::size_t end, float* spins, float* local) const {
-        return kernels().dense.greedy(values_.data(), stride_, n_, begin, end, spins, local);
+        return kernels().dense_float32.greedy(values_.data(), stride_, n_, begin, end, spins, local);
     }
 
 private:
@@ -82,16 +82,5 @@ private:
     std::vector<float> value_;
     double unit_ = 1.0;
 };
-
-// The power of two that brings `largest` into (1/2, 1]; 1 for zero. Scaling by it rounds nothing.
-double power_of_two_unit(double largest);
-
-// `field / unit` as float32. A field so far above every coupling that float32 cannot hold it decides its spin
-// alone; it is kept at the largest useful size. Energies are recomputed in float64 from the caller's numbers.
-inline float field_in_units(double field, double unit) {
-    constexpr double kLargest = 1e30;
-    const double value = field / unit;
-    return static_cast<float>(std::fmin(std::fmax(value, -kLargest), kLargest));
-}
 
 }  // namespace qpsbgd

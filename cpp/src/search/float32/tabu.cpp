@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <limits>
 
-#include "qpsbgd/solve.hpp"
+#include "search/float32/read_state.hpp"
 
 namespace qpsbgd {
 namespace {
@@ -62,8 +62,8 @@ void tabu(const Matrix& matrix, ReadState& state, std::size_t sweeps, Random& ra
         }
         ++now;
         const auto aspiration = static_cast<float>(0.5 * (state.energy - state.best_energy));
-        const Move move = kernels().dense.best_move(n, state.spins.data(), state.local.data(),
-                                                    state.tabu_until.data(), now, aspiration);
+        const Move move = kernels().dense_float32.best_move(n, state.spins.data(), state.local.data(),
+                                                            state.tabu_until.data(), now, aspiration);
         if (move.found) {
             state.energy -= 2.0 * static_cast<double>(state.spins[move.spin] * state.local[move.spin]);
             matrix.flip(move.spin, state.spins.data(), state.local.data());

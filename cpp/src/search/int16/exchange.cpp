@@ -16,7 +16,7 @@
 
 namespace qpsbgd {
 
-void Group16::temper(std::span<Read16> reads, Budget& budget) {
+void Int16Search::exchange(std::span<Int16Read> reads, Budget& budget) {
     constexpr std::size_t kSweepsOfRound = 4;
     struct Rung {
         double beta;  // in units
@@ -32,36 +32,36 @@ void Group16::temper(std::span<Read16> reads, Budget& budget) {
         replicas_[k].temperature = rung.temperatures.data();
     }
     Random random(reads[0].random.next(), 0, 0);  // a stream of its own
-    lanes_.load(*matrices_[0]->lanes(), replicas_);
+    in_step_.load(*matrices_[0]->in_step(), replicas_);
     const auto energy = [&](const Rung& rung) {
         return 0.5 * static_cast<double>(replicas_[rung.replica].start) -
-               2.0 * static_cast<double>(lanes_.gain(rung.replica));
+               2.0 * static_cast<double>(in_step_.gain(rung.replica));
     };
     std::size_t sweeps = 0;
     for (std::size_t round = 0; !budget.exhausted(); ++round) {
-        sweeps += lanes_.anneal(kSweepsOfRound, budget);
+        sweeps += in_step_.anneal(kSweepsOfRound, budget);
         for (std::size_t k = round % 2; k + 1 < count_; k += 2) {
             const double exponent =
                 (ladder[k].beta - ladder[k + 1].beta) * (energy(ladder[k]) - energy(ladder[k + 1]));
             constexpr double kBit = 0x1p-53;
             if (static_cast<double>(random.next() >> 11U) * kBit < std::exp(exponent)) {
                 std::swap(ladder[k].replica, ladder[k + 1].replica);
-                lanes_.set_temperatures(ladder[k].replica, ladder[k].temperatures.data());
-                lanes_.set_temperatures(ladder[k + 1].replica, ladder[k + 1].temperatures.data());
+                in_step_.set_temperatures(ladder[k].replica, ladder[k].temperatures.data());
+                in_step_.set_temperatures(ladder[k + 1].replica, ladder[k + 1].temperatures.data());
             }
         }
     }
-    leave_lanes();
-    for (Read16& read : reads) {
+    leave_step();
+    for (Int16Read& read : reads) {
         read.sweeps_done += sweeps;
     }
     Budget polish(budget.token());
     descend(polish);
 }
 
-// Are all reads of the same problem, and in lanes?
-bool Group16::can_temper(std::span<const Read16> reads) const {
-    return fits_lanes() && std::ranges::all_of(reads, [&](const Read16& read) {
+// Are all reads of the same problem, and in step?
+bool Int16Search::can_exchange(std::span<const Int16Read> reads) const {
+    return fits_in_step() && std::ranges::all_of(reads, [&](const Int16Read& read) {
                return read.fields.data() == reads[0].fields.data();
            });
 }

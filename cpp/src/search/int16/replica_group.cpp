@@ -1,13 +1,13 @@
-// Reads of the same couplings side by side, from and to the replicas of dense16.cpp.
+// Reads of the same couplings side by side, from and to the replicas of search.cpp.
 //
 // Cost of a sweep: the kernel's, which grows with n^2 and not with the flips.
-// Promises: the numbers of Dense16Kernels::anneal.
+// Promises: the numbers of DenseInt16Kernels::anneal.
 #include "search/int16/replica_group.hpp"
 
 #include <algorithm>
 
-#include "search/int16/search.hpp"
 #include "kernels/kernel_table.hpp"
+#include "search/int16/exponentials.hpp"
 
 namespace qpsbgd {
 namespace {
@@ -27,12 +27,13 @@ void gather_bits(std::span<const std::uint32_t* const> from, std::size_t word, s
 
 }  // namespace
 
-LaneCouplings::LaneCouplings(std::span<const std::int16_t> couplings, std::size_t n, std::size_t stride)
+Int16ReplicaCouplings::Int16ReplicaCouplings(std::span<const std::int16_t> couplings, std::size_t n,
+                                             std::size_t stride)
     : n_(n),
       stride_(stride),
-      packed_(kernels().lanes16.packed_bytes(n, stride)),
+      packed_(kernels().replicas_int16.packed_bytes(n, stride)),
       pairs_(stride / kTileSpins * kTilePairs) {
-    kernels().lanes16.pack(couplings.data(), n, stride, packed_.data());
+    kernels().replicas_int16.pack(couplings.data(), n, stride, packed_.data());
     std::int32_t* pair = pairs_.data();
     for (std::size_t first = 0; first < stride; first += kTileSpins) {
         for (std::size_t i = first; i < first + kTileSpins; ++i) {
@@ -45,36 +46,36 @@ LaneCouplings::LaneCouplings(std::span<const std::int16_t> couplings, std::size_
     }
 }
 
-std::size_t LaneCouplings::least_reads() { return kernels().lanes16.least_reads; }
+std::size_t Int16ReplicaCouplings::least_reads() { return kernels().replicas_int16.least_reads; }
 
-bool LaneCouplings::serve(std::size_t n) { return n <= kernels().lanes16.most_spins; }
+bool Int16ReplicaCouplings::serve(std::size_t n) { return n <= kernels().replicas_int16.most_spins; }
 
-void LaneReads::load(const LaneCouplings& couplings, std::span<const Replica16> replicas) {
+void Int16ReplicaGroup::load(const Int16ReplicaCouplings& couplings, std::span<const Int16Replica> replicas) {
     const std::size_t stride = couplings.stride();
-    fields_.assign(stride * kLanes16, 0);
-    workspace_.assign(kernels().lanes16.workspace_bytes(couplings.n()), 0);
+    fields_.assign(stride * kInt16Replicas, 0);
+    workspace_.assign(kernels().replicas_int16.workspace_bytes(couplings.n()), 0);
     negative_.resize(stride);
     best_negative_.resize(stride);
-    lanes_ = Lanes16{};
-    lanes_.stride = stride;
-    lanes_.packed = couplings.packed();
-    lanes_.pairs = couplings.pairs();
-    lanes_.real_spins = couplings.n();
-    lanes_.fields = fields_.data();
-    lanes_.negative = negative_.data();
-    lanes_.best_negative = best_negative_.data();
-    lanes_.workspace = workspace_.data();
+    replicas_ = Int16Replicas{};
+    replicas_.stride = stride;
+    replicas_.packed = couplings.packed();
+    replicas_.pairs = couplings.pairs();
+    replicas_.real_spins = couplings.n();
+    replicas_.fields = fields_.data();
+    replicas_.negative = negative_.data();
+    replicas_.best_negative = best_negative_.data();
+    replicas_.workspace = workspace_.data();
     std::vector<const std::uint32_t*> negative;
     std::vector<const std::uint32_t*> best;
-    for (std::size_t read = 0; read < kLanes16; ++read) {
-        // Lanes without a read do what the first does, for nobody.
-        const Replica16& replica = replicas[read < replicas.size() ? read : 0];
-        lanes_.temperature[read] = replica.temperature;
-        lanes_.random[read] = replica.random;
-        lanes_.gain[read] = replica.gain;
-        lanes_.best_gain[read] = replica.best_gain;
+    for (std::size_t read = 0; read < kInt16Replicas; ++read) {
+        // Places without a read do what the first does, for nobody.
+        const Int16Replica& replica = replicas[read < replicas.size() ? read : 0];
+        replicas_.temperature[read] = replica.temperature;
+        replicas_.random[read] = replica.random;
+        replicas_.gain[read] = replica.gain;
+        replicas_.best_gain[read] = replica.best_gain;
         for (std::size_t i = 0; i < stride; ++i) {
-            fields_[i * kLanes16 + read] = replica.fields[i];
+            fields_[i * kInt16Replicas + read] = replica.fields[i];
         }
         negative.push_back(replica.negative);
         best.push_back(replica.best_negative);
@@ -85,13 +86,13 @@ void LaneReads::load(const LaneCouplings& couplings, std::span<const Replica16> 
     }
 }
 
-void LaneReads::store(std::span<Replica16> replicas) const {
+void Int16ReplicaGroup::store(std::span<Int16Replica> replicas) const {
     for (std::size_t read = 0; read < replicas.size(); ++read) {
-        Replica16& replica = replicas[read];
-        replica.random = lanes_.random[read];
-        replica.gain = lanes_.gain[read];
-        replica.best_gain = lanes_.best_gain[read];
-        for (std::size_t word = 0; word < lanes_.stride / kBlock; ++word) {
+        Int16Replica& replica = replicas[read];
+        replica.random = replicas_.random[read];
+        replica.gain = replicas_.gain[read];
+        replica.best_gain = replicas_.best_gain[read];
+        for (std::size_t word = 0; word < replicas_.stride / kBlock; ++word) {
             std::uint32_t bits = 0;
             std::uint32_t best = 0;
             for (std::size_t spin = 0; spin < kBlock; ++spin) {
@@ -104,12 +105,12 @@ void LaneReads::store(std::span<Replica16> replicas) const {
     }
 }
 
-std::size_t LaneReads::anneal(std::size_t sweeps, Budget& budget) {
-    const std::size_t call = std::max<std::size_t>(1, kAttemptsOfCall / (lanes_.stride * kLanes16));
+std::size_t Int16ReplicaGroup::anneal(std::size_t sweeps, Budget& budget) {
+    const std::size_t call = std::max<std::size_t>(1, kAttemptsOfCall / (replicas_.stride * kInt16Replicas));
     std::size_t done = 0;
     while (done < sweeps && !budget.exhausted()) {
         const std::size_t last = std::min(sweeps, done + call);
-        kernels().lanes16.anneal(lanes_, exponentials16(), done, last);
+        kernels().replicas_int16.anneal(replicas_, exponentials_int16(), done, last);
         done = last;
     }
     return done;

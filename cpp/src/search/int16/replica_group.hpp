@@ -1,4 +1,4 @@
-// Annealing of up to 32 reads with the same couplings, side by side: see kernels/lanes16.hpp.
+// Annealing of up to 32 reads with the same couplings, side by side: see kernels/replicas_int16.hpp.
 #pragma once
 
 #include <cstddef>
@@ -7,16 +7,16 @@
 #include <vector>
 
 #include "base/aligned.hpp"
-#include "qpsbgd/cancellation.hpp"
 #include "kernels/replicas_int16/table.hpp"
+#include "qpsbgd/cancellation.hpp"
 
 namespace qpsbgd {
 
 // Couplings as the kernel reads them.
-class LaneCouplings {
+class Int16ReplicaCouplings {
 public:
     // W of n spins, rows `stride` elements apart.
-    LaneCouplings(std::span<const std::int16_t> couplings, std::size_t n, std::size_t stride);
+    Int16ReplicaCouplings(std::span<const std::int16_t> couplings, std::size_t n, std::size_t stride);
 
     // Fewer reads are faster four at a time.
     static std::size_t least_reads();
@@ -36,24 +36,24 @@ private:
 };
 
 // 32 reads at work.
-class LaneReads {
+class Int16ReplicaGroup {
 public:
     // Takes over the state of the replicas, which share the couplings. The caller has made sure that no local field can
     // leave the range of int16.
-    void load(const LaneCouplings& couplings, std::span<const Replica16> replicas);
+    void load(const Int16ReplicaCouplings& couplings, std::span<const Int16Replica> replicas);
     // Gives it back, but for `local`.
-    void store(std::span<Replica16> replicas) const;
+    void store(std::span<Int16Replica> replicas) const;
 
     // Sweeps of all reads by their own temperatures, from the first of these. Returns how many the budget allowed.
     std::size_t anneal(std::size_t sweeps, Budget& budget);
 
     void set_temperatures(std::size_t read, const std::uint32_t* temperatures) {
-        lanes_.temperature[read] = temperatures;
+        replicas_.temperature[read] = temperatures;
     }
-    std::int64_t gain(std::size_t read) const { return lanes_.gain[read]; }
+    std::int64_t gain(std::size_t read) const { return replicas_.gain[read]; }
 
 private:
-    Lanes16 lanes_;
+    Int16Replicas replicas_;
     AlignedVector<std::int16_t> fields_;
     AlignedVector<std::uint8_t> workspace_;
     std::vector<std::uint32_t> negative_;

@@ -4,7 +4,7 @@
 // one-flip with random tenure and aspiration, restarted from a perturbed best state when it finds nothing new.
 // Cost of a sweep: n / 32 decisions of five vector operations, and one row of couplings for each flip; of a tabu
 // iteration: one row of couplings and one pass over the local fields, fused.
-// The caller gives matrices that hold the fields (Dense16Matrix::holds). Promises: the best state seen is the answer,
+// The caller gives matrices that hold the fields (Int16Matrix::holds). Promises: the best state seen is the answer,
 // and nothing depends on the group's other reads.
 #include "search/int16/search.hpp"
 
@@ -15,39 +15,15 @@
 #include <cstdlib>
 #include <cstring>
 #include <limits>
-#include <type_traits>
 
-#include "batch/finish.hpp"
-#include "kernels/kernel_table.hpp"
-#include "search/float32/matrices.hpp"
 #include "base/rounding.hpp"
 #include "base/spin_bits.hpp"
+#include "kernels/kernel_table.hpp"
+#include "search/int16/exponentials.hpp"
 #include "search/int16/temperature.hpp"
 
 namespace qpsbgd {
 namespace {
-
-constexpr double kInt16Range = 32767.0;
-constexpr double kLargestField = 28000.0;   // units
-constexpr double kCouplingRange = 16000.0;  // units that the couplings' part of a local field may take up
-constexpr double kDeviations = 4.0;         // root-mean-squares of a row that fit into kCouplingRange
-constexpr double kUnevenRows = 32.0;
-constexpr double kSumRange =
-    24000.0;                      // units that a whole row may add up to, so that no field ever saturates
-constexpr double kCoarser = 5.0;  // by how much that may enlarge the unit
-constexpr std::size_t kDefaultAnnealSweeps = 1000;
-constexpr std::size_t kDefaultTabuSweeps = 200;
-constexpr std::size_t kFirstRoundSweeps =
-    100;  // of a time-limited annealing without `sweeps`; doubled every round
-
-template <class Real>
-const PrepareKernels<Real>& prepare_kernels() {
-    if constexpr (std::is_same_v<Real, float>) {
-        return kernels().prepare_float;
-    } else {
-        return kernels().prepare_double;
-    }
-}
 
 // Steps or flips of one kernel call: some hundred microseconds, so that deadlines and interrupts are noticed.
 std::size_t steps_of_a_call(std::size_t stride) {
@@ -98,96 +74,7 @@ std::array<std::int8_t, kBlock> spins_of(std::uint32_t negative) {
 
 }  // namespace
 
-const std::uint16_t* exponentials16() {
-    static const auto table = [] {
-        std::array<std::uint16_t, kExponentials + kBlock> values{};
-        const auto quantiles = exponential_quantiles();
-        for (std::size_t k = 0; k < kExponentials; ++k) {
-            values[k] =
-                static_cast<std::uint16_t>(static_cast<double>(quantiles[k]) * 65535.0 / kLargestExponential);
-        }
-        Random random(0, 0, 0);
-        for (std::size_t k = kExponentials - 1; k > 0; --k) {
-            std::swap(values[k], values[random.below(static_cast<std::uint32_t>(k + 1))]);
-        }
-        std::copy_n(values.begin(), kBlock, values.begin() + kExponentials);
-        return values;
-    }();
-    return table.data();
-}
-
-Dense16Matrix::Dense16Matrix(std::size_t n, double unit)
-    : n_(n),
-      stride_((n + kBlock - 1) / kBlock * kBlock),
-      unit_(unit),
-      values_((n + 1) * stride_, std::int16_t{0}) {}
-
-std::optional<Dense16Matrix> Dense16Matrix::make(const SymmetricRows& rows, double scale,
-                                                 Saturation saturation, StopToken& token) {
-    const std::size_t n = rows.n();
-    if (n > 65000) {
-        return std::nullopt;  // the kernels count spins in 16 bits
-    }
-    // S_ij / scale = 2 M_ij
-    double largest = 0.0;
-    double largest_sum = 0.0;
-    double least_square = std::numeric_limits<double>::infinity();
-    double most_square = 0.0;
-    double squares = 0.0;
-    rows.for_each_row(token, [&]<class Real>(std::size_t i, const Real* row) {
-        const RowStatistics of_row = prepare_kernels<Real>().statistics(row, n, i);
-        largest = std::max(largest, 2.0 * of_row.largest);
-        largest_sum = std::max(largest_sum, 2.0 * of_row.sum);
-        least_square = std::min(least_square, 4.0 * of_row.squares);
-        most_square = std::max(most_square, 4.0 * of_row.squares);
-        squares += 4.0 * of_row.squares;
-        return true;
-    });
-    if (!(largest > 0.0) || !std::isfinite(largest) || largest > 1e150 || largest < 1e-150) {
-        return std::nullopt;
-    }
-    double unit = power_of_two_unit(largest_sum / kCouplingRange);
-    bool exact = true;
-    rows.for_each_row(token, [&](std::size_t i, const auto* row) {
-        for (std::size_t j = 0; j < i && exact; ++j) {
-            const double units = 2.0 * static_cast<double>(row[j]) / unit;
-            exact = units == nearest_integer(units);
-        }
-        return exact;
-    });
-    if (!exact) {
-        if (least_square * kUnevenRows * kUnevenRows < most_square) {
-            return std::nullopt;
-        }
-        unit = std::min(largest_sum, kDeviations * std::sqrt(most_square)) / kCouplingRange;
-        unit = std::max(unit, largest / kCouplingRange);
-        const double without_saturation = largest_sum / kSumRange;
-        if (saturation == Saturation::avoided && without_saturation <= kCoarser * unit) {
-            unit = std::max(unit, without_saturation);
-        }
-    }
-    Dense16Matrix result(n, unit * scale);
-    result.largest_sum_ = largest_sum / unit + 0.5 * static_cast<double>(n);
-    result.root_mean_square_ = std::sqrt(squares / static_cast<double>(n)) / unit;
-    rows.for_each_row(token, [&]<class Real>(std::size_t i, const Real* row) {
-        prepare_kernels<Real>().quantise(row, n, i, 2.0 / unit, &result.values_[i * result.stride_]);
-        return true;
-    });
-    return result;
-}
-
-void Dense16Matrix::prepare_lanes() {
-    if (LaneCouplings::serve(n_) && largest_sum_ < kInt16Range) {
-        lanes_.emplace(values_, n_, stride_);
-    }
-}
-
-bool Dense16Matrix::holds(std::span<const double> fields) const {
-    return std::ranges::all_of(fields,
-                               [&](double field) { return std::fabs(field) <= kLargestField * unit_; });
-}
-
-void Group16::begin(std::span<Read16> reads, Start start) {
+void Int16Search::begin(std::span<Int16Read> reads, Start start) {
     count_ = reads.size();
     n_ = reads[0].matrix->n();
     stride_ = reads[0].matrix->stride();
@@ -199,7 +86,7 @@ void Group16::begin(std::span<Read16> reads, Start start) {
     replicas_.resize(count_);
     matrices_.resize(count_);
     for (std::size_t index = 0; index < count_; ++index) {
-        Read16& read = reads[index];
+        Int16Read& read = reads[index];
         Space& space = space_[index];
         matrices_[index] = read.matrix;
         space.fields.assign(stride_, 0);
@@ -219,24 +106,24 @@ void Group16::begin(std::span<Read16> reads, Start start) {
             pack_spins<std::uint32_t>(read.start, space.negative);
         }
         space.best = space.negative;
-        replicas_[index] = Replica16{.couplings = read.matrix->couplings(),
-                                     .fields = space.fields.data(),
-                                     .local = space.local.data(),
-                                     .scratch = space.scratch.data(),
-                                     .negative = space.negative.data(),
-                                     .best_negative = space.best.data(),
-                                     .temperature = nullptr,
-                                     .random = read.random.state(),
-                                     .start = 0,
-                                     .gain = 0,
-                                     .best_gain = 0,
-                                     .sweep = 0,
-                                     .block = 0,
-                                     .pending = 0,
-                                     .drawn = false,
-                                     .least_tenure = 0,
-                                     .tenure_spread = 1,
-                                     .since_best = 0};
+        replicas_[index] = Int16Replica{.couplings = read.matrix->couplings(),
+                                        .fields = space.fields.data(),
+                                        .local = space.local.data(),
+                                        .scratch = space.scratch.data(),
+                                        .negative = space.negative.data(),
+                                        .best_negative = space.best.data(),
+                                        .temperature = nullptr,
+                                        .random = read.random.state(),
+                                        .start = 0,
+                                        .gain = 0,
+                                        .best_gain = 0,
+                                        .sweep = 0,
+                                        .block = 0,
+                                        .pending = 0,
+                                        .drawn = false,
+                                        .least_tenure = 0,
+                                        .tenure_spread = 1,
+                                        .since_best = 0};
     }
     add_local_fields();
     for (std::size_t index = 0; index < count_; ++index) {
@@ -252,7 +139,7 @@ void Group16::begin(std::span<Read16> reads, Start start) {
     }
 }
 
-void Group16::end(std::span<Read16> reads) {
+void Int16Search::end(std::span<Int16Read> reads) {
     for (std::size_t index = 0; index < count_; ++index) {
         for (std::size_t first = 0; first < n_; first += kBlock) {
             const auto spins = spins_of(space_[index].best[first / kBlock]);
@@ -262,20 +149,20 @@ void Group16::end(std::span<Read16> reads) {
 }
 
 // L of all replicas, from local fields that hold f.
-void Group16::add_local_fields() {
+void Int16Search::add_local_fields() {
     for (std::size_t first = 0; first < count_; first += kReplicaGroup) {
-        kernels().dense16.local_fields(&replicas_[first], std::min(kReplicaGroup, count_ - first), n_,
-                                       stride_);
+        kernels().dense_int16.local_fields(&replicas_[first], std::min(kReplicaGroup, count_ - first), n_,
+                                           stride_);
     }
 }
 
 // All replicas up to sweep `last` of their temperatures. False when the budget ran out.
-bool Group16::run_sweeps(std::size_t last, Budget& budget) {
+bool Int16Search::run_sweeps(std::size_t last, Budget& budget) {
     const std::size_t steps = steps_of_a_call(stride_);
     for (std::size_t first = 0; first < count_; first += kReplicaGroup) {
         const std::size_t count = std::min(kReplicaGroup, count_ - first);
-        while (
-            !kernels().dense16.anneal(&replicas_[first], count, n_, stride_, exponentials16(), last, steps)) {
+        while (!kernels().dense_int16.anneal(&replicas_[first], count, n_, stride_, exponentials_int16(),
+                                             last, steps)) {
             if (budget.exhausted()) {
                 return false;
             }
@@ -285,27 +172,27 @@ bool Group16::run_sweeps(std::size_t last, Budget& budget) {
 }
 
 // The same, all replicas at once, from their first sweep.
-bool Group16::run_lanes(std::size_t sweeps, Budget& budget) {
-    lanes_.load(*matrices_[0]->lanes(), replicas_);
-    const std::size_t done = lanes_.anneal(sweeps, budget);
-    leave_lanes();
-    for (Replica16& replica : replicas_) {
+bool Int16Search::run_in_step(std::size_t sweeps, Budget& budget) {
+    in_step_.load(*matrices_[0]->in_step(), replicas_);
+    const std::size_t done = in_step_.anneal(sweeps, budget);
+    leave_step();
+    for (Int16Replica& replica : replicas_) {
         replica.sweep = done;
     }
     return done == sweeps && !budget.exhausted();
 }
 
-void Group16::leave_lanes() {
-    lanes_.store(replicas_);
+void Int16Search::leave_step() {
+    in_step_.store(replicas_);
     for (std::size_t index = 0; index < count_; ++index) {
         std::ranges::copy(space_[index].fields, space_[index].local.begin());
     }
     add_local_fields();
 }
 
-// Do the reads share couplings that have lanes, and can none of their fields leave the range of int16?
-bool Group16::fits_lanes() const {
-    if (count_ < LaneCouplings::least_reads() || matrices_[0]->lanes() == nullptr) {
+// Do the reads share couplings that can go in step, and can none of their fields leave the range of int16?
+bool Int16Search::fits_in_step() const {
+    if (count_ < Int16ReplicaCouplings::least_reads() || matrices_[0]->in_step() == nullptr) {
         return false;
     }
     const double most = kInt16Range - matrices_[0]->largest_sum();
@@ -320,7 +207,7 @@ bool Group16::fits_lanes() const {
 }
 
 // Greedy sweeps until none flips. A replica at its minimum takes no part in the others' further sweeps.
-void Group16::descend(Budget& budget) {
+void Int16Search::descend(Budget& budget) {
     static constexpr std::uint32_t kZero = 0;
     std::vector<std::int64_t> before(count_, -1);
     // Saturated fields could let the energies go round in circles; real descents end within some ten sweeps.
@@ -329,7 +216,7 @@ void Group16::descend(Budget& budget) {
     for (int sweep = 0; changed && sweep < kMostSweeps; ++sweep) {
         changed = false;
         for (std::size_t index = 0; index < count_; ++index) {
-            Replica16& replica = replicas_[index];
+            Int16Replica& replica = replicas_[index];
             const bool at_minimum = replica.gain == before[index];
             before[index] = replica.gain;
             changed = changed || !at_minimum;
@@ -344,7 +231,7 @@ void Group16::descend(Budget& budget) {
     }
 }
 
-double Group16::mean_field(std::size_t index) const {
+double Int16Search::mean_field(std::size_t index) const {
     std::int64_t sum = 0;
     for (std::size_t first = 0; first < stride_; first += kBlock) {
         std::int32_t of_block = 0;  // padding adds zeros
@@ -357,21 +244,21 @@ double Group16::mean_field(std::size_t index) const {
 }
 
 // Flips every spin in which the state differs from the target.
-void Group16::move_to(std::size_t index, std::span<const std::uint32_t> target) {
-    Replica16& replica = replicas_[index];
+void Int16Search::move_to(std::size_t index, std::span<const std::uint32_t> target) {
+    Int16Replica& replica = replicas_[index];
     for (std::size_t word = 0; word < target.size(); ++word) {
         for (std::uint32_t rest = replica.negative[word] ^ target[word]; rest != 0; rest &= rest - 1) {
             const std::size_t spin = word * kBlock + static_cast<std::size_t>(std::countr_zero(rest));
             const bool negative = (replica.negative[word] >> (spin % kBlock) & 1U) != 0;
             replica.gain += negative ? -replica.local[spin] : replica.local[spin];
-            kernels().dense16.flip(replica, spin, stride_);
+            kernels().dense_int16.flip(replica, spin, stride_);
         }
     }
 }
 
-void Group16::run_schedule(std::span<Read16> reads, std::size_t sweeps, Budget& budget) {
+void Int16Search::run_schedule(std::span<Int16Read> reads, std::size_t sweeps, Budget& budget) {
     constexpr std::size_t kWindow = 1024;  // sweeps whose temperatures are held at once
-    const bool in_lanes = fits_lanes();
+    const bool in_step = fits_in_step();
     bool time_left = true;
     for (std::size_t first = 0; first < sweeps && time_left; first += kWindow) {
         const std::size_t count = std::min(kWindow, sweeps - first);
@@ -384,13 +271,13 @@ void Group16::run_schedule(std::span<Read16> reads, std::size_t sweeps, Budget& 
                 temperature = temperature_of(beta * reads[index].matrix->unit());
                 beta *= ratio;
             }
-            Replica16& replica = replicas_[index];
+            Int16Replica& replica = replicas_[index];
             replica.temperature = temperatures.data();
             replica.sweep = 0;
             replica.block = 0;
             replica.drawn = false;
         }
-        time_left = in_lanes ? run_lanes(count, budget) : run_sweeps(count, budget);
+        time_left = in_step ? run_in_step(count, budget) : run_sweeps(count, budget);
         for (std::size_t index = 0; index < count_; ++index) {
             reads[index].sweeps_done += replicas_[index].sweep;
         }
@@ -400,8 +287,8 @@ void Group16::run_schedule(std::span<Read16> reads, std::size_t sweeps, Budget& 
     descend(polish);
 }
 
-void Group16::anneal(std::span<Read16> reads, std::optional<BetaRange> range,
-                     std::optional<std::size_t> sweeps, Budget& budget) {
+void Int16Search::anneal(std::span<Int16Read> reads, std::optional<BetaRange> range,
+                         std::optional<std::size_t> sweeps, Budget& budget) {
     begin(reads, Start::random);
     if (!range) {
         descend(budget);
@@ -412,8 +299,8 @@ void Group16::anneal(std::span<Read16> reads, std::optional<BetaRange> range,
     }
     if (sweeps || !budget.has_deadline()) {
         run_schedule(reads, sweeps.value_or(kDefaultAnnealSweeps), budget);
-    } else if (can_temper(reads)) {
-        temper(reads, budget);
+    } else if (can_exchange(reads)) {
+        exchange(reads, budget);
     } else {
         for (std::size_t length = kFirstRoundSweeps; !budget.exhausted(); length *= 2) {
             run_schedule(reads, length, budget);
@@ -432,10 +319,10 @@ void Group16::anneal(std::span<Read16> reads, std::optional<BetaRange> range,
 // Flipped spins rest for some iterations. Measured on layer problems and public instances: short rests win, by factors in
 // flips, where the local fields of a minimum are small beside the couplings, as those of Gram matrices of low rank are;
 // else rests grow with n. A multiple now and then helps where couplings differ by orders of magnitude.
-void Group16::set_tenure(std::size_t index, std::uint32_t factor) {
+void Int16Search::set_tenure(std::size_t index, std::uint32_t factor) {
     constexpr double kSmallFields = 0.8;  // of a row's root-mean-square
     const auto size = static_cast<std::uint32_t>(n_);
-    Replica16& replica = replicas_[index];
+    Int16Replica& replica = replicas_[index];
     if (space_[index].typical_field < kSmallFields * matrices_[index]->root_mean_square()) {
         replica.least_tenure = std::min(2 * factor, size / 4);
         replica.tenure_spread = 4;
@@ -445,7 +332,7 @@ void Group16::set_tenure(std::size_t index, std::uint32_t factor) {
     }
 }
 
-void Group16::perturb_best(std::size_t index, Random& random) {
+void Int16Search::perturb_best(std::size_t index, Random& random) {
     const auto size = static_cast<std::uint32_t>(n_);
     std::ranges::copy(space_[index].best, target_.begin());
     const std::uint32_t flips = std::max<std::uint32_t>(3, size / 20);
@@ -457,7 +344,7 @@ void Group16::perturb_best(std::size_t index, Random& random) {
     std::ranges::fill(space_[index].scratch, std::int16_t{0});
 }
 
-void Group16::tabu(std::span<Read16> reads, std::optional<std::size_t> sweeps, Budget& budget) {
+void Int16Search::tabu(std::span<Int16Read> reads, std::optional<std::size_t> sweeps, Budget& budget) {
     begin(reads, Start::leaning);
     constexpr auto kForEver = std::numeric_limits<std::size_t>::max();
     const std::size_t asked = sweeps.value_or(budget.has_deadline() ? kForEver : kDefaultTabuSweeps);
@@ -477,12 +364,12 @@ void Group16::tabu(std::span<Read16> reads, std::optional<std::size_t> sweeps, B
             call = std::min(call, patience - replicas_[index].since_best);
         }
         for (std::size_t first = 0; first < count_; first += kReplicaGroup) {
-            kernels().dense16.tabu(&replicas_[first], std::min(kReplicaGroup, count_ - first), n_, stride_,
-                                   call);
+            kernels().dense_int16.tabu(&replicas_[first], std::min(kReplicaGroup, count_ - first), n_,
+                                       stride_, call);
         }
         done += call;
         for (std::size_t index = 0; index < count_; ++index) {
-            Replica16& replica = replicas_[index];
+            Int16Replica& replica = replicas_[index];
             if (replica.since_best >= patience) {
                 Random random(0, 0, 0);
                 random.set_state(replica.random);

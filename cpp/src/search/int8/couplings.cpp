@@ -1,11 +1,11 @@
-// Sparse couplings as 64 replicas read them: small integers, spins in an order that keeps neighbours apart.
-//
 // Cost: a few passes over the couplings, and a colouring of each block of 64 spins.
-#include "search/int8/replica_group.hpp"
+#include "search/int8/couplings.hpp"
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
+#include <limits>
 #include <numeric>
 #include <tuple>
 #include <utility>
@@ -18,38 +18,16 @@ constexpr std::size_t kMostSpins = std::size_t{1}
 
 int nearest(double value) { return static_cast<int>(std::nearbyint(value)); }
 
-// Is it an integer of at most kReach8, up to float32 rounding?
+// Is it an integer of at most kInt8Reach, up to float32 rounding?
 bool is_small_integer(double value) {
     constexpr double kTolerance = 1e-4;
-    return std::fabs(value) < kReach8 + 0.5 && std::fabs(value - std::nearbyint(value)) <= kTolerance;
+    return std::fabs(value) < kInt8Reach + 0.5 && std::fabs(value - std::nearbyint(value)) <= kTolerance;
 }
 
 }  // namespace
 
-void AcceptanceTable::fill(double ratio, int reach) {
-    constexpr double kOne = 255.0 * 256.0;
-    constexpr std::size_t kEntries = kMostTableParts * kTableWidth;
-    constexpr int kStep = 256 / static_cast<int>(kDithers);
-    std::array<std::uint16_t, kEntries> probability{};
-    double value = kOne;
-    std::size_t possible = 0;  // rises below this one may be accepted
-    while (std::cmp_less_equal(possible, reach) && possible + 1 < kEntries && value >= kStep / 2.0) {
-        probability[possible++] = static_cast<std::uint16_t>(value);
-        value *= ratio;
-    }
-    parts_ = possible / kTableWidth + 1;  // the last entry of the last part stays 0
-    const std::size_t width = parts_ * kTableWidth;
-    for (std::size_t dither = 0; dither < kDithers; ++dither) {
-        const auto offset = static_cast<int>(dither) * kStep + kStep / 2;
-        std::uint8_t* row = entries_ + dither * width;
-        for (std::size_t rise = 0; rise < width; ++rise) {
-            row[rise] = static_cast<std::uint8_t>(255 - ((probability[rise] + offset) >> 8));
-        }
-    }
-}
-
 // The order of the sweep.
-void ReplicaCouplings::sort_spins(const SparseMatrix& matrix) {
+void Int8ReplicaCouplings::sort_spins(const SparseMatrix& matrix) {
     constexpr std::size_t kSize = 64;
     const std::size_t n = matrix.n();
     order_.resize(n);
@@ -75,10 +53,12 @@ void ReplicaCouplings::sort_spins(const SparseMatrix& matrix) {
     }
 }
 
-std::optional<ReplicaCouplings> ReplicaCouplings::make(const SparseMatrix& matrix, const IsingBatch& batch,
-                                                       StopToken& token, bool by_bits) {
+std::optional<Int8ReplicaCouplings> Int8ReplicaCouplings::make(const SparseMatrix& matrix,
+                                                               const IsingBatch& batch, StopToken& token,
+                                                               bool by_bits) {
     const std::size_t n = matrix.n();
-    if (n > kMostSpins || matrix.value().size() > std::numeric_limits<std::uint32_t>::max() / sizeof(Edge8)) {
+    if (n > kMostSpins ||
+        matrix.value().size() > std::numeric_limits<std::uint32_t>::max() / sizeof(Int8Edge)) {
         return std::nullopt;
     }
     // Everything in units of the matrix: S = W / 2 and f.
@@ -98,7 +78,8 @@ std::optional<ReplicaCouplings> ReplicaCouplings::make(const SparseMatrix& matri
     token.throw_if_interrupted();
     // The unit is the least number or a fraction of it.
     double unit = 0.0;
-    for (int divisor = 1; unit == 0.0 && most > 0.0 && most * divisor <= (kReach8 + 0.5) * least; ++divisor) {
+    for (int divisor = 1; unit == 0.0 && most > 0.0 && most * divisor <= (kInt8Reach + 0.5) * least;
+         ++divisor) {
         const double units = static_cast<double>(divisor) / least;
         const auto couples = [&](float value) {
             return is_small_integer(0.5 * static_cast<double>(value) * units);
@@ -113,7 +94,7 @@ std::optional<ReplicaCouplings> ReplicaCouplings::make(const SparseMatrix& matri
     }
     token.throw_if_interrupted();
 
-    ReplicaCouplings result;
+    Int8ReplicaCouplings result;
     result.unit_ = unit * matrix.unit();
     result.sort_spins(matrix);
     std::vector<int> sum(n);    // of S, by position
@@ -138,14 +119,14 @@ std::optional<ReplicaCouplings> ReplicaCouplings::make(const SparseMatrix& matri
     for (std::size_t at = 0; at < n; ++at) {
         const int most_local = reach[at] + most_field[at];
         result.hub_reach_ = std::max(result.hub_reach_, most_local);
-        if (most_local <= kReach8) {
+        if (most_local <= kInt8Reach) {
             result.reach_ = std::max(result.reach_, most_local);
             continue;
         }
         result.halved_.resize(n, std::int8_t{-1});
         result.halved_[at] = static_cast<std::int8_t>((field_at(0, at) - sum[at]) & 1);
     }
-    if (result.hub_reach_ > kHubReach8) {
+    if (result.hub_reach_ > kInt8HubReach) {
         return std::nullopt;
     }
     result.base_.resize(batch.problems * n);
@@ -174,14 +155,14 @@ std::optional<ReplicaCouplings> ReplicaCouplings::make(const SparseMatrix& matri
     return result;
 }
 
-int ReplicaCouplings::coupling(float value, const SparseMatrix& matrix) const {
+int Int8ReplicaCouplings::coupling(float value, const SparseMatrix& matrix) const {
     return nearest(0.5 * static_cast<double>(value) * (matrix.unit() / unit_));
 }
 
-void ReplicaCouplings::add_bytes(const SparseMatrix& matrix, std::span<const std::uint32_t> position) {
-    weights_.resize(256 * kReplicaLanes);
+void Int8ReplicaCouplings::add_bytes(const SparseMatrix& matrix, std::span<const std::uint32_t> position) {
+    weights_.resize(256 * kInt8Replicas);
     for (std::size_t weight = 0; weight < 256; ++weight) {
-        std::fill_n(weights_.begin() + static_cast<std::ptrdiff_t>(weight * kReplicaLanes), kReplicaLanes,
+        std::fill_n(weights_.begin() + static_cast<std::ptrdiff_t>(weight * kInt8Replicas), kInt8Replicas,
                     static_cast<std::int8_t>(weight));
     }
     row_start_.reserve(n() + 1);
@@ -193,15 +174,15 @@ void ReplicaCouplings::add_bytes(const SparseMatrix& matrix, std::span<const std
             const bool halves = !halved_.empty() && halved_[neighbour] >= 0;
             const auto weight =
                 static_cast<std::uint8_t>((halves ? 1 : 2) * coupling(matrix.value()[k], matrix));
-            edges_.push_back({static_cast<std::uint32_t>(neighbour * kReplicaLanes),
-                              static_cast<std::uint32_t>(weight * kReplicaLanes)});
+            edges_.push_back({static_cast<std::uint32_t>(neighbour * kInt8Replicas),
+                              static_cast<std::uint32_t>(weight * kInt8Replicas)});
         }
         row_start_.push_back(static_cast<std::uint32_t>(edges_.size()));
     }
 }
 
 // Can local fields be counted from bits? Sets the degree if so.
-bool ReplicaCouplings::countable(const SparseMatrix& matrix, const IsingBatch& batch) {
+bool Int8ReplicaCouplings::countable(const SparseMatrix& matrix, const IsingBatch& batch) {
     std::size_t degree = 0;
     std::size_t odd = 0;
     for (std::size_t i = 0; i < n(); ++i) {
@@ -212,14 +193,14 @@ bool ReplicaCouplings::countable(const SparseMatrix& matrix, const IsingBatch& b
     const bool uniform = std::ranges::all_of(
         matrix.value(), [&](float value) { return std::abs(coupling(value, matrix)) == 1; });
     const bool free = std::ranges::all_of(batch.fields, [](double field) { return field == 0.0; });
-    if (!uniform || !free || degree > kMostDegree1 || (odd != 0 && odd != n())) {
+    if (!uniform || !free || degree > kMostBitDegree || (odd != 0 && odd != n())) {
         return false;
     }
-    degree_ = std::max(degree, odd != 0 ? kLeastDegree1 : kLeastDegree1 + 1);
+    degree_ = std::max(degree, odd != 0 ? kLeastBitDegree : kLeastBitDegree + 1);
     return true;
 }
 
-void ReplicaCouplings::add_bits(const SparseMatrix& matrix, std::span<const std::uint32_t> position) {
+void Int8ReplicaCouplings::add_bits(const SparseMatrix& matrix, std::span<const std::uint32_t> position) {
     constexpr std::size_t kBytes = sizeof(std::uint64_t);
     const std::size_t spins = n();
     word_edges_.reserve(spins * degree_);
@@ -243,32 +224,6 @@ void ReplicaCouplings::add_bits(const SparseMatrix& matrix, std::span<const std:
             word_edges_.push_back(static_cast<std::uint32_t>((2 * spins + 1) * kBytes));
         }
     }
-}
-
-ReplicaGroup::ReplicaGroup(const ReplicaCouplings& couplings, const KernelTable& table)
-    : couplings_(couplings),
-      kernels_(table.sparse8),
-      local_(couplings.degree() != 0 ? 0 : couplings.n() * kReplicaLanes),
-      up_(couplings.degree() != 0 ? 2 * couplings.n() + 2 : couplings.n()),
-      best_(couplings.n()),
-      random_(2 * kReplicaLanes),
-      gain_(kReplicaLanes),
-      best_gain_(kReplicaLanes) {
-    bytes_ = {couplings.row_start().data(),
-              couplings.edges().data(),
-              couplings.weights(),
-              couplings.halved(),
-              local_.data(),
-              up_.data(),
-              gain_.data(),
-              random_.data(),
-              couplings.reach()};
-    bits_ = {couplings.word_edges().data(),
-             couplings.bonds().data(),
-             couplings.degree(),
-             couplings.bonds().size() / 2,
-             up_.data(),
-             random_.data()};
 }
 
 }  // namespace qpsbgd

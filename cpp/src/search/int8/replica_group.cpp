@@ -19,6 +19,8 @@
 #include <limits>
 #include <utility>
 
+#include "search/int8/acceptance.hpp"
+
 namespace qpsbgd {
 namespace {
 
@@ -38,8 +40,35 @@ void transpose(std::array<std::uint64_t, kWordBits>& words) {
 
 }  // namespace
 
-void ReplicaGroup::assign(std::span<const ReplicaId> replicas, std::uint64_t seed,
-                          std::uint64_t first_problem) {
+Int8ReplicaGroup::Int8ReplicaGroup(const Int8ReplicaCouplings& couplings, const KernelTable& table)
+    : couplings_(couplings),
+      kernels_(table.sparse_int8),
+      bit_kernels_(table.sparse_bits),
+      local_(couplings.degree() != 0 ? 0 : couplings.n() * kInt8Replicas),
+      up_(couplings.degree() != 0 ? 2 * couplings.n() + 2 : couplings.n()),
+      best_(couplings.n()),
+      random_(2 * kInt8Replicas),
+      gain_(kInt8Replicas),
+      best_gain_(kInt8Replicas) {
+    bytes_ = {couplings.row_start().data(),
+              couplings.edges().data(),
+              couplings.weights(),
+              couplings.halved(),
+              local_.data(),
+              up_.data(),
+              gain_.data(),
+              random_.data(),
+              couplings.reach()};
+    bits_ = {couplings.word_edges().data(),
+             couplings.bonds().data(),
+             couplings.degree(),
+             couplings.bonds().size() / 2,
+             up_.data(),
+             random_.data()};
+}
+
+void Int8ReplicaGroup::assign(std::span<const ReplicaId> replicas, std::uint64_t seed,
+                              std::uint64_t first_problem) {
     replicas_.assign(replicas.begin(), replicas.end());
     streams_.clear();
     std::ranges::fill(best_gain_, std::numeric_limits<std::int32_t>::min());
@@ -51,17 +80,17 @@ void ReplicaGroup::assign(std::span<const ReplicaId> replicas, std::uint64_t see
         const std::size_t column = 8 * (lane % 8) + lane / 8;
         SplitMix64 seeder(streams_.back().next());
         random_[column] = seeder.next();
-        random_[kReplicaLanes + column] = seeder.next() | 1U;  // a state of zeros would stay zero
+        random_[kInt8Replicas + column] = seeder.next() | 1U;  // a state of zeros would stay zero
     }
 }
 
-void ReplicaGroup::start(const IsingBatch& batch) {
+void Int8ReplicaGroup::start(const IsingBatch& batch) {
     if (batch.initial_states.empty()) {
         start_randomly();
         return;
     }
     const std::size_t n = couplings_.n();
-    std::vector<std::uint64_t> words(kReplicaLanes * words_of(n));
+    std::vector<std::uint64_t> words(kInt8Replicas * words_of(n));
     for (std::size_t lane = 0; lane < replicas_.size(); ++lane) {
         const auto [problem, read] = replicas_[lane];
         const auto spins =
@@ -73,9 +102,9 @@ void ReplicaGroup::start(const IsingBatch& batch) {
     set_targets(words);
 }
 
-void ReplicaGroup::start_randomly() {
+void Int8ReplicaGroup::start_randomly() {
     const std::size_t count = words_of(couplings_.n());
-    std::vector<std::uint64_t> words(kReplicaLanes * count);
+    std::vector<std::uint64_t> words(kInt8Replicas * count);
     for (std::size_t lane = 0; lane < replicas_.size(); ++lane) {
         std::generate_n(words.begin() + static_cast<std::ptrdiff_t>(lane * count), count,
                         [&] { return streams_[lane].next(); });
@@ -84,13 +113,13 @@ void ReplicaGroup::start_randomly() {
 }
 
 // `words`: spins as bits in the caller's order, replica after replica.
-void ReplicaGroup::set_targets(std::span<const std::uint64_t> words) {
+void Int8ReplicaGroup::set_targets(std::span<const std::uint64_t> words) {
     const std::size_t n = couplings_.n();
     const std::size_t count = words_of(n);
     std::vector<std::uint64_t> by_spin(count * kWordBits);
     std::array<std::uint64_t, kWordBits> block{};
     for (std::size_t word = 0; word < count; ++word) {
-        for (std::size_t lane = 0; lane < kReplicaLanes; ++lane) {
+        for (std::size_t lane = 0; lane < kInt8Replicas; ++lane) {
             block[lane] = words[lane * count + word];
         }
         transpose(block);
@@ -104,27 +133,27 @@ void ReplicaGroup::set_targets(std::span<const std::uint64_t> words) {
     keep_best();
 }
 
-void ReplicaGroup::best_bits(std::vector<std::uint64_t>& words) const {
+void Int8ReplicaGroup::best_bits(std::vector<std::uint64_t>& words) const {
     const std::size_t n = couplings_.n();
     const std::size_t count = words_of(n);
     std::vector<std::uint64_t> by_spin(count * kWordBits);
     for (std::size_t at = 0; at < n; ++at) {
         by_spin[couplings_.order()[at]] = best_[at];
     }
-    words.resize(kReplicaLanes * count);
+    words.resize(kInt8Replicas * count);
     std::array<std::uint64_t, kWordBits> block{};
     for (std::size_t word = 0; word < count; ++word) {
         std::copy_n(by_spin.begin() + static_cast<std::ptrdiff_t>(word * kWordBits), kWordBits,
                     block.begin());
         transpose(block);
-        for (std::size_t lane = 0; lane < kReplicaLanes; ++lane) {
+        for (std::size_t lane = 0; lane < kInt8Replicas; ++lane) {
             words[lane * count + word] = block[lane];
         }
     }
 }
 
 // Local fields and gain of the state that has the spins of `target` up. Idle lanes have no fields and never change.
-void ReplicaGroup::raise(const std::uint64_t* target) {
+void Int8ReplicaGroup::raise(const std::uint64_t* target) {
     const std::size_t n = couplings_.n();
     if (couplings_.degree() != 0) {
         for (std::size_t at = 0; at < n; ++at) {
@@ -136,20 +165,20 @@ void ReplicaGroup::raise(const std::uint64_t* target) {
         return;
     }
     const bool uniform =
-        replicas_.size() == kReplicaLanes && std::ranges::all_of(replicas_, [&](const ReplicaId& replica) {
+        replicas_.size() == kInt8Replicas && std::ranges::all_of(replicas_, [&](const ReplicaId& replica) {
             return replica.problem == replicas_.front().problem;
         });
-    std::array<const std::int8_t*, kReplicaLanes> base{};
+    std::array<const std::int8_t*, kInt8Replicas> base{};
     for (std::size_t lane = 0; lane < replicas_.size(); ++lane) {
         base[lane] = couplings_.base(replicas_[lane].problem).data();
     }
     for (std::size_t at = 0; at < n; ++at) {
-        std::int8_t* local = local_.data() + at * kReplicaLanes;
+        std::int8_t* local = local_.data() + at * kInt8Replicas;
         if (uniform) {
-            std::fill_n(local, kReplicaLanes, base[0][at]);
+            std::fill_n(local, kInt8Replicas, base[0][at]);
             continue;
         }
-        std::fill_n(local, kReplicaLanes, std::int8_t{0});
+        std::fill_n(local, kInt8Replicas, std::int8_t{0});
         for (std::size_t lane = 0; lane < replicas_.size(); ++lane) {
             local[lane] = base[lane][at];
         }
@@ -161,7 +190,7 @@ void ReplicaGroup::raise(const std::uint64_t* target) {
 
 // Calls chunk(begin, end) over all positions. False when the budget ran out before the end.
 template <class Chunk>
-bool ReplicaGroup::in_chunks(Budget& budget, const Chunk& chunk) const {
+bool Int8ReplicaGroup::in_chunks(Budget& budget, const Chunk& chunk) const {
     const std::size_t n = couplings_.n();
     constexpr std::size_t kWorkBetweenPolls = std::size_t{1} << 16;
     const std::size_t per_spin = couplings_.work() / n;
@@ -176,21 +205,21 @@ bool ReplicaGroup::in_chunks(Budget& budget, const Chunk& chunk) const {
     return true;
 }
 
-std::uint64_t ReplicaGroup::active_lanes() const {
-    return ~std::uint64_t{0} >> (kReplicaLanes - replicas_.size());
+std::uint64_t Int8ReplicaGroup::active_lanes() const {
+    return ~std::uint64_t{0} >> (kInt8Replicas - replicas_.size());
 }
 
 // The gain from the state with all spins -1, where the sweeps do not keep it.
-void ReplicaGroup::count_gain() {
+void Int8ReplicaGroup::count_gain() {
     if (couplings_.degree() != 0) {
-        kernels_.satisfied1(bits_, gain_.data());
+        bit_kernels_.satisfied(bits_, gain_.data());
         for (std::int32_t& gain : gain_) {
             gain -= couplings_.negative_bonds();
         }
     }
 }
 
-void ReplicaGroup::keep_best() {
+void Int8ReplicaGroup::keep_best() {
     count_gain();
     std::uint64_t better = 0;
     for (std::size_t lane = 0; lane < replicas_.size(); ++lane) {
@@ -200,17 +229,17 @@ void ReplicaGroup::keep_best() {
         }
     }
     if (better != 0) {
-        kernels_.keep(up_.data(), couplings_.degree() != 0 ? 2 : 1, best_.data(), couplings_.n(), better);
+        bit_kernels_.keep(up_.data(), couplings_.degree() != 0 ? 2 : 1, best_.data(), couplings_.n(), better);
     }
 }
 
-void ReplicaGroup::descend(Budget& budget) {
+void Int8ReplicaGroup::descend(Budget& budget) {
     std::uint64_t flipped = 1;
     bool finished = true;
     while (flipped != 0 && finished) {
         flipped = 0;
         finished = in_chunks(budget, [&](std::size_t begin, std::size_t end) {
-            flipped |= couplings_.degree() != 0 ? kernels_.greedy1(bits_, begin, end) & active_lanes()
+            flipped |= couplings_.degree() != 0 ? bit_kernels_.greedy(bits_, begin, end) & active_lanes()
                                                 : kernels_.greedy(bytes_, begin, end);
         });
         sweeps_done_ += replicas_.size();
@@ -218,16 +247,16 @@ void ReplicaGroup::descend(Budget& budget) {
     keep_best();
 }
 
-void ReplicaGroup::anneal(BetaRange range, std::size_t sweeps, Budget& budget) {
-    AcceptanceTable table;
+void Int8ReplicaGroup::anneal(BetaRange range, std::size_t sweeps, Budget& budget) {
+    Int8AcceptanceTable table;
     for (std::size_t sweep = 0; sweep < sweeps; ++sweep) {
         // The energy rises by twice the rise of s L.
         table.fill(std::exp(-2.0 * geometric_beta(range, sweep, sweeps) * couplings_.unit()),
                    couplings_.hub_reach());
-        const Acceptance8 acceptance = table.of_sweep(sweep);
+        const Int8Acceptance acceptance = table.of_sweep(sweep);
         const bool finished = in_chunks(budget, [&](std::size_t begin, std::size_t end) {
             if (couplings_.degree() != 0) {
-                kernels_.metropolis1(bits_, begin, end, acceptance);
+                bit_kernels_.metropolis(bits_, begin, end, acceptance);
             } else {
                 kernels_.metropolis(bytes_, begin, end, acceptance);
             }
@@ -253,7 +282,7 @@ void ReplicaGroup::anneal(BetaRange range, std::size_t sweeps, Budget& budget) {
     }
 }
 
-double ReplicaGroup::mean_field(std::size_t lane) const {
+double Int8ReplicaGroup::mean_field(std::size_t lane) const {
     std::uint64_t sum = 0;
     for (std::size_t at = 0; at < couplings_.n(); ++at) {
         if (couplings_.degree() != 0) {
@@ -265,7 +294,7 @@ double ReplicaGroup::mean_field(std::size_t lane) const {
             sum += static_cast<std::uint64_t>(std::abs(field));
             continue;
         }
-        int field{local_[at * kReplicaLanes + lane]};
+        int field{local_[at * kInt8Replicas + lane]};
         if (couplings_.halved() != nullptr && couplings_.halved()[at] >= 0) {
             field = 2 * field + couplings_.halved()[at];
         }

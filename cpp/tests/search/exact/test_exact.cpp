@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
-#include "search/exact/search.hpp"
 #include "base/rng.hpp"
+#include "search/exact/search.hpp"
 
 namespace {
 

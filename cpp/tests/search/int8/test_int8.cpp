@@ -12,6 +12,8 @@
 #include <utility>
 #include <vector>
 
+#include "qpsbgd/solve.hpp"
+#include "search/int8/acceptance.hpp"
 #include "search/int8/replica_group.hpp"
 
 namespace {
@@ -146,10 +148,10 @@ Sparse integers(std::size_t n, std::size_t problems, std::uint64_t seed) {
     return problem;
 }
 
-std::optional<ReplicaCouplings> couplings_of(const Sparse& problem, bool by_bits = true) {
+std::optional<Int8ReplicaCouplings> couplings_of(const Sparse& problem, bool by_bits = true) {
     StopToken token(std::nullopt, nullptr);
     const SparseMatrix matrix(problem.view(), 1.0);
-    return ReplicaCouplings::make(matrix, problem.batch(), token, by_bits);
+    return Int8ReplicaCouplings::make(matrix, problem.batch(), token, by_bits);
 }
 
 // 0 where the problem does not fit.
@@ -165,11 +167,11 @@ struct Outcome {
     bool operator==(const Outcome&) const = default;
 };
 
-Outcome anneal(const Sparse& problem, const ReplicaCouplings& couplings, const KernelTable& table,
+Outcome anneal(const Sparse& problem, const Int8ReplicaCouplings& couplings, const KernelTable& table,
                const std::vector<ReplicaId>& ids, std::size_t sweeps = 40) {
     StopToken token(std::nullopt, nullptr);
     Budget budget(token, std::nullopt);
-    ReplicaGroup group(couplings, table);
+    Int8ReplicaGroup group(couplings, table);
     group.assign(ids, 7, 0);
     group.start(problem.batch());
     group.descend(budget);
@@ -343,32 +345,32 @@ TEST(SparseReplicas, SpinsInAFieldFollowBoltzmann) {
     ASSERT_TRUE(couplings);
     for (const KernelTable* table : available_kernels()) {
         for (const double ratio : {0.5, 0.1, 0.002}) {
-            AlignedVector<std::int8_t> local(kSpins * kReplicaLanes, std::int8_t{1});
+            AlignedVector<std::int8_t> local(kSpins * kInt8Replicas, std::int8_t{1});
             AlignedVector<std::uint64_t> up(kSpins);
-            AlignedVector<std::uint64_t> random(2 * kReplicaLanes);
-            AlignedVector<std::int32_t> gain(kReplicaLanes);
+            AlignedVector<std::uint64_t> random(2 * kInt8Replicas);
+            AlignedVector<std::int32_t> gain(kInt8Replicas);
             Random seeds(1, 2, 3);
             std::ranges::generate(random, [&] { return seeds.next(); });
-            const Replicas8 replicas{couplings->row_start().data(),
-                                     couplings->edges().data(),
-                                     couplings->weights(),
-                                     nullptr,
-                                     local.data(),
-                                     up.data(),
-                                     gain.data(),
-                                     random.data(),
-                                     1};
-            AcceptanceTable acceptance;
+            const Int8Replicas replicas{couplings->row_start().data(),
+                                        couplings->edges().data(),
+                                        couplings->weights(),
+                                        nullptr,
+                                        local.data(),
+                                        up.data(),
+                                        gain.data(),
+                                        random.data(),
+                                        1};
+            Int8AcceptanceTable acceptance;
             acceptance.fill(ratio, 1);
             std::uint64_t excited = 0;
             constexpr std::size_t kSweeps = 64;
             for (std::size_t sweep = 0; sweep < 2 * kSweeps; ++sweep) {
-                table->sparse8.metropolis(replicas, 0, kSpins, acceptance.of_sweep(sweep));
+                table->sparse_int8.metropolis(replicas, 0, kSpins, acceptance.of_sweep(sweep));
                 for (std::size_t i = 0; sweep >= kSweeps && i < kSpins; ++i) {
                     excited += static_cast<std::uint64_t>(std::popcount(up[i]));
                 }
             }
-            const auto trials = static_cast<double>(kSweeps * kSpins * kReplicaLanes);
+            const auto trials = static_cast<double>(kSweeps * kSpins * kInt8Replicas);
             const double expected = ratio / (1.0 + ratio);
             const double measured = static_cast<double>(excited) / trials;
             // Successive sweeps are correlated: twice the variance of independent trials is ample.
