@@ -242,41 +242,47 @@ void add_dense(std::vector<Entry>& entries, std::size_t size) {
         kernel.metropolis(problem->couplings.data(), problem->stride, problem->n, 0, problem->n,
                           thresholds.data(), problem->spins.data(), problem->local.data());
     };
+    entries.push_back({"dense_float32.local_fields",
+                       name,
+                       {Unit::float32, n * n, 8.0 * n * n, matrix, matrix},
+                       [=, &kernel] {
+                           kernel.local_fields(problem->couplings.data(), problem->stride, problem->n,
+                                               problem->fields.data(), problem->spins.data(),
+                                               problem->local.data());
+                       }});
+    entries.push_back({"dense_float32.flip, all rows",
+                       name,
+                       {Unit::float32, n * n, 8.0 * n * n, matrix, matrix},
+                       [=, &kernel] {
+                           for (std::size_t i = 0; i < problem->n; ++i) {
+                               kernel.flip(problem->couplings.data() + i * problem->stride, problem->n, i,
+                                           problem->spins.data(), problem->local.data());
+                           }
+                       }});
     entries.push_back(
-        {"dense.local_fields", name, {Unit::float32, n * n, 8.0 * n * n, matrix, matrix}, [=, &kernel] {
-             kernel.local_fields(problem->couplings.data(), problem->stride, problem->n,
-                                 problem->fields.data(), problem->spins.data(), problem->local.data());
-         }});
-    entries.push_back(
-        {"dense.flip, all rows", name, {Unit::float32, n * n, 8.0 * n * n, matrix, matrix}, [=, &kernel] {
-             for (std::size_t i = 0; i < problem->n; ++i) {
-                 kernel.flip(problem->couplings.data() + i * problem->stride, problem->n, i,
-                             problem->spins.data(), problem->local.data());
-             }
-         }});
-    entries.push_back(
-        {"dense.metropolis, none flips", name, {Unit::float32, 2.0 * n, 12.0 * n, 0.0, 0.0}, [=] {
+        {"dense_float32.metropolis, none flips", name, {Unit::float32, 2.0 * n, 12.0 * n, 0.0, 0.0}, [=] {
              metropolis(problem->never);
          }});
+    entries.push_back({"dense_float32.metropolis, all flip",
+                       name,
+                       {Unit::float32, n * n, 8.0 * n * n, matrix, matrix},
+                       [=] { metropolis(problem->always); }});
     entries.push_back(
-        {"dense.metropolis, all flip", name, {Unit::float32, n * n, 8.0 * n * n, matrix, matrix}, [=] {
-             metropolis(problem->always);
+        {"dense_float32.greedy, none flips", name, {Unit::float32, n, 8.0 * n, 0.0, 0.0}, [=, &kernel] {
+             kernel.greedy(problem->couplings.data(), problem->stride, problem->n, 0, problem->n,
+                           problem->spins.data(), problem->local.data());
          }});
-    entries.push_back({"dense.greedy, none flips", name, {Unit::float32, n, 8.0 * n, 0.0, 0.0}, [=, &kernel] {
-                           kernel.greedy(problem->couplings.data(), problem->stride, problem->n, 0,
-                                         problem->n, problem->spins.data(), problem->local.data());
-                       }});
-    entries.push_back({"dense.best_move", name, {Unit::float32, 3.0 * n, 12.0 * n, 0.0, 0.0}, [=, &kernel] {
-                           auto move = kernel.best_move(problem->n, problem->spins.data(),
-                                                        problem->local.data(), problem->free.data(), 0,
-                                                        std::numeric_limits<float>::infinity());
-                           touch(&move);
-                       }});
+    entries.push_back(
+        {"dense_float32.best_move", name, {Unit::float32, 3.0 * n, 12.0 * n, 0.0, 0.0}, [=, &kernel] {
+             auto move = kernel.best_move(problem->n, problem->spins.data(), problem->local.data(),
+                                          problem->free.data(), 0, std::numeric_limits<float>::infinity());
+             touch(&move);
+         }});
 }
 
 // A group of four reads of one dense int16 problem, without couplings and fields as above.
-struct Dense16Problem {
-    explicit Dense16Problem(std::size_t size)
+struct DenseInt16Problem {
+    explicit DenseInt16Problem(std::size_t size)
         : n(size),
           stride(padded<std::int16_t>(size)),
           couplings((size + 1) * stride, 0),
@@ -329,7 +335,7 @@ struct Dense16Problem {
 void add_dense_int16(std::vector<Entry>& entries, std::size_t size) {
     constexpr std::size_t kSweeps = 16;
     constexpr std::size_t kFlips = 1024;
-    const auto problem = std::make_shared<Dense16Problem>(size);
+    const auto problem = std::make_shared<DenseInt16Problem>(size);
     const auto n = static_cast<double>(size);
     const auto row = static_cast<double>(problem->stride);
     const auto reads = static_cast<double>(qpsbgd::kReplicaGroup);
@@ -495,7 +501,7 @@ void add_projection(std::vector<Entry>& entries, std::size_t size, std::size_t r
                                 .tile_stride = rows * qpsbgd::kProductsTile},
                                rows);
                        }});
-    entries.push_back({"projection.sign_products", name, products, [=] {
+    entries.push_back({"projection_float.sign_products", name, products, [=] {
                            qpsbgd::kernels().projection_float32.sign_products(
                                {.matrix = problem->matrix.data(),
                                 .matrix_stride = qpsbgd::spread<float>(size),
@@ -517,17 +523,17 @@ void add_projection(std::vector<Entry>& entries, std::size_t size, std::size_t r
 }
 
 // 32 reads in step, without couplings and fields: the kernel does the same work for any.
-void add_lanes_int16(std::vector<Entry>& entries, std::size_t size) {
+void add_replicas_int16(std::vector<Entry>& entries, std::size_t size) {
     if (qpsbgd::kernels().replicas_int16.anneal == nullptr) {
         return;
     }
     constexpr std::size_t kSweeps = 16;
     struct Data {
-        Dense16Problem problem;
+        DenseInt16Problem problem;
         qpsbgd::Int16ReplicaCouplings couplings;
         qpsbgd::Int16ReplicaGroup reads;
     };
-    Dense16Problem problem(size);
+    DenseInt16Problem problem(size);
     qpsbgd::Int16ReplicaCouplings couplings(problem.couplings, size, problem.stride);
     const auto data = std::make_shared<Data>(Data{std::move(problem), std::move(couplings), {}});
     data->problem.temperatures.assign(kSweeps, 60000);
@@ -554,8 +560,8 @@ std::vector<Entry> all_entries() {
         add_dense(entries, n);
         add_dense_int16(entries, n);
     }
-    add_lanes_int16(entries, 128);
-    add_lanes_int16(entries, 784);
+    add_replicas_int16(entries, 128);
+    add_replicas_int16(entries, 784);
     add_exact(entries, 20);
     add_finish(entries, 128);
     add_finish(entries, 784);

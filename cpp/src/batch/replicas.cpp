@@ -7,7 +7,6 @@
 #include <memory>
 #include <mutex>
 #include <numeric>
-#include <optional>
 #include <utility>
 #include <vector>
 
@@ -52,9 +51,9 @@ public:
     ReplicaReport run() {
         choose_ranges();
         form_groups();
-        time_.emplace(token_, groups_.size(), options_.threads);
+        TimeShare time(token_, groups_.size(), options_.threads);
         parallel_for(groups_.size(), options_.threads, token_, [&](std::size_t worker, std::size_t group) {
-            solve_group(workers_[worker], worker, groups_[group]);
+            solve_group(workers_[worker], worker, groups_[group], time);
         });
         if (replicas_per_problem_ > options_.reads) {
             parallel_for(batch_.problems, options_.threads, token_,
@@ -144,14 +143,14 @@ private:
         }
     }
 
-    void solve_group(Worker& worker, std::size_t number, const std::vector<ReplicaId>& ids) {
+    void solve_group(Worker& worker, std::size_t number, const std::vector<ReplicaId>& ids, TimeShare& time) {
         const bool left_out = !timed_ && token_.finishing() &&
                               std::ranges::none_of(ids, [](ReplicaId id) { return id.read == 0; });
         if (left_out) {
             return;  // the caller wants to finish
         }
-        Budget budget(token_, time_->share(1));
-        time_->begin(1);
+        Budget budget(token_, time.share(1));
+        time.begin(1);
         Int8ReplicaGroup& group = group_of(worker);
         const BetaRange range = ranges_[ids.front().problem];
         group.assign(ids, options_.seed, options_.first_problem);
@@ -240,7 +239,6 @@ private:
     std::size_t replicas_per_problem_ = 1;
     std::vector<std::vector<Found>> found_;
     std::mutex mutex_;
-    std::optional<TimeShare> time_;
 };
 
 }  // namespace

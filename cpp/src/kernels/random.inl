@@ -1,4 +1,4 @@
-// xoshiro256++ as in rng.hpp, on the plain state that kernels share.
+// xoshiro256++ as in base/rng.hpp, on the plain state that kernels share.
 inline std::uint64_t rotated(std::uint64_t value, int by) { return (value << by) | (value >> (64 - by)); }
 
 inline std::uint64_t next_random(RandomState& state) {

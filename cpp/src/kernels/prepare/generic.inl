@@ -1,4 +1,4 @@
-// One look at the rows of a dense matrix, and their int16 form. The vector types are those of finish.inl.
+// One look at the rows of a dense matrix, and their int16 form. The vector types are those of finish/generic.inl.
 
 template <class Real>
 inline void load_entries(const Real* from, Doubles8& entries) {

@@ -3,7 +3,7 @@
 // Sixteen spins at a time: L = f + S s of all reads is summed anew, then the spins are decided one after another,
 // each for all reads at once, and a flip changes only the fields of the spins of the sixteen that come after it. So a
 // flip costs the same as none, and nothing is read that other reads do not share. Conventions are those of
-// dense_int16.hpp; without saturation, which the caller has to rule out, so are the numbers.
+// dense_int16/table.hpp; without saturation, which the caller has to rule out, so are the numbers.
 #pragma once
 
 #include <cstddef>

@@ -2,7 +2,7 @@
 //
 // All 2^n states are visited in int16: for each state of the outer spins, in Gray code order, the energies of the 256
 // states of the inner 8 spins lie in one table that a flip of an outer spin updates by one vector addition (see
-// kernels/exact.hpp). Rounding the coefficients to int16 changes no energy by more than `error_` units, so only states
+// kernels/exact/table.hpp). Rounding the coefficients to int16 changes no energy by more than `error_` units, so only states
 // within that distance of the best one can be better, and only these are evaluated in float64. The answer is a proof
 // up to float64 rounding, and rests on integers alone when the coefficients are multiples of a common unit.
 // Without fields the last spin stays -1: s and -s have the same energy.

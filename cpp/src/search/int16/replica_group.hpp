@@ -1,4 +1,4 @@
-// Annealing of up to 32 reads with the same couplings, side by side: see kernels/replicas_int16.hpp.
+// Annealing of up to 32 reads with the same couplings, side by side: see kernels/replicas_int16/table.hpp.
 #pragma once
 
 #include <cstddef>

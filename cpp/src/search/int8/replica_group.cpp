@@ -2,7 +2,7 @@
 // some unit: +-1 spin glasses, unweighted max-cut, independent sets.
 //
 // Each vector operation works on one spin of all replicas, so the spins of one replica are visited one after the other
-// as in anneal.cpp, and a replica's result depends on its own random stream alone. The order of the visits keeps
+// as in float32/anneal.cpp, and a replica's result depends on its own random stream alone. The order of the visits keeps
 // neighbours apart: blocks of 64 consecutive spins, in each of which spins of one colour have no coupling between them,
 // so that the processor need not wait for one visit's result before it begins the next.
 //
