@@ -79,7 +79,7 @@ def test_recorded_gradients_are_those_of_the_native_kernel_for_any_number_of_thr
     capture = attach(layer.weight)  # records as long as it lives
     x, V = torch.randn(128, 784, dtype=dtype), torch.randn(128, 96, dtype=dtype)
     scale = 784**-0.5
-    expected = _core.fields(x.numpy(), V.numpy(), scale, 1)
+    expected = _core.weight_gradient(x.numpy(), V.numpy(), scale, 1)
     torch.testing.assert_close(torch.from_numpy(expected), scale * V.T @ x)
     threads = torch.get_num_threads()
     try:
@@ -104,7 +104,7 @@ def test_recorded_gradients_are_those_of_the_native_kernel_for_any_number_of_thr
 )
 def test_fields_of_bad_shapes_are_refused(x, v, message):
     with pytest.raises(ValueError, match=message):
-        _core.fields(np.ones(x), np.ones(v), 1.0, 1)
+        _core.weight_gradient(np.ones(x), np.ones(v), 1.0, 1)
 
 
 def test_recorded_gradients_under_autocast_have_the_type_of_the_weight(layer):

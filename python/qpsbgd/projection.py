@@ -148,9 +148,9 @@ def project(
     gram: Floats | None = None
     fields: Floats
     if weights is None:
-        gram, fields = _core.gram_and_fields(x, v, 1.0 / (n * d), d**-0.5 / n, threads)
+        gram, fields = _core.gram_and_weight_gradient(x, v, 1.0 / (n * d), d**-0.5 / n, threads)
     else:
-        fields = _core.fields(x, v, d**-0.5 / n, threads)
+        fields = _core.weight_gradient(x, v, d**-0.5 / n, threads)
     if extra is not None:
         fields = fields + extra
     first_seed = _fresh_seed() if seed is None else check_seed(seed)

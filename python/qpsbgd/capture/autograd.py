@@ -109,7 +109,7 @@ def _weight_gradient(X: Tensor, V: Tensor, scale: float) -> Tensor:
     if not native:
         return (scale * V).t() @ X.to(V.dtype)
     x, v = (tensor.detach().contiguous().numpy() for tensor in (X, V))
-    return torch.from_numpy(_core.fields(x, v, scale, torch.get_num_threads()))
+    return torch.from_numpy(_core.weight_gradient(x, v, scale, torch.get_num_threads()))
 
 
 def _sign(weight: Tensor) -> Tensor:
