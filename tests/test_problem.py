@@ -250,7 +250,7 @@ def test_numpy_numbers_are_numbers(check, value):
         lambda value: checks.check_fraction("a", value),
         lambda value: checks.check_nonnegative("a", value),
         lambda value: checks.check_learning_rate("a", value),
-        lambda value: checks.check_betas((value, value)),
+        lambda value: checks.check_betas("betas", (value, value)),
         checks.check_scale,
         checks.check_clip,
     ],

@@ -28,14 +28,15 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from qpsbgd.capture.autograd import BinaryWeight
+from qpsbgd.capture.weight import BinaryWeight
 from qpsbgd.data.files import atomic_write
 from qpsbgd.diagnostics.full_gradient import Data, LossFunction, full_gradient
 from qpsbgd.diagnostics.measures import Doubles, QuboGap, cdp, cosine, qubo_gap, sign_agreement
 from qpsbgd.diagnostics.posed import solved_rows
 from qpsbgd.optim.qpsbgd import QPSBGD, Projection
 from qpsbgd.problem.checks import check_choice, check_integer
-from qpsbgd.projection import project_gradient, to_host
+from qpsbgd.projection import project_gradient
+from qpsbgd.step.arrays import to_host
 
 __all__ = [
     "NOTE",

@@ -201,10 +201,10 @@ def check_clip(value: Any, *, optional: bool = False) -> None:
         raise _invalid("clip", value, f"a positive {kind[2:]}")
 
 
-def check_betas(betas: Any) -> None:
+def check_betas(name: str, betas: Any) -> None:
     """Raise unless `betas` is a pair of numbers in [0, 1), as Adam takes them."""
     if not isinstance(betas, (tuple, list)) or len(betas) != 2:
-        raise TypeError(f"betas must be a pair of numbers, but is {betas!r}")
+        raise TypeError(f"{name} must be a pair of numbers, but is {betas!r}")
     for index, beta in enumerate(betas):
         check_fraction(f"beta parameter at index {index}", beta)
 
