@@ -8,6 +8,10 @@ import dimod
 import numpy as np
 from dwave.system.testing import MockDWaveSampler
 
+from qpsbgd.problem import ising_problem
+
+QUICK = {"num_reads": 10, "retry_delay": 1e-3}
+
 
 def mock(topology="zephyr", shape=(2, 4), **options):
     """A QPU's graph and properties over steepest descent, from the same starts for every submission."""
@@ -93,3 +97,11 @@ class RandomQPU(FakeQPU):
         rng = np.random.default_rng(len(self.models))
         spins = rng.choice(np.array([-1, 1], dtype=np.int8), size=(arguments["num_reads"], bqm.num_variables))
         return dimod.SampleSet.from_samples_bqm((spins, list(bqm.variables)[::-1]), bqm)
+
+
+def layer(b=5, n=6, seed=0, starts=False):
+    """A batch as a layer's step makes it: b rows of n spins that share a Gram matrix."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(4 * n, n))
+    states = rng.choice([-1, 1], size=(b, n)) if starts else None
+    return ising_problem(0.3 * rng.normal(size=(b, n)), X.T @ X / (4 * n * n), initial_states=states)
