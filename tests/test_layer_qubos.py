@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from oracles import all_spins, relative_scale, row_objective
 from oracles import signs as signs_of
-from qpsbgd.diagnostics.posed import QuboRecorder, draw_qubos, qubo_matrix, solved_rows
+from qpsbgd.diagnostics import QuboRecorder, draw_qubos, qubo_matrix, solved_rows
 from qpsbgd.optim import QPSBGD
 from qpsbgd.solvers.native import NativeSolver
 from training import batches, small_net, train
