@@ -16,7 +16,8 @@ from qpsbgd import datasets
 from qpsbgd.data.progress import ProgressBar
 from qpsbgd.experiments import EXPERIMENTS, OPTIMIZERS, TASKS, CurvePoint, Experiment, Result, Run, Task
 from qpsbgd.experiments.classification import Classification, Samples, prepare
-from qpsbgd.experiments.core.runner import Job, Store, read_records, run, tune
+from qpsbgd.experiments.core.runner import run, tune
+from qpsbgd.experiments.core.store import Job, Store, read_records
 from qpsbgd.experiments.networks import Mlp
 
 TINY = Classification(

@@ -79,10 +79,14 @@ def test_threads_that_write_one_file_leave_the_whole_content_of_one_of_them(tmp_
 
 
 def test_error_in_the_block_leaves_the_old_content_and_nothing_else(tmp_path):
+    def write_half():
+        with atomic_write(tmp_path / "ours") as file:
+            file.write(b"half")
+            raise KeyboardInterrupt
+
     (tmp_path / "ours").write_bytes(b"old")
-    with pytest.raises(KeyboardInterrupt), atomic_write(tmp_path / "ours") as file:
-        file.write(b"half")
-        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        write_half()
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qpsbgd.experiments import CurvePoint, Experiment, Result, Run
-from qpsbgd.experiments.core.runner import Record
+from qpsbgd.experiments.core.store import Record
 from qpsbgd.report import draw_curves, page, table
 from qpsbgd.report.statistics import compare, two_sided_p
 from qpsbgd.report.svg import Line, plot
