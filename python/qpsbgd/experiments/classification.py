@@ -20,7 +20,7 @@ from qpsbgd.experiments.core.training import fit
 from qpsbgd.experiments.networks import Network
 from qpsbgd.experiments.optimizers import make_optimizer
 
-__all__ = ["Classification", "Samples", "judge", "prepare"]
+__all__ = ["Classification", "Samples", "judge", "prepare", "shuffled_batches"]
 
 _EVALUATION_BATCH = 10_000
 
@@ -93,7 +93,9 @@ class Classification(Task):
         """
         self._check(samples)
         model = self.network.build(torch.Generator().manual_seed(2 * seed))
-        batches = _batches(len(samples.x_train), self.batch_size, torch.Generator().manual_seed(2 * seed + 1))
+        batches = shuffled_batches(
+            len(samples.x_train), self.batch_size, torch.Generator().manual_seed(2 * seed + 1)
+        )
 
         def loss_of_next_batch() -> torch.Tensor:
             batch = next(batches)
@@ -152,8 +154,15 @@ def prepare(data: Dataset, inputs: Inputs) -> Samples:
     )
 
 
-def _batches(size: int, batch_size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
-    """Yield indices of whole batches, from a new order of the samples in every epoch."""
+def shuffled_batches(size: int, batch_size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
+    """Yield indices of whole batches without end, from a new order of the samples in every epoch.
+
+    Examples
+    --------
+    >>> batches = shuffled_batches(5, 2, torch.Generator().manual_seed(0))
+    >>> [len(next(batches)) for _ in range(3)]
+    [2, 2, 2]
+    """
     while True:
         order = torch.randperm(size, generator=generator)
         yield from order[: size - size % batch_size].split(batch_size)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from qpsbgd.diagnostics.watch import Diagnostics
-from qpsbgd.experiments.classification import Classification, Samples, _batches, judge
+from qpsbgd.experiments.classification import Classification, Samples, judge, shuffled_batches
 from qpsbgd.experiments.core.results import Run
 from qpsbgd.experiments.core.task import Experiment, Settings, Split
 from qpsbgd.experiments.core.training import fit
@@ -167,7 +167,9 @@ class NoisyTraining(Classification):
         """Do the run on samples in memory, watched."""
         self._check(samples)
         model = self.network.build(torch.Generator().manual_seed(2 * seed))
-        batches = _batches(len(samples.x_train), self.batch_size, torch.Generator().manual_seed(2 * seed + 1))
+        batches = shuffled_batches(
+            len(samples.x_train), self.batch_size, torch.Generator().manual_seed(2 * seed + 1)
+        )
         stepper = self.make_optimizer(settings, model, seed)
         loss_function = nn.functional.cross_entropy
 
