@@ -381,6 +381,22 @@ def test_step_of_any_other_optimizer_is_the_change_of_the_weights():
     assert [(record.rows_descending, record.gap) for record in diagnostics.records] == [(None, None)] * 2
 
 
+def test_projected_variant_is_seen_by_the_change_of_the_weights():
+    """No step of it is a projection of the gradient, whatever projection hooks are shown."""
+    model, data = small_net(), whole()
+    optimizer = QPSBGD(model.parameters(), variant="projected")
+    before = [model[layer].weight.detach().clone() for layer in (0, 3)]
+    full = full_gradient(model, cross_entropy, data)
+    with Diagnostics(model, optimizer, cross_entropy, data) as diagnostics:
+        train(model, optimizer, [data])
+    assert [(one.rows_descending, one.gap) for one in diagnostics.records] == [(None, None)] * 2
+    for record, layer, weight in zip(diagnostics.records, (0, 3), before, strict=True):
+        step = (weight - model[layer].weight).flatten()
+        expected = cosine(step.detach(), full[f"{layer}.weight"].flatten())
+        np.testing.assert_allclose(np.nan if record.cosine is None else record.cosine, expected, atol=1e-6)
+    assert any(record.flipped for record in diagnostics.records)
+
+
 def test_maximizing_optimizer_is_compared_with_the_gradient_that_it_ascends():
     model, data = small_net(), whole()
     optimizer = QPSBGD(model.parameters(), maximize=True)

@@ -156,6 +156,16 @@ def test_recorder_refuses_what_is_not_there(change, message):
         QuboRecorder(optimizer, **{"weight": model[0].weight, "rows": [0], "steps": [1], **change})
 
 
+def test_projected_variant_is_refused_since_its_rows_pose_other_problems():
+    model = small_net()
+    optimizer = QPSBGD(model.parameters(), variant="projected")
+    with pytest.raises(ValueError, match="variant='projected', expected the continuous variant"):
+        QuboRecorder(optimizer, model[0].weight, rows=[0], steps=[1])
+    moved = projections_of(1)[0]._replace(options={"variant": "projected", "num_samples": 4})
+    with pytest.raises(ValueError, match="variant='projected', expected the continuous variant"):
+        solved_rows(moved)
+
+
 def test_picture_shows_every_matrix_on_one_scale(tmp_path, monkeypatch):
     from matplotlib.axes import Axes
 

@@ -13,7 +13,7 @@ from qpsbgd.optim import Projection
 from qpsbgd.problem import IsingProblem
 from qpsbgd.projection import raw_form, row_problems
 
-__all__ = ["SolvedRows", "qubo_matrix", "solved_rows"]
+__all__ = ["SolvedRows", "is_proximal", "qubo_matrix", "solved_rows"]
 
 Doubles = npt.NDArray[np.float64]
 Spins = npt.NDArray[np.int8]
@@ -58,6 +58,8 @@ def solved_rows(projection: Projection, rows: Sequence[int] | None = None) -> So
     ------
     IndexError
         If the weight has no such row.
+    ValueError
+        If the projection is a step of ``variant="projected"``.
 
     Examples
     --------
@@ -69,6 +71,8 @@ def solved_rows(projection: Projection, rows: Sequence[int] | None = None) -> So
     >>> solved_rows(Projection(weight, slice(0, 1), p, p, np.eye(2), torch.tensor([[1, -1]]), options)).scales
     array([0.5])
     """
+    if is_proximal(projection):
+        raise ValueError("projection is a step of variant='projected', expected the continuous variant")
     options = projection.options
     A = projection.A.astype(np.float64)
     p, G = (tensor.detach().to("cpu", torch.float64).numpy() for tensor in (projection.p, projection.G))
@@ -89,6 +93,11 @@ def solved_rows(projection: Projection, rows: Sequence[int] | None = None) -> So
     return SolvedRows(
         chosen[posed], p[posed], A, scales[posed], spins[posed].astype(np.int8), options["domain"]
     )
+
+
+def is_proximal(projection: Projection) -> bool:
+    """Tell whether a projection is a step of ``variant="projected"``, whose rows pose other problems."""
+    return projection.options.get("variant") == "projected"
 
 
 def _scales(

@@ -43,7 +43,8 @@ class QuboRecorder:
     Raises
     ------
     ValueError
-        If the optimizer does not have the weight, or a row or step number is out of range.
+        If the optimizer does not have the weight, steps it with ``variant="projected"``, or a row or step
+        number is out of range.
 
     Examples
     --------
@@ -62,9 +63,11 @@ class QuboRecorder:
     def __init__(
         self, optimizer: QPSBGD, weight: torch.Tensor, rows: Iterable[int], steps: Iterable[int]
     ) -> None:
-        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        if not any(parameter is weight for parameter in parameters):
+        groups = [group for group in optimizer.param_groups if any(one is weight for one in group["params"])]
+        if not groups:
             raise ValueError(f"weight of shape {tuple(weight.shape)} is none of the optimizer's parameters")
+        if groups[0].get("variant") == "projected":
+            raise ValueError("weight is stepped with variant='projected', expected the continuous variant")
         self._weight, self._rows, self._steps = weight, sorted(set(rows)), frozenset(steps)
         if not all(0 <= row < len(weight) for row in self._rows):
             raise ValueError(f"rows must be in 0..{len(weight) - 1}, but are {self._rows}")

@@ -19,7 +19,7 @@ from qpsbgd.capture import BinaryWeight
 from qpsbgd.data.files import atomic_write
 from qpsbgd.diagnostics.full_gradient import Data, LossFunction, full_gradient
 from qpsbgd.diagnostics.measures import Doubles, QuboGap, cdp, cosine, qubo_gap, sign_agreement
-from qpsbgd.diagnostics.posed import solved_rows
+from qpsbgd.diagnostics.posed import is_proximal, solved_rows
 from qpsbgd.diagnostics.summary import (
     NOTE,
     STEPS,
@@ -45,7 +45,8 @@ class Diagnostics:
 
     - Of a `qpsbgd.QPSBGD` it looks at Π(g), the projection of the batch gradient alone, and at the step
       taken, the projection of gradient and memory. Where these two differ, the built-in solver computes Π(g).
-    - Of any other optimizer it looks at the step taken, which is the change of the latent weights.
+    - Of any other optimizer, and of ``variant="projected"``, it looks at the step taken, which is the change
+      of the latent weights.
 
     The training gives the same numbers as without `Diagnostics`; see `full_gradient`.
 
@@ -154,7 +155,8 @@ class Diagnostics:
             self._full = full_gradient(self._model, self._loss_fn, self._data, self._weights)
 
     def _keep(self, projection: Projection) -> None:
-        if self._before is not None:
+        # The projected variant moves to new weights instead of projecting g: it has a step, but no Π(g).
+        if self._before is not None and not is_proximal(projection):
             self._projections.setdefault(projection.weight, []).append(projection)
 
     def _observe(self, *_: Any) -> None:
