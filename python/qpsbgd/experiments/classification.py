@@ -93,9 +93,21 @@ class Classification(Task):
         """
         self._check(samples)
         model = self.network.build(torch.Generator().manual_seed(2 * seed))
-        batches = shuffled_batches(
-            len(samples.x_train), self.batch_size, torch.Generator().manual_seed(2 * seed + 1)
-        )
+        stepper = make_optimizer(optimizer, model, settings, seed=seed, steps=self.steps)
+        return self._fit(model, stepper, optimizer, seed, samples, split)
+
+    def _fit(
+        self,
+        model: nn.Module,
+        stepper: torch.optim.Optimizer,
+        optimizer: str,
+        seed: int,
+        samples: Samples,
+        split: Split,
+    ) -> Run:
+        """Train a model with an optimizer of that name, and judge it."""
+        generator = torch.Generator().manual_seed(2 * seed + 1)
+        batches = shuffled_batches(len(samples.x_train), self.batch_size, generator)
 
         def loss_of_next_batch() -> torch.Tensor:
             batch = next(batches)
@@ -109,7 +121,7 @@ class Classification(Task):
 
         curve, metrics = fit(
             model,
-            make_optimizer(optimizer, model, settings, seed=seed, steps=self.steps),
+            stepper,
             loss_of_next_batch,
             evaluate,
             steps=self.steps,

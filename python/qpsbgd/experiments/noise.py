@@ -15,11 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from qpsbgd.diagnostics.watch import Diagnostics
-from qpsbgd.experiments.classification import Classification, Samples, judge, shuffled_batches
+from qpsbgd.diagnostics import Diagnostics
+from qpsbgd.experiments.classification import Classification, Samples
 from qpsbgd.experiments.core.results import Run
 from qpsbgd.experiments.core.task import Experiment, Settings, Split
-from qpsbgd.experiments.core.training import fit
 from qpsbgd.experiments.networks import Mlp
 from qpsbgd.optim.latent import Update
 from qpsbgd.optim.qpsbgd import QPSBGD, _layer_seed
@@ -167,38 +166,20 @@ class NoisyTraining(Classification):
         """Do the run on samples in memory, watched."""
         self._check(samples)
         model = self.network.build(torch.Generator().manual_seed(2 * seed))
-        batches = shuffled_batches(
-            len(samples.x_train), self.batch_size, torch.Generator().manual_seed(2 * seed + 1)
-        )
         stepper = self.make_optimizer(settings, model, seed)
-        loss_function = nn.functional.cross_entropy
-
-        def loss_of_next_batch() -> Tensor:
-            batch = next(batches)
-            loss: Tensor = loss_function(model(samples.x_train[batch]), samples.y_train[batch])
-            return loss
-
-        def evaluate() -> dict[str, float]:
-            return {f"{split}_accuracy": judge(model, samples.x_judged, samples.y_judged)[0]}
-
-        full_data = (samples.x_train, samples.y_train)
-        every = max(1, self.steps // _OBSERVATIONS)
         with Diagnostics(
-            model, stepper, loss_function, full_data, every=every, gap_rows=_GAP_ROWS
+            model,
+            stepper,
+            nn.functional.cross_entropy,
+            (samples.x_train, samples.y_train),
+            every=max(1, self.steps // _OBSERVATIONS),
+            gap_rows=_GAP_ROWS,
         ) as diagnostics:
-            curve, metrics = fit(
-                model,
-                stepper,
-                loss_of_next_batch,
-                evaluate,
-                steps=self.steps,
-                label=f"{self.name} {optimizer}, seed {seed}",
-            )
+            run = self._fit(model, stepper, optimizer, seed, samples, split)
         first = diagnostics.summary()[0]
         seen = {"gap": first.gap, "step_cdp": first.step_cdp, "sign_cdp": first.sign_cdp}
-        metrics |= {name: value for name, value in seen.items() if value is not None}
-        _, metrics["train_loss"] = judge(model.eval(), samples.x_train, samples.y_train)
-        return Run(seed, metrics, curve, model.state_dict())
+        known = {name: value for name, value in seen.items() if value is not None}
+        return replace(run, metrics={**run.metrics, **known})
 
 
 def _task(name: str, description: str, ways: Mapping[str, Settings] = _WAYS, **noise: Any) -> NoisyTraining:
