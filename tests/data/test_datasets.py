@@ -1,213 +1,14 @@
-"""Data sets: what they hold, and how their files come to the disk over a real local HTTP server."""
+"""What the data sets hold, and which files are refused."""
 
-import contextlib
 import gzip
 import hashlib
-import threading
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
 
-from qpsbgd import datasets
-from qpsbgd.data.download import DownloadError, RemoteFile, fetch
-
-CONTENT = bytes(range(256)) * 1200  # several chunks
-
-
-@dataclass
-class Behaviour:
-    """How the server answers for one path, and which Range headers it was asked with."""
-
-    content: bytes = CONTENT
-    honours_range: bool = True
-    breaks_after: int | None = None
-    status: int = 200
-    wrong_range_start: bool = False
-    ranges: list[str | None] = field(default_factory=list)
-
-
-@pytest.fixture
-def server():
-    """Start a server; returns a function (behaviour) -> URL."""
-    behaviours: dict[str, Behaviour] = {}
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            behaviour = behaviours[self.path]
-            asked = self.headers.get("Range")
-            behaviour.ranges.append(asked)
-            if behaviour.status != 200:
-                self.send_error(behaviour.status)
-                return
-            start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and behaviour.honours_range else 0
-            if start >= len(behaviour.content):
-                self.send_error(416)
-                return
-            body = behaviour.content[start:]
-            self.send_response(206 if start else 200)
-            if start:
-                shown = start + behaviour.wrong_range_start
-                total = len(behaviour.content)
-                self.send_header("Content-Range", f"bytes {shown}-{total - 1}/{total}")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            with contextlib.suppress(ConnectionError):
-                self.wfile.write(body if behaviour.breaks_after is None else body[: behaviour.breaks_after])
-
-        def log_message(self, *_arguments):
-            pass
-
-    http_server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=http_server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-
-    def serve(behaviour: Behaviour) -> str:
-        path = f"/{len(behaviours)}"
-        behaviours[path] = behaviour
-        return f"http://127.0.0.1:{http_server.server_port}{path}"
-
-    yield serve
-    http_server.shutdown()
-    http_server.server_close()
-    thread.join()
-
-
-def remote(*urls: str, content: bytes = CONTENT) -> RemoteFile:
-    return RemoteFile(urls, hashlib.sha256(content).hexdigest(), len(content))
-
-
-def leave_partial(target, content: bytes) -> None:
-    target.with_name(target.name + ".part").write_bytes(content)
-
-
-def only_entry(folder) -> str:
-    (entry,) = folder.iterdir()
-    return entry.name
-
-
-def test_download_gives_the_file_and_leaves_nothing_else(server, tmp_path):
-    target = tmp_path / "file"
-    assert fetch(remote(server(Behaviour())), target) == target
-    assert target.read_bytes() == CONTENT
-    assert only_entry(tmp_path) == "file"
-
-
-def test_present_file_is_not_downloaded_again(server, tmp_path):
-    behaviour = Behaviour()
-    source = remote(server(behaviour))
-    fetch(source, tmp_path / "file")
-    fetch(source, tmp_path / "file")
-    assert len(behaviour.ranges) == 1
-
-
-def test_partial_download_is_resumed_where_it_ended(server, tmp_path):
-    behaviour = Behaviour()
-    leave_partial(tmp_path / "file", CONTENT[:1000])
-    assert fetch(remote(server(behaviour)), tmp_path / "file").read_bytes() == CONTENT
-    assert behaviour.ranges == ["bytes=1000-"]
-
-
-def test_server_without_ranges_restarts_the_download(server, tmp_path):
-    leave_partial(tmp_path / "file", b"x" * 1000)
-    source = remote(server(Behaviour(honours_range=False)))
-    assert fetch(source, tmp_path / "file").read_bytes() == CONTENT
-
-
-@pytest.mark.parametrize(
-    "stale", [b"x" * 1000, b"x" * len(CONTENT), b"x" * (len(CONTENT) + 5)], ids=["short", "whole", "overlong"]
-)
-def test_stale_partial_is_thrown_away(server, tmp_path, stale):
-    leave_partial(tmp_path / "file", stale)
-    assert fetch(remote(server(Behaviour())), tmp_path / "file").read_bytes() == CONTENT
-
-
-def test_complete_partial_needs_no_server(tmp_path):
-    leave_partial(tmp_path / "file", CONTENT)
-    assert fetch(remote("http://127.0.0.1:9/unused"), tmp_path / "file").read_bytes() == CONTENT
-
-
-def test_range_that_does_not_continue_the_partial_is_not_used(server, tmp_path):
-    leave_partial(tmp_path / "file", CONTENT[:1000])
-    source = remote(server(Behaviour(wrong_range_start=True)))
-    assert fetch(source, tmp_path / "file").read_bytes() == CONTENT
-
-
-def test_broken_transfer_is_continued(server, tmp_path):
-    behaviour = Behaviour(breaks_after=len(CONTENT) // 2)
-    assert fetch(remote(server(behaviour)), tmp_path / "file").read_bytes() == CONTENT
-    assert behaviour.ranges == [None, f"bytes={len(CONTENT) // 2}-"]
-
-
-def test_server_that_always_breaks_is_given_up_but_its_bytes_are_kept(server, tmp_path):
-    source = remote(server(Behaviour(breaks_after=100)))
-    with pytest.raises(DownloadError, match="ended after 300 of"):
-        fetch(source, tmp_path / "file")
-    assert (tmp_path / "file.part").read_bytes() == CONTENT[:300]
-
-
-def test_wrong_content_is_refused(server, tmp_path):
-    source = remote(server(Behaviour(content=b"y" * len(CONTENT))))
-    with pytest.raises(DownloadError, match=r"cannot download file: .*sha256 is .*expected"):
-        fetch(source, tmp_path / "file")
-    assert not (tmp_path / "file").exists()
-
-
-def test_too_long_content_is_refused(server, tmp_path):
-    source = remote(server(Behaviour(content=CONTENT * 2)))
-    with pytest.raises(DownloadError, match=f"expected {len(CONTENT)}"):
-        fetch(source, tmp_path / "file")
-
-
-def test_second_mirror_is_asked_when_the_first_has_no_file(server, tmp_path):
-    missing, present = Behaviour(status=404), Behaviour()
-    assert fetch(remote(server(missing), server(present)), tmp_path / "file").read_bytes() == CONTENT
-    assert len(missing.ranges) == len(present.ranges) == 1
-
-
-def test_second_mirror_is_asked_when_the_first_has_another_file(server, tmp_path):
-    source = remote(server(Behaviour(content=b"not the file")), server(Behaviour()))
-    assert fetch(source, tmp_path / "file").read_bytes() == CONTENT
-
-
-def test_error_names_every_mirror_and_its_reason(server, tmp_path):
-    first, second = server(Behaviour(status=404)), server(Behaviour(status=503))
-    with pytest.raises(DownloadError) as caught:
-        fetch(remote(first, second), tmp_path / "file")
-    assert f"{first}: HTTP 404" in str(caught.value)
-    assert f"{second}: HTTP 503" in str(caught.value)
-
-
-def test_silent_server_is_given_up_after_the_timeout(tmp_path):
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}/file"
-        with pytest.raises(DownloadError, match="timed out"):
-            fetch(remote(url), tmp_path / "file", timeout=0.1)
-
-
-def test_corrupt_file_on_disk_is_named(tmp_path):
-    (tmp_path / "file").write_bytes(b"y" * len(CONTENT))
-    with pytest.raises(DownloadError, match=r"file is corrupt: its sha256 is .*delete it"):
-        fetch(remote("http://127.0.0.1:9/unused"), tmp_path / "file")
-
-
-def test_simultaneous_downloads_all_get_the_file(server, tmp_path):
-    behaviour = Behaviour()
-    source = remote(server(behaviour))
-    results = []
-    threads = [
-        threading.Thread(target=lambda: results.append(fetch(source, tmp_path / "file").read_bytes()))
-        for _ in range(4)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert results == [CONTENT] * 4
-    assert len(behaviour.ranges) == 1
+from file_server import Behaviour, remote
+from qpsbgd.data import datasets
+from qpsbgd.data.download import RemoteFile
 
 
 def idx(array: np.ndarray) -> bytes:
@@ -354,3 +155,24 @@ def test_real_files_have_their_published_shapes(data_folder, name, train, test, 
     assert data.x_train.dtype == np.float32
     assert data.y_train.dtype == np.int64
     assert set(data.y_train) == set(data.y_test) == set(range(classes))
+
+
+def test_validation_split_holds_out_a_share_of_every_class_and_no_test_sample():
+    data = datasets.digits()
+    split = datasets.validation_split(data, 0.25, seed=1)
+    assert len(split.x_train) + len(split.x_test) == len(data.x_train)
+    for label in range(10):
+        held, all_of_it = (split.y_test == label).sum(), (data.y_train == label).sum()
+        assert held == round(0.25 * all_of_it)
+    rows = {row.tobytes() for row in data.x_train}
+    assert all(row.tobytes() in rows for row in split.x_test)
+    assert not np.array_equal(split.x_test, datasets.validation_split(data, 0.25, seed=2).x_test)
+    with pytest.raises(ValueError, match="fraction is 1"):
+        datasets.validation_split(data, 1.0)
+
+
+@pytest.mark.parametrize("size", [4, 8])
+def test_pairs_of_reduced_images_have_names(data_folder, size):
+    data = datasets.load(f"mnist-pairs-17-{size}x{size}", data_folder)
+    assert data.x_train.shape[1] == size**2
+    assert data.name == f"mnist-pairs-17-{size}x{size}"
