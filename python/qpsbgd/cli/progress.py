@@ -1,4 +1,4 @@
-"""What the commands that train have in common: shorter runs, and lines that tell of them."""
+"""What the commands that train share: shorter runs, and the lines printed about them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def with_steps(task: Task, steps: int | None) -> Task:
 
 
 def print_outcome(result: Result, task: Task) -> None:
-    """Print the line that a script reads: the mean of the task's metric."""
+    """Print the mean of the task's metric, on the last line, for scripts to read."""
     print(f"{task.metric.replace('_', ' ')}: {result.mean_and_deviation(task.metric)[0]:.4f}")
 
 
 def say(record: Record) -> None:
-    """Tell the user of a run that has just finished."""
+    """Print one line about a run that has just finished."""
     name = f"{record.task['name']}, {record.optimizer}, seed {record.seed}"
     if record.split == "validation":
         name += f", {', '.join(f'{key}={value}' for key, value in record.settings.items())}"

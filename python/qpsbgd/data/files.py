@@ -1,4 +1,4 @@
-"""Writing files so that a reader sees the old content or the new one, never a half of it."""
+"""Writing files so that a reader sees either the old content or the new one, never a part of it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     Yields
     ------
     binary file
-        Open for writing. If the block raises, it is removed and `path` stays as it was.
+        Open for writing. If the block raises, the temporary file is removed and `path` stays as it was.
 
     Raises
     ------
@@ -58,7 +58,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 def replace_durably(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
-    """Rename `source` to `target` in the same folder, and see to it that the rename survives a power cut.
+    """Rename `source` to `target` in the same folder, so that the rename survives a power cut.
 
     Parameters
     ----------

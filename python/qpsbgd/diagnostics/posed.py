@@ -96,7 +96,7 @@ def solved_rows(projection: Projection, rows: Sequence[int] | None = None) -> So
 
 
 def is_proximal(projection: Projection) -> bool:
-    """Tell whether a projection is a step of ``variant="projected"``, whose rows pose other problems."""
+    """Return whether a projection is a step of ``variant="projected"``, whose rows pose other problems."""
     return projection.options.get("variant") == "projected"
 
 

@@ -316,7 +316,7 @@ class _Taken(NamedTuple):
 
 
 def _taken(parts: list[Projection], before: torch.Tensor, weight: torch.Tensor, sign: int) -> _Taken:
-    """Tell what a step did: from its projections where it made some, else from the change of the weights."""
+    """Find what a step did: from its projections if it has any, else from the change of the weights."""
     if not parts:
         gradient = cast(torch.Tensor, weight.grad)
         return _Taken(_rows(sign * gradient), _rows(before - weight.detach()), None)
@@ -336,7 +336,7 @@ def _projected(projection: Projection) -> Doubles:
 
 
 def _descends(step: Doubles, full: Doubles) -> bool | None:
-    """Tell whether a layer's whole step descends; None without a full gradient."""
+    """Return whether a layer's whole step descends; None without a full gradient."""
     value = cdp(step.reshape(1, -1), full.reshape(1, -1))[0]
     return None if np.isnan(value) else bool(value)
 

@@ -1,7 +1,7 @@
-"""The experiments: what is trained, on what, with which settings, as data.
+"""The experiments as data: networks, data sets, optimizers with their settings.
 
-A task's `optimizers` are settings from its `grids` for a run without tuning; ``qpsbgd train NAME --tune``
-chooses anew, by the accuracy on held-out training samples.
+A task's `optimizers` hold the settings of a run without tuning; they come from its `grids`. With
+``qpsbgd train NAME --tune`` the accuracy on held-out training samples chooses other ones.
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar, Literal
@@ -16,11 +15,11 @@ from torch import nn
 from qpsbgd.data.datasets import Dataset, load, validation_split
 from qpsbgd.experiments.core.results import Run
 from qpsbgd.experiments.core.task import Settings, Split, Task
-from qpsbgd.experiments.core.training import fit
+from qpsbgd.experiments.core.training import fit, shuffled_batches
 from qpsbgd.experiments.networks import Network
 from qpsbgd.experiments.optimizers import make_optimizer
 
-__all__ = ["Classification", "Samples", "judge", "prepare", "shuffled_batches"]
+__all__ = ["Classification", "Samples", "judge", "prepare"]
 
 _EVALUATION_BATCH = 10_000
 
@@ -164,20 +163,6 @@ def prepare(data: Dataset, inputs: Inputs) -> Samples:
         tensor(data.x_test),
         torch.from_numpy(data.y_test),
     )
-
-
-def shuffled_batches(size: int, batch_size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
-    """Yield indices of whole batches without end, from a new order of the samples in every epoch.
-
-    Examples
-    --------
-    >>> batches = shuffled_batches(5, 2, torch.Generator().manual_seed(0))
-    >>> [len(next(batches)) for _ in range(3)]
-    [2, 2, 2]
-    """
-    while True:
-        order = torch.randperm(size, generator=generator)
-        yield from order[: size - size % batch_size].split(batch_size)
 
 
 def judge(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> tuple[float, float]:

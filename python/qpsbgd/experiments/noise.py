@@ -1,8 +1,8 @@
-"""What a noisy annealer does to the training, and what can be done about it.
+"""Trainings on a noisy annealer, with and without mitigation of the noise.
 
-The paper leaves open how the noise of real hardware shows. Here every row's QUBO goes to a simulated annealer
-behind `qpsbgd.solvers.NoisySolver`, at multiples of the noise that D-Wave publishes, with and without
-mitigation. An "optimizer" of these tasks is QP-SBGD with one way of using the device.
+The paper does not say how the noise of real hardware changes a training. Here `qpsbgd.solvers.NoisySolver`
+solves every row's QUBO with simulated annealing, at multiples of the noise that D-Wave publishes. An
+"optimizer" of these tasks is QP-SBGD with one way of using the device.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from qpsbgd.solvers.requests import Request
 __all__ = ["CHANNELS", "CHANNELS_EXPERIMENT", "EXPERIMENT", "NoisyTraining"]
 
 CHANNELS = ("all", "control errors", "precision", "readout", "chains")
-"""What may be imperfect; "all" is everything together."""
+"""The imperfections of a device; "all" is all of them together."""
 
 _SWEEPS = 100
 _OBSERVATIONS = 20
@@ -47,7 +47,8 @@ _WAYS: Mapping[str, Settings] = {
     "keep-better": {"lr": 0.01, "keep_better": True},
     "sign": {"lr": 0.01, "device": False},
 }
-"""How the device is used: "sign" is without it, and all but "keep-better" take its answers as they come."""
+"""Ways of using the device. "sign" does without it; "keep-better" takes the better of its answer and sign(p).
+All others take the answer itself."""
 
 
 class _Signs:
@@ -93,9 +94,12 @@ class _AsAnswered(QPSBGD):
 class NoisyTraining(Classification):
     """A network trained with QUBOs solved by a noisy device.
 
-    Runs also tell, of the first layer and as means over some steps: ``gap``, the relative QUBO gap of the
-    steps taken; ``step_cdp``, the probability that a row's step (of gradient and memory) descends the full
-    loss; and ``sign_cdp``, the same for sign(g). See `qpsbgd.diagnostics`.
+    A run has three more metrics, which are means over some steps of the first layer (see
+    `qpsbgd.diagnostics`):
+
+    - ``gap``: the relative QUBO gap of the steps taken;
+    - ``step_cdp``: the probability that a row's step, of gradient and memory, descends the full loss;
+    - ``sign_cdp``: the same for sign(g).
 
     Attributes
     ----------

@@ -54,8 +54,8 @@ def draw_against_axis(
 ) -> None:
     """Draw the metrics of an experiment against its axis into a PNG file.
 
-    Lines are means over the seeds; the shade runs from the lowest to the highest seed. The axis is
-    logarithmic, but from 0 to the smallest number above it linear.
+    Lines are means over the seeds; the shade runs from the lowest to the highest seed. The axis is linear
+    from 0 to the smallest position above 0, and logarithmic beyond it.
 
     Parameters
     ----------
