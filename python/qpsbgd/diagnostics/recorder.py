@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from qpsbgd.data.files import atomic_write
+from qpsbgd.data.pictures import new_figure, write_picture
 from qpsbgd.diagnostics.posed import qubo_matrix, solved_rows
 from qpsbgd.optim import QPSBGD, Projection
 
@@ -131,15 +129,9 @@ def draw_qubos(matrices: Mapping[tuple[int, int], Doubles], path: str | os.PathL
     """
     if not matrices:
         raise ValueError("matrices is empty, expected at least one QUBO matrix")
-    try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "heat maps are drawn by matplotlib: pip install 'qpsbgd[demo]'", name=error.name
-        ) from None
     steps, rows = (sorted(set(numbers)) for numbers in zip(*matrices, strict=True))
     limit = max(float(np.abs(matrix).max()) for matrix in matrices.values()) or 1.0
-    figure: Any = Figure(figsize=(2.2 * len(steps) + 1.2, 2.3 * len(rows)), layout="constrained")
+    figure = new_figure(2.2 * len(steps) + 1.2, 2.3 * len(rows))
     panels = figure.subplots(len(rows), len(steps), squeeze=False)
     image = None
     for line, row in zip(panels, rows, strict=True):
@@ -151,7 +143,4 @@ def draw_qubos(matrices: Mapping[tuple[int, int], Doubles], path: str | os.PathL
                 )
                 axes.set_title(f"row {row}, step {step}", fontsize=9)
     figure.colorbar(image, ax=panels, label="QUBO coefficient")
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=150)
-    with atomic_write(path) as file:
-        file.write(picture.getvalue())
+    write_picture(figure, path)
