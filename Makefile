@@ -53,14 +53,14 @@ native: $(STAMPS)/build
 	@$(BIN)/cmake -S . -B $(NATIVE) -G Ninja -DCMAKE_MAKE_PROGRAM="$(abspath $(BIN))/ninja" \
 	  -DCMAKE_BUILD_TYPE=Release -DQPSBGD_WERROR=$(WERROR) -DPython_EXECUTABLE="$(abspath $(BIN))/python" \
 	  -Dpybind11_DIR="$$($(BIN)/python -m pybind11 --cmakedir)"
-	@if grep -q test_solvers $(NATIVE)/compile_commands.json; then \
+	@if grep -q test_solve.cpp $(NATIVE)/compile_commands.json; then \
 	  $(BIN)/cmake --build $(NATIVE) --target qpsbgd_tests qpsbgd_answers; \
 	else \
 	  $(BIN)/cmake --build $(NATIVE) --target qpsbgd_native; \
 	fi
 
 ctest: native
-	@if grep -q test_solvers $(NATIVE)/compile_commands.json; then \
+	@if grep -q test_solve.cpp $(NATIVE)/compile_commands.json; then \
 	  $(BIN)/ctest --test-dir $(NATIVE) --output-on-failure --no-tests=error -j $(JOBS); \
 	else \
 	  echo "*** THE C++ TESTS ARE LEFT OUT: CMake found no GoogleTest (on Debian: apt-get install libgtest-dev) ***"; \

@@ -227,7 +227,7 @@ LADDERS = {
 def solve_layer(layer: Layer, rung: Rung, seed: int, num_threads: int = 1) -> Spins:
     """Ours end to end: X and V in, the best spins of every row out."""
     X, V = layer.inputs
-    J, h = _core.gram_and_fields(X, V, 1.0, -2.0, num_threads)
+    J, h = _core.gram_and_weight_gradient(X, V, 1.0, -2.0, num_threads)
     return solve_ising(
         h,
         J,

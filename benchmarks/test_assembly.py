@@ -54,7 +54,7 @@ GRAMS: dict[str, Callable[..., Arrays]] = {
     "torch": with_torch(lambda X: (X.T @ X,)),
 }
 ASSEMBLIES: dict[str, Callable[..., Arrays]] = {
-    "qpsbgd assembly": lambda X, V: _core.gram_and_fields(X, V, 1.0 / len(X), -2.0 / len(X), 1),
+    "qpsbgd assembly": lambda X, V: _core.gram_and_weight_gradient(X, V, 1.0 / len(X), -2.0 / len(X), 1),
     "numpy": products,
     "scipy syrk + gemm": blas,
     "torch": with_torch(products),

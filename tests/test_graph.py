@@ -15,6 +15,7 @@ from qpsbgd.capture import BinaryWeight, attach
 from qpsbgd.data.graphs import FIELDS, karate, load_graph, planetoid
 from qpsbgd.nn import BinaryGCNConv, Scale
 from qpsbgd.optim import QPSBGD
+from qpsbgd.step import inputs
 
 DIRECTED = torch.tensor([[0, 1, 2, 2, 4], [1, 2, 0, 3, 3]])
 WITH_LOOPS = torch.tensor([[0, 1, 1, 2, 3], [1, 1, 2, 0, 3]])
@@ -148,15 +149,14 @@ def train(model, optimizer, steps, x, edges, labels, mask):
 
 def test_first_layer_of_a_cached_graph_keeps_its_gram_matrix(monkeypatch):
     sizes = []
-    optim = QPSBGD._gram.__globals__
-    gram_matrices = optim["gram_matrices"]
+    gram_matrices = inputs.gram_matrices
 
     def counted(blocks, num_samples):
         A = gram_matrices(blocks, num_samples)
         sizes.append(len(A[0]))
         return A
 
-    monkeypatch.setitem(optim, "gram_matrices", counted)
+    monkeypatch.setattr(inputs, "gram_matrices", counted)
     x, edges, labels, mask, _ = karate_tensors()
     model = two_layers()
     train(model, QPSBGD(model.parameters()), 3, x, edges, labels, mask)

@@ -35,7 +35,7 @@ MOVED = [
     ("qpsbgd.solvers.qpu.layout", "qpsbgd.solvers.qpu.chip.layout"),
     ("qpsbgd.solvers.qpu.packing", "qpsbgd.solvers.qpu.chip.packing"),
     ("qpsbgd.solvers.qpu.store", "qpsbgd.solvers.qpu.chip.store"),
-    ("qpsbgd.gram", "qpsbgd.step.inputs"),
+    ("qpsbgd.gram", "qpsbgd.step.gram"),
     ("qpsbgd.proximal", "qpsbgd.step.projected"),
     ("qpsbgd.published", "qpsbgd.step.published"),
     ("qpsbgd.validation", "qpsbgd.problem.checks"),

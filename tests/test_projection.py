@@ -424,7 +424,7 @@ def test_solver_that_answers_in_another_shape_is_refused():
             return Solutions(np.ones((1, 1, 2), dtype=np.int8), np.zeros((1, 1)))
 
     with pytest.raises(
-        ValueError, match=r"solver Careless returned samples of shape \(1, 2\), expected \(5, 7\)"
+        ValueError, match=r"solver Careless returned samples of shape \(1, 1, 2\), expected \(5, reads, 7\)"
     ):
         project(*random_layer(20), solver=Careless())
 

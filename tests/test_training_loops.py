@@ -8,6 +8,7 @@ from torch import nn
 from oracles import gradient_and_gram
 from qpsbgd.nn import BinaryLinear, to_binary
 from qpsbgd.optim import QPSBGD
+from qpsbgd.step import inputs
 from training import Spy, batches, loss_on, small_net, states_equal, train
 
 
@@ -119,21 +120,23 @@ def test_tied_weights_take_one_step_for_both_layers():
     assert optimizer.num_qubos == 6
 
 
-def test_records_are_gone_after_step_and_after_zero_grad():
-    model = small_net()
-    optimizer = QPSBGD(model.parameters())
-    for forget in (optimizer.step, optimizer.zero_grad):
-        nn.functional.cross_entropy(model(torch.randn(4, 6)), torch.zeros(4, dtype=torch.long)).backward()
-        assert all(capture.records for capture in optimizer._captures.values())
-        forget()
-        assert not any(capture.records for capture in optimizer._captures.values())
+def test_a_step_keeps_no_more_than_the_smaller_of_inputs_and_matrix():
+    layer = BinaryLinear(6, 4)
+    optimizer = QPSBGD(layer.parameters())
+    (capture,) = optimizer._captures.values()
+    for num_samples, kept in ((4, 1), (50, 0)):
+        layer(torch.randn(num_samples, 6)).square().sum().backward()
+        optimizer.step()
+        assert len(capture.records) == kept
+        optimizer.zero_grad()
+        assert not capture.records
+        assert capture.folded is None
 
 
 def test_static_input_keeps_its_gram_matrix_until_it_is_written_to(monkeypatch):
     calls = []
-    optim = QPSBGD._gram.__globals__
-    gram_matrices = optim["gram_matrices"]
-    monkeypatch.setitem(optim, "gram_matrices", lambda *given: calls.append(1) or gram_matrices(*given))
+    gram_matrices = inputs.gram_matrices
+    monkeypatch.setattr(inputs, "gram_matrices", lambda *given: calls.append(1) or gram_matrices(*given))
     layer = BinaryLinear(6, 4)
     optimizer = QPSBGD(layer.parameters())
     x = torch.randn(8, 6)

@@ -21,12 +21,13 @@
 #include <utility>
 #include <vector>
 
-#include "qpsbgd/aligned.hpp"
-#include "qpsbgd/assembly.hpp"
+#include "base/aligned.hpp"
+#include "base/rng.hpp"
+#include "kernels/kernel_table.hpp"
+#include "layer/matrix.hpp"
 #include "qpsbgd/cancellation.hpp"
-#include "qpsbgd/kernels.hpp"
-#include "qpsbgd/lanes16.hpp"
-#include "qpsbgd/rng.hpp"
+#include "qpsbgd/layer.hpp"
+#include "search/int16/replica_group.hpp"
 
 namespace {
 
@@ -233,7 +234,7 @@ struct DenseProblem {
 
 void add_dense(std::vector<Entry>& entries, std::size_t size) {
     const auto problem = std::make_shared<DenseProblem>(size);
-    const auto& kernel = qpsbgd::kernels().dense;
+    const auto& kernel = qpsbgd::kernels().dense_float32;
     const auto n = static_cast<double>(size);
     const double matrix = 4.0 * n * n;
     const std::string name = "n=" + std::to_string(size);
@@ -241,41 +242,47 @@ void add_dense(std::vector<Entry>& entries, std::size_t size) {
         kernel.metropolis(problem->couplings.data(), problem->stride, problem->n, 0, problem->n,
                           thresholds.data(), problem->spins.data(), problem->local.data());
     };
+    entries.push_back({"dense_float32.local_fields",
+                       name,
+                       {Unit::float32, n * n, 8.0 * n * n, matrix, matrix},
+                       [=, &kernel] {
+                           kernel.local_fields(problem->couplings.data(), problem->stride, problem->n,
+                                               problem->fields.data(), problem->spins.data(),
+                                               problem->local.data());
+                       }});
+    entries.push_back({"dense_float32.flip, all rows",
+                       name,
+                       {Unit::float32, n * n, 8.0 * n * n, matrix, matrix},
+                       [=, &kernel] {
+                           for (std::size_t i = 0; i < problem->n; ++i) {
+                               kernel.flip(problem->couplings.data() + i * problem->stride, problem->n, i,
+                                           problem->spins.data(), problem->local.data());
+                           }
+                       }});
     entries.push_back(
-        {"dense.local_fields", name, {Unit::float32, n * n, 8.0 * n * n, matrix, matrix}, [=, &kernel] {
-             kernel.local_fields(problem->couplings.data(), problem->stride, problem->n,
-                                 problem->fields.data(), problem->spins.data(), problem->local.data());
-         }});
-    entries.push_back(
-        {"dense.flip, all rows", name, {Unit::float32, n * n, 8.0 * n * n, matrix, matrix}, [=, &kernel] {
-             for (std::size_t i = 0; i < problem->n; ++i) {
-                 kernel.flip(problem->couplings.data() + i * problem->stride, problem->n, i,
-                             problem->spins.data(), problem->local.data());
-             }
-         }});
-    entries.push_back(
-        {"dense.metropolis, none flips", name, {Unit::float32, 2.0 * n, 12.0 * n, 0.0, 0.0}, [=] {
+        {"dense_float32.metropolis, none flips", name, {Unit::float32, 2.0 * n, 12.0 * n, 0.0, 0.0}, [=] {
              metropolis(problem->never);
          }});
+    entries.push_back({"dense_float32.metropolis, all flip",
+                       name,
+                       {Unit::float32, n * n, 8.0 * n * n, matrix, matrix},
+                       [=] { metropolis(problem->always); }});
     entries.push_back(
-        {"dense.metropolis, all flip", name, {Unit::float32, n * n, 8.0 * n * n, matrix, matrix}, [=] {
-             metropolis(problem->always);
+        {"dense_float32.greedy, none flips", name, {Unit::float32, n, 8.0 * n, 0.0, 0.0}, [=, &kernel] {
+             kernel.greedy(problem->couplings.data(), problem->stride, problem->n, 0, problem->n,
+                           problem->spins.data(), problem->local.data());
          }});
-    entries.push_back({"dense.greedy, none flips", name, {Unit::float32, n, 8.0 * n, 0.0, 0.0}, [=, &kernel] {
-                           kernel.greedy(problem->couplings.data(), problem->stride, problem->n, 0,
-                                         problem->n, problem->spins.data(), problem->local.data());
-                       }});
-    entries.push_back({"dense.best_move", name, {Unit::float32, 3.0 * n, 12.0 * n, 0.0, 0.0}, [=, &kernel] {
-                           auto move = kernel.best_move(problem->n, problem->spins.data(),
-                                                        problem->local.data(), problem->free.data(), 0,
-                                                        std::numeric_limits<float>::infinity());
-                           touch(&move);
-                       }});
+    entries.push_back(
+        {"dense_float32.best_move", name, {Unit::float32, 3.0 * n, 12.0 * n, 0.0, 0.0}, [=, &kernel] {
+             auto move = kernel.best_move(problem->n, problem->spins.data(), problem->local.data(),
+                                          problem->free.data(), 0, std::numeric_limits<float>::infinity());
+             touch(&move);
+         }});
 }
 
 // A group of four reads of one dense int16 problem, without couplings and fields as above.
-struct Dense16Problem {
-    explicit Dense16Problem(std::size_t size)
+struct DenseInt16Problem {
+    explicit DenseInt16Problem(std::size_t size)
         : n(size),
           stride(padded<std::int16_t>(size)),
           couplings((size + 1) * stride, 0),
@@ -308,8 +315,8 @@ struct Dense16Problem {
             replica.block = 0;
             replica.drawn = false;
         }
-        while (!qpsbgd::kernels().dense16.anneal(replicas.data(), replicas.size(), n, stride,
-                                                 exponentials.data(), sweeps, 1U << 30U)) {
+        while (!qpsbgd::kernels().dense_int16.anneal(replicas.data(), replicas.size(), n, stride,
+                                                     exponentials.data(), sweeps, 1U << 30U)) {
         }
     }
 
@@ -321,14 +328,14 @@ struct Dense16Problem {
     std::array<AlignedVector<std::int16_t>, qpsbgd::kReplicaGroup> scratch;
     std::array<std::vector<std::uint32_t>, qpsbgd::kReplicaGroup> negative;
     std::array<std::vector<std::uint32_t>, qpsbgd::kReplicaGroup> best;
-    std::array<qpsbgd::Replica16, qpsbgd::kReplicaGroup> replicas{};
+    std::array<qpsbgd::Int16Replica, qpsbgd::kReplicaGroup> replicas{};
     std::vector<std::uint32_t> temperatures;
 };
 
-void add_dense16(std::vector<Entry>& entries, std::size_t size) {
+void add_dense_int16(std::vector<Entry>& entries, std::size_t size) {
     constexpr std::size_t kSweeps = 16;
     constexpr std::size_t kFlips = 1024;
-    const auto problem = std::make_shared<Dense16Problem>(size);
+    const auto problem = std::make_shared<DenseInt16Problem>(size);
     const auto n = static_cast<double>(size);
     const auto row = static_cast<double>(problem->stride);
     const auto reads = static_cast<double>(qpsbgd::kReplicaGroup);
@@ -344,15 +351,17 @@ void add_dense16(std::vector<Entry>& entries, std::size_t size) {
     // An attempt reads its field and an exponential, multiplies it, writes and reads the threshold, applies the sign
     // and compares.
     const Work decide{Unit::int16, 3.0 * attempts, 8.0 * attempts, 0.0, 0.0};
-    entries.push_back({"dense16.anneal, none flips", name, decide, [=] { problem->anneal(0, kSweeps); }});
+    entries.push_back({"dense_int16.anneal, none flips", name, decide, [=] { problem->anneal(0, kSweeps); }});
     // A flip adds a row to the local fields.
     const Work all_flip = flipping(attempts, row + 3.0, 6.0 * row + 8.0, matrix);
-    entries.push_back({"dense16.anneal, all flip", name, all_flip, [=] { problem->anneal(60000, kSweeps); }});
+    entries.push_back(
+        {"dense_int16.anneal, all flip", name, all_flip, [=] { problem->anneal(60000, kSweeps); }});
     // So does one of tabu search; then every spin's rest is counted down, and the best of those that do not rest kept.
     const Work search = flipping(flips, 5.0 * row, 10.0 * row, 0.5 * matrix);
-    entries.push_back({"dense16.tabu", name, search, [=] {
-                           qpsbgd::kernels().dense16.tabu(problem->replicas.data(), problem->replicas.size(),
-                                                          problem->n, problem->stride, kFlips);
+    entries.push_back({"dense_int16.tabu", name, search, [=] {
+                           qpsbgd::kernels().dense_int16.tabu(problem->replicas.data(),
+                                                              problem->replicas.size(), problem->n,
+                                                              problem->stride, kFlips);
                        }});
 }
 
@@ -433,25 +442,25 @@ struct LayerProblem {
           matrix(size * qpsbgd::spread<float>(size), 0.0F),
           products(count * stride, 0.0F),
           signs((size + qpsbgd::kSignsOfWord - 1) / qpsbgd::kSignsOfWord * count, 0x5555555555555555U),
-          stride16(padded<std::int16_t>(size)),
-          couplings16((size + 1) * stride16 + qpsbgd::kSlots16, 0),
-          spins16((size + qpsbgd::kSlots16 - 1) / qpsbgd::kSlots16 * qpsbgd::kSlots16, 0),
-          fields16(spins16.size(), qpsbgd::kNoGain16),
-          workspace(qpsbgd::kernels().projection16.workspace_bytes(count, size)),
-          products16(count * ((size + qpsbgd::kProductsTile - 1) / qpsbgd::kProductsTile) *
-                     qpsbgd::kProductsTile) {}
+          stride_int16(padded<std::int16_t>(size)),
+          couplings_int16((size + 1) * stride_int16 + qpsbgd::kInt16Slots, 0),
+          spins_int16((size + qpsbgd::kInt16Slots - 1) / qpsbgd::kInt16Slots * qpsbgd::kInt16Slots, 0),
+          fields_int16(spins_int16.size(), qpsbgd::kInt16NoGain),
+          workspace(qpsbgd::kernels().projection_int16.workspace_bytes(count, size)),
+          products_int16(count * ((size + qpsbgd::kProductsTile - 1) / qpsbgd::kProductsTile) *
+                         qpsbgd::kProductsTile) {}
 
     // Flips all spins that want to.
     bool descend(std::int16_t field) {
-        std::fill_n(spins16.begin(), d, std::int16_t{1});
-        std::fill_n(fields16.begin(), d, field);
-        qpsbgd::Descent16 row{.couplings = couplings16.data(),
-                              .stride = stride16,
-                              .zero_row = d,
-                              .d = stride16,
-                              .spins = spins16.data(),
-                              .fields = fields16.data()};
-        qpsbgd::kernels().projection16.descend(&row, 1, d);
+        std::fill_n(spins_int16.begin(), d, std::int16_t{1});
+        std::fill_n(fields_int16.begin(), d, field);
+        qpsbgd::Int16Descent row{.couplings = couplings_int16.data(),
+                                 .stride = stride_int16,
+                                 .zero_row = d,
+                                 .d = stride_int16,
+                                 .spins = spins_int16.data(),
+                                 .fields = fields_int16.data()};
+        qpsbgd::kernels().projection_int16.descend(&row, 1, d);
         return row.settled;
     }
 
@@ -461,12 +470,12 @@ struct LayerProblem {
     AlignedVector<float> matrix;
     AlignedVector<float> products;
     std::vector<std::uint64_t> signs;
-    std::size_t stride16;
-    AlignedVector<std::int16_t> couplings16;
-    AlignedVector<std::int16_t> spins16;
-    AlignedVector<std::int16_t> fields16;
+    std::size_t stride_int16;
+    AlignedVector<std::int16_t> couplings_int16;
+    AlignedVector<std::int16_t> spins_int16;
+    AlignedVector<std::int16_t> fields_int16;
     AlignedVector<std::byte> workspace;
-    AlignedVector<std::int16_t> products16;
+    AlignedVector<std::int16_t> products_int16;
 };
 
 void add_projection(std::vector<Entry>& entries, std::size_t size, std::size_t rows) {
@@ -477,23 +486,23 @@ void add_projection(std::vector<Entry>& entries, std::size_t size, std::size_t r
     // Some rows are all signed sums of them, which are stored; one of those is added for every row of the layer. Four of A,
     // and five of its int16 couplings.
     const double sums = (16.0 / 4.0 + m / 4.0) * d * d;
-    const double sums16 = (32.0 / 5.0 + m / 5.0) * d * d;
+    const double int16_sums = (32.0 / 5.0 + m / 5.0) * d * d;
     const Work products{Unit::float32, sums, 4.0 * sums, 4.0 * d * d, 4.0 * d * d};
-    const Work products16{Unit::int16, sums16, 2.0 * sums16, 2.0 * d * d, 2.0 * d * d};
-    entries.push_back({"projection16.sign_products", name, products16, [=] {
-                           qpsbgd::kernels().projection16.sign_products(
-                               {.couplings = problem->couplings16.data(),
-                                .couplings_stride = problem->stride16,
+    const Work products_int16{Unit::int16, int16_sums, 2.0 * int16_sums, 2.0 * d * d, 2.0 * d * d};
+    entries.push_back({"projection_int16.sign_products", name, products_int16, [=] {
+                           qpsbgd::kernels().projection_int16.sign_products(
+                               {.couplings = problem->couplings_int16.data(),
+                                .couplings_stride = problem->stride_int16,
                                 .d = size,
                                 .signs = problem->signs.data(),
                                 .signs_stride = rows,
                                 .workspace = problem->workspace.data(),
-                                .products = problem->products16.data(),
+                                .products = problem->products_int16.data(),
                                 .tile_stride = rows * qpsbgd::kProductsTile},
                                rows);
                        }});
-    entries.push_back({"projection.sign_products", name, products, [=] {
-                           qpsbgd::kernels().projection_float.sign_products(
+    entries.push_back({"projection_float.sign_products", name, products, [=] {
+                           qpsbgd::kernels().projection_float32.sign_products(
                                {.matrix = problem->matrix.data(),
                                 .matrix_stride = qpsbgd::spread<float>(size),
                                 .d = size,
@@ -506,36 +515,36 @@ void add_projection(std::vector<Entry>& entries, std::size_t size, std::size_t r
     // A look multiplies fields and spins and keeps the larger gain.
     const std::string one_row = "d=" + std::to_string(size);
     const Work look{Unit::int16, 2.0 * d, 4.0 * d, 0.0, 0.0};
-    entries.push_back({"projection16.descend, none flips", one_row, look, [=] { problem->descend(-1); }});
+    entries.push_back({"projection_int16.descend, none flips", one_row, look, [=] { problem->descend(-1); }});
     // A flip takes a row of couplings times a spin from the fields; four flips need a look at them times their spins.
     const Work all_flip{Unit::int16, 3.0 * d * d, 2.0 * d * d, 2.0 * d * d, 2.0 * d * d};
-    entries.push_back({"projection16.descend, all flip", one_row, all_flip,
+    entries.push_back({"projection_int16.descend, all flip", one_row, all_flip,
                        [=] { problem->descend(static_cast<std::int16_t>(problem->d)); }});
 }
 
-// 32 reads in lanes, without couplings and fields: the kernel does the same work for any.
-void add_lanes16(std::vector<Entry>& entries, std::size_t size) {
-    if (qpsbgd::kernels().lanes16.anneal == nullptr) {
+// 32 reads in step, without couplings and fields: the kernel does the same work for any.
+void add_replicas_int16(std::vector<Entry>& entries, std::size_t size) {
+    if (qpsbgd::kernels().replicas_int16.anneal == nullptr) {
         return;
     }
     constexpr std::size_t kSweeps = 16;
     struct Data {
-        Dense16Problem problem;
-        qpsbgd::LaneCouplings couplings;
-        qpsbgd::LaneReads reads;
+        DenseInt16Problem problem;
+        qpsbgd::Int16ReplicaCouplings couplings;
+        qpsbgd::Int16ReplicaGroup reads;
     };
-    Dense16Problem problem(size);
-    qpsbgd::LaneCouplings couplings(problem.couplings, size, problem.stride);
+    DenseInt16Problem problem(size);
+    qpsbgd::Int16ReplicaCouplings couplings(problem.couplings, size, problem.stride);
     const auto data = std::make_shared<Data>(Data{std::move(problem), std::move(couplings), {}});
     data->problem.temperatures.assign(kSweeps, 60000);
     data->problem.replicas[0].temperature = data->problem.temperatures.data();
     data->reads.load(data->couplings, std::span(data->problem.replicas).first(1));
-    const auto lanes = static_cast<double>(qpsbgd::kLanes16);
-    const double attempts = lanes * static_cast<double>(kSweeps * size);
+    const auto reads = static_cast<double>(qpsbgd::kInt16Replicas);
+    const double attempts = reads * static_cast<double>(kSweeps * size);
     // A flip adds to the fields of the spins of its group that follow, 7.5 in the mean, from registers. The threshold, the
     // field and the decision take seven operations more. The couplings come as tiles, for all reads together.
     const double tiles = 2.0 * static_cast<double>(size * size * kSweeps);
-    entries.push_back({"lanes16.anneal",
+    entries.push_back({"replicas_int16.anneal",
                        "n=" + std::to_string(size),
                        {Unit::int16, 14.5 * attempts, 4.0 * attempts + tiles, 0.0, 0.0},
                        [=] {
@@ -549,10 +558,10 @@ std::vector<Entry> all_entries() {
     std::vector<Entry> entries;
     for (const std::size_t n : {128U, 784U, 4096U}) {
         add_dense(entries, n);
-        add_dense16(entries, n);
+        add_dense_int16(entries, n);
     }
-    add_lanes16(entries, 128);
-    add_lanes16(entries, 784);
+    add_replicas_int16(entries, 128);
+    add_replicas_int16(entries, 784);
     add_exact(entries, 20);
     add_finish(entries, 128);
     add_finish(entries, 784);

@@ -2,9 +2,10 @@
 #include <pybind11/pybind11.h>
 
 #include <string>
+#include <string_view>
 #include <thread>
 
-#include "qpsbgd/kernels.hpp"
+#include "qpsbgd/build.hpp"
 
 namespace qpsbgd::python {
 
@@ -22,10 +23,10 @@ void register_build(py::module_& module) {
         info["compiler"] = "unknown";
 #endif
         info["hardware_threads"] = std::thread::hardware_concurrency();
-        info["instruction_set"] = kernels().name;
+        info["instruction_set"] = instruction_set();
         py::list available;
-        for (const KernelTable* table : available_kernels()) {
-            available.append(table->name);
+        for (const std::string_view name : available_instruction_sets()) {
+            available.append(name);
         }
         info["available_instruction_sets"] = available;
         return info;

@@ -6,7 +6,7 @@ namespace py = pybind11;
 namespace qpsbgd::python {
 
 void register_solve(py::module_& module);
-void register_assembly(py::module_& module);
+void register_layer(py::module_& module);
 void register_build(py::module_& module);
 
 }  // namespace qpsbgd::python
@@ -14,6 +14,6 @@ void register_build(py::module_& module);
 PYBIND11_MODULE(_core, module) {
     module.doc() = "Native core of qpsbgd: checks arrays, releases the GIL, calls one C++ function.";
     qpsbgd::python::register_solve(module);
-    qpsbgd::python::register_assembly(module);
+    qpsbgd::python::register_layer(module);
     qpsbgd::python::register_build(module);
 }

@@ -5,7 +5,7 @@
 
 #include "arrays.hpp"
 #include "qpsbgd/interactions.hpp"
-#include "qpsbgd/solvers.hpp"
+#include "qpsbgd/solve.hpp"
 
 #include <pybind11/stl.h>
 

@@ -8,11 +8,15 @@
 #include <functional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
-#include "qpsbgd/assembly.hpp"
-#include "qpsbgd/kernels.hpp"
-#include "qpsbgd/solvers.hpp"
+#include "base/aligned.hpp"
+#include "base/rng.hpp"
+#include "layer/matrix.hpp"
+#include "qpsbgd/build.hpp"
+#include "qpsbgd/layer.hpp"
+#include "qpsbgd/solve.hpp"
 
 namespace {
 
@@ -123,21 +127,21 @@ void layers(const std::string& name, std::uint32_t levels) {
                 input = input < 0 ? Real{-1} : Real{1};
             }
         }
-        const auto gradients = draw<Real>(random, samples * m, 1000);
+        const auto output_gradients = draw<Real>(random, samples * m, 1000);
         const std::size_t stride = spread<Real>(d);
         std::vector<Real, AlignedAllocator<Real>> gram(d * stride);
-        std::vector<Real> fields(m * d);
+        std::vector<Real> gradient(m * d);
         StopToken token(std::nullopt, nullptr);
-        gram_and_fields<Real>(inputs, gradients, samples, d, m, 1.0 / static_cast<double>(d), 0.01,
-                              {gram.data(), stride}, {fields.data(), d}, 2, token);
-        digest.add(std::span<const Real>(fields));
+        gram_and_weight_gradient<Real>(inputs, output_gradients, samples, d, m, 1.0 / static_cast<double>(d),
+                                       0.01, {gram.data(), stride}, {gradient.data(), d}, 2, token);
+        digest.add(std::span<const Real>(gradient));
         for (std::size_t i = 0; i < d; ++i) {
             digest.add(std::span<const Real>(gram.data() + i * stride, d));
         }
         for (const ScaleRule rule : {ScaleRule::relative, ScaleRule::automatic}) {
             std::vector<std::int8_t> steps(m * d);
             std::vector<Real> residual(m * d);
-            const LayerRows<Real> rows{fields, {}, m, d, steps, residual};
+            const LayerRows<Real> rows{gradient, {}, m, d, steps, residual};
             project_rows<Real>({gram.data(), stride}, rows, {.rule = rule, .threads = 2}, token);
             digest.add(std::span<const std::int8_t>(steps));
             digest.add(std::span<const Real>(residual));
@@ -168,8 +172,8 @@ void print_answers() {
 int main(int count, char** arguments) {
     try {
         if (count > 1 && std::string(arguments[1]) == "--list") {
-            for (const KernelTable* table : available_kernels()) {
-                std::puts(table->name);
+            for (const std::string_view name : available_instruction_sets()) {
+                std::printf("%.*s\n", static_cast<int>(name.size()), name.data());
             }
             return EXIT_SUCCESS;
         }

@@ -8,14 +8,14 @@ _Real = TypeVar("_Real", np.float32, np.float64)
 
 def build_info() -> dict[str, Any]: ...
 def gram(X: npt.NDArray[_Real], scale: float, num_threads: int) -> npt.NDArray[_Real]: ...
-def fields(
+def weight_gradient(
     X: npt.NDArray[_Real], V: npt.NDArray[_Real], scale: float, num_threads: int
 ) -> npt.NDArray[_Real]: ...
-def gram_and_fields(
+def gram_and_weight_gradient(
     X: npt.NDArray[_Real],
     V: npt.NDArray[_Real],
     gram_scale: float,
-    field_scale: float,
+    gradient_scale: float,
     num_threads: int,
 ) -> tuple[npt.NDArray[_Real], npt.NDArray[_Real]]: ...
 def fill_couplings(

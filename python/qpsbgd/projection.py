@@ -16,8 +16,8 @@ activation behind the layer: ``A_j = (a²/n) X' D_j² X``. Each row then has its
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
-from typing import Any, TypeAlias, TypeVar, cast
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -26,12 +26,15 @@ from torch import Tensor
 
 from qpsbgd import _core
 from qpsbgd.problem.checks import DOMAINS, check_choice, check_nonnegative, check_scale, check_seed
-from qpsbgd.problem.ising import IsingProblem, Solutions, check_finite
-from qpsbgd.solvers.protocol import QuboSolver
-from qpsbgd.solvers.requests import Request, answer_requests
+from qpsbgd.problem.ising import check_finite
+from qpsbgd.solvers.requests import answer_requests
 from qpsbgd.solvers.resolve import Solver, resolve_solver
-from qpsbgd.step.inputs import gram_matrices, row_chunks, weighted_grams
+from qpsbgd.step.arrays import Floats, Spins, to_host
+from qpsbgd.step.gram import gram_matrix, row_chunks, weighted_grams
+from qpsbgd.step.memory import average, error_feedback
 from qpsbgd.step.published import project_published
+from qpsbgd.step.rows import native_step, objective, project_rows, raw_form, row_problems
+from qpsbgd.step.weights import move_weights
 
 __all__ = [
     "average",
@@ -48,17 +51,12 @@ __all__ = [
     "row_problems",
 ]
 
-Floats: TypeAlias = npt.NDArray[np.floating[Any]]
-Doubles: TypeAlias = npt.NDArray[np.float64]
-Spins: TypeAlias = npt.NDArray[np.int8]
+projection_requests = project_rows
+"""Earlier name of `qpsbgd.step.rows.project_rows`."""
+
 ArrayT = TypeVar("ArrayT", npt.NDArray[Any], Tensor)
 
 OBJECTIVES = ("quadratic", "published")
-
-_NATIVE_DTYPES = (torch.float32, torch.float64)
-_AUTO_ROUNDS = 2
-_LARGEST_FIELD = 1e6
-"""Fields are cut at this multiple of what already decides a spin, so that they never overflow."""
 
 
 def project(
@@ -146,18 +144,22 @@ def project(
     chosen = resolve_solver(solver)
     v, x, extra, weights = _host_arrays(V, X, memory, slopes)
     n, d = x.shape
-    gram: Floats
+    threads = torch.get_num_threads()
+    gram: Floats | None = None
     fields: Floats
-    gram, fields = _core.gram_and_fields(x, v, 1.0 / (n * d), d**-0.5 / n, torch.get_num_threads())
+    if weights is None:
+        gram, fields = _core.gram_and_weight_gradient(x, v, 1.0 / (n * d), d**-0.5 / n, threads)
+    else:
+        fields = _core.weight_gradient(x, v, d**-0.5 / n, threads)
     if extra is not None:
         fields = fields + extra
     first_seed = _fresh_seed() if seed is None else check_seed(seed)
     parts = []
-    for rows in [slice(None)] if weights is None else row_chunks(v.shape[1], d):
+    for rows, A in _matrices(x, gram, weights):
         parts.append(
             project_gradient(
                 fields[rows],
-                gram if weights is None else weighted_grams([(x, weights[:, rows])], n),
+                A,
                 scale=scale if isinstance(scale, str) else float(scale),
                 kappa=float(kappa),
                 domain=domain,
@@ -168,6 +170,15 @@ def project(
         )
     spins = parts[0] if len(parts) == 1 else np.concatenate(parts)
     return _like(V, spins)
+
+
+def _matrices(x: Floats, gram: Floats | None, slopes: Floats | None) -> Iterator[tuple[slice, Floats]]:
+    """Give rows and their Gram matrices: all with one, or chunks of rows with a matrix for each."""
+    if gram is not None:
+        yield slice(None), gram
+    if slopes is not None:
+        for rows in row_chunks(slopes.shape[1], x.shape[1]):
+            yield rows, weighted_grams([(x, slopes[:, rows])], len(x))
 
 
 def _like(V: ArrayT, spins: Spins) -> ArrayT:
@@ -234,360 +245,14 @@ def project_gradient(
     >>> project_gradient(np.array([[0.3, -0.1]]), np.eye(2))
     array([[ 1, -1]], dtype=int8)
     """
-    work = projection_requests(
+    work = project_rows(
         P, gram, scale=scale, kappa=kappa, domain=domain, solver=solver, seed=seed, num_samples=num_samples
     )
     return answer_requests([work], solver)[0]
 
 
-def projection_requests(
-    P: Floats,
-    gram: Floats,
-    *,
-    scale: str | float = "relative",
-    kappa: float = 1.0,
-    domain: str = "spin",
-    solver: Solver = "native",
-    seed: int = 0,
-    num_samples: int | None = None,
-) -> Generator[Request, Solutions, Spins]:
-    """As `project_gradient`, for `answer_requests`: asks for solutions where it needs them.
-
-    What an optimizer calls, so that layers can be solved at the same time.
-    """
-    if isinstance(solver, str) and scale != "raw":
-        return _native_spins(P, gram, scale, kappa, domain)
-    check_finite("gradient", P)
-    check_finite("gram", gram)
-    if scale == "raw":
-        if num_samples is None:
-            raise ValueError("num_samples is needed with scale 'raw'")
-        P, gram = raw_form(P, gram, num_samples)
-        scale = 1.0
-    if isinstance(solver, str):
-        return _native_spins(P, gram, scale, 1.0, domain)
-    factor = kappa if isinstance(scale, str) else scale
-    signs = np.where(P >= 0, 1, -1).astype(np.int8)
-    spins = signs
-    if factor > 0 or scale == "auto":
-        spins = yield from _project_with(solver, P, gram, signs, scale, kappa, domain, seed)
-    # Nothing is known of a weight without input and gradient, nor of a row without any gradient.
-    unknown = (P == 0) & ((_diagonal(gram) == 0) | ~np.any(P, axis=1, keepdims=True))
-    return np.where(unknown, 0, spins).astype(np.int8)
-
-
-def native_step(
-    gradient: Floats,
-    gram: Floats,
-    *,
-    residual: Floats | None = None,
-    keep_residual: bool = False,
-    scale: str | float = "relative",
-    kappa: float = 1.0,
-    domain: str = "spin",
-) -> tuple[Spins, Floats | None]:
-    """Project ``p = gradient + residual`` with the built-in solver, in one pass over the layer.
-
-    Parameters
-    ----------
-    gradient, residual : float32 or float64 arrays (m, d)
-        The gradient, and what the last step left behind, if anything.
-    gram : array (d, d) of the same dtype
-        ``A = (a²/n) X'X``, fastest as `gram_matrix` returns it.
-    keep_residual : bool
-        Return also what this step leaves behind, as `error_feedback`.
-    scale, kappa, domain
-        As in `project_gradient`, but for ``"raw"``.
-
-    Returns
-    -------
-    int8 array (m, d), and array (m, d) or None
-        The binary step G, and the next residual.
-
-    Raises
-    ------
-    ValueError
-        If the sum of gradient and residual, or gram, is not finite.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> native_step(np.array([[3.0, -1.0]]), np.eye(2), keep_residual=True)
-    (array([[ 1, -1]], dtype=int8), array([[1., 1.]]))
-    """
-    G, left, finite = _core.project_rows(
-        gram,
-        gradient,
-        residual=residual,
-        keep_residual=keep_residual,
-        scale=scale if isinstance(scale, str) else "fixed",
-        kappa=kappa if isinstance(scale, str) else scale,
-        domain=domain,
-        num_threads=torch.get_num_threads(),
-    )
-    if not finite:
-        check_finite("gradient", gradient if residual is None else gradient + residual)
-        check_finite("gram", gram)
-    return G, left
-
-
-def move_weights(weight: Tensor, step: Tensor, lr: float, clip: float) -> None:
-    """``W <- clip(W - lr G, -clip, clip)`` in place and in one pass, for an int8 step.
-
-    Parameters
-    ----------
-    weight : Tensor (m, d)
-        Changed as an in-place operation of torch would.
-    step : int8 Tensor (m, d)
-        The binary step G, on the same device.
-    lr, clip : float
-        Size of the step, and bound of the weights.
-
-    Examples
-    --------
-    >>> import torch
-    >>> weight = torch.tensor([[0.5, -0.9]])
-    >>> move_weights(weight, torch.tensor([[1, 1]], dtype=torch.int8), lr=0.25, clip=1.0)
-    >>> weight
-    tensor([[ 0.2500, -1.0000]])
-    """
-    if weight.device.type != "cpu" or weight.dtype not in _NATIVE_DTYPES or not weight.is_contiguous():
-        weight.add_(step.to(weight.dtype), alpha=-lr)
-        weight.clamp_(-clip, clip)
-        return
-    _core.move_weights(weight.detach().numpy(), step.numpy(), lr, clip, torch.get_num_threads())
-    # Autograd refuses to use a tensor that was written to after it was saved.
-    torch.autograd.graph.increment_version(weight)
-
-
-def gram_matrix(inputs: Sequence[Floats]) -> Floats:
-    """Return ``A = (a²/n) X'X`` of all `inputs` (n_i, d) together, n = sum of n_i, a = 1/sqrt(d).
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> gram_matrix([np.ones((2, 4))])[0, :2]
-    array([0.25, 0.25])
-    """
-    return gram_matrices(([x] for x in inputs), sum(len(x) for x in inputs))[0]
-
-
-def objective(G: npt.NDArray[Any], P: Floats, gram: Floats, scales: Floats) -> Doubles:
-    """Return ``s_j G_j'AG_j - 2 p_j'G_j`` of every row (m,), in float64.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> objective(np.array([[1, -1]]), np.array([[0.5, 0.5]]), np.eye(2), np.array([3.0]))
-    array([6.])
-    """
-    g = G.astype(np.float64)
-    curvature = np.einsum("md,md->m", _times(g, gram), g)
-    linear = np.einsum("md,md->m", P.astype(np.float64), g)
-    return cast(Doubles, scales * curvature - 2.0 * linear)
-
-
-def row_problems(
-    P: Floats, gram: Floats, scales: Floats, *, domain: str = "spin", starts: Spins | None = None
-) -> IsingProblem:
-    """Write the rows as one batch of Ising problems that share the Gram matrix as couplings.
-
-    The energy of row j is its objective over its scale, ``G'AG - 2 p_j'G / s_j``; in the mask domain
-    the spins G' stand for G = (σ + G') / 2 with σ = sign(p_j).
-
-    Parameters
-    ----------
-    P : array (m, d)
-        Gradient plus memory.
-    gram : array (d, d) or (m, d, d)
-        Couplings A, shared or one matrix a row.
-    scales : array (m,)
-        Positive scales s_j.
-    domain : {"spin", "mask"}
-        What G may be.
-    starts : int8 array (m, d), optional
-        Spins to start from; sign(p) if not given.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> problem = row_problems(np.array([[0.5, 0.5]]), np.eye(2), np.array([2.0]))
-    >>> problem.energies([[[1, 1]]])
-    array([[1.]])
-    """
-    p = P.astype(np.float64) / np.asarray(scales, dtype=np.float64)[:, None]
-    # A field above the sum of its couplings decides its spin; beyond that only its sign matters.
-    limit = _LARGEST_FIELD * max(float(np.abs(gram).sum(axis=-1, dtype=np.float64).max()), 1e-300)
-    p = np.clip(p, -limit, limit)
-    signs = np.where(P >= 0, 1.0, -1.0)
-    first = (signs if starts is None else starts).astype(np.int8)[:, None, :]
-    couplings = np.ascontiguousarray(gram)
-    if domain == "spin":
-        return IsingProblem(-2.0 * p, couplings, np.zeros(len(p)), initial_states=first)
-    pull = _times(signs, gram)
-    offset = 0.25 * np.einsum("md,md->m", pull, signs) - np.einsum("md,md->m", p, signs)
-    return IsingProblem(0.5 * pull - p, couplings, offset, 0.25, initial_states=first)
-
-
-def error_feedback(p: Tensor, G: Tensor) -> Tensor:
-    """Return what a step leaves for the next one, ``p - max(0, mean_k p_k G_k) G``, row by row.
-
-    Parameters
-    ----------
-    p, G : Tensor (m, d)
-        Gradient plus memory, and its projection.
-
-    Examples
-    --------
-    >>> import torch
-    >>> error_feedback(torch.tensor([[3.0, -1.0]]), torch.tensor([[1.0, -1.0]]))
-    tensor([[1., 1.]])
-    """
-    step = (p * G).mean(dim=1, keepdim=True).clamp_(min=0)
-    return p - step * G
-
-
-def average(state: Tensor, value: Tensor, step: int, decay: float = 0.9) -> tuple[Tensor, Tensor]:
-    """Update a running mean that starts at zero; return its next state, and that corrected for the start.
-
-    Parameters
-    ----------
-    state, value : Tensor of one shape
-        The next state is ``decay state + (1 - decay) value``.
-    step : int
-        Number of this update, from 1.
-    decay : float
-        Weight of the past.
-
-    Examples
-    --------
-    >>> import torch
-    >>> average(torch.zeros(1), torch.tensor([2.0]), step=1, decay=0.5)
-    (tensor([1.]), tensor([2.]))
-    """
-    state = state.lerp(value, 1.0 - decay)
-    return state, state / (1.0 - decay**step)
-
-
-def to_host(tensor: Tensor, dtype: torch.dtype) -> Floats:
-    """Make a tensor a contiguous numpy array of `dtype`, without a copy where it is one already."""
-    return cast(Floats, tensor.detach().to("cpu", dtype).contiguous().numpy())
-
-
 def _fresh_seed() -> int:
     return int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
-
-
-def raw_form(P: Floats, gram: Floats, num_samples: int) -> tuple[Floats, Floats]:
-    """Fields and couplings of the paper's ``min ‖v - G'U‖²`` with U_k = x_k / ‖x_k‖².
-
-    With D = diag(1/‖x_k‖²) they are D X'V/n = D p / a and D X'X D/n, and ‖x_k‖² = n A_kk / a². Zero input
-    columns have U_k = 0.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> raw_form(np.ones((1, 2)), np.eye(2), num_samples=2)[1]
-    array([[0.125, 0.   ],
-           [0.   , 0.125]])
-    """
-    d = gram.shape[-1]
-    squares = num_samples * d * _diagonal(gram).astype(np.float64)
-    inverse = np.divide(1.0, squares, out=np.zeros_like(squares), where=squares > 0)
-    fields = P * (inverse * d**0.5)
-    couplings = gram * (inverse[..., :, None] * inverse[..., None, :] * d)
-    return fields.astype(P.dtype), couplings.astype(P.dtype)
-
-
-def _project_with(
-    solver: QuboSolver,
-    P: Floats,
-    gram: Floats,
-    signs: Spins,
-    scale: str | float,
-    kappa: float,
-    domain: str,
-    seed: int,
-) -> Generator[Request, Solutions, Spins]:
-    """All rows through one `QuboSolver`, keeping for each row the better of sign(p) and the answer."""
-    # Rows are compared at |p| of about 1: the binary step does not depend on a common factor of p and s.
-    size = np.abs(P).max(axis=1).astype(np.float64)
-    p = P / np.where(size > 0, size, 1.0)[:, None]
-    curvature = np.einsum("md,md->m", _times(signs, gram), signs)
-    ones = np.divide(np.abs(p).sum(axis=1), curvature, out=np.zeros(len(p)), where=curvature > 0)
-    if not isinstance(scale, str):
-        scales = scale / np.where(size > 0, size, 1.0)
-    else:
-        scales = ones if scale == "auto" else kappa * ones
-    rows = np.flatnonzero((size > 0) & (scales > 0))
-    spins = signs.copy()
-    if not len(rows):
-        return spins
-    active, p, s = signs[rows], p[rows], scales[rows]
-    if gram.ndim == 3:
-        gram = gram[rows]
-    for rounds in range(_AUTO_ROUNDS if scale == "auto" else 1, 0, -1):
-        problem = row_problems(p, gram, s, domain=domain, starts=active)
-        solutions = yield Request(problem, seed, rounds)
-        active = _better_rows(solver, solutions, p, gram, s, active, domain)
-        if scale == "auto":
-            G = _as_step(active, p, domain).astype(np.float64)
-            curvature = np.einsum("md,md->m", _times(G, gram), G)
-            fitted = np.divide(np.einsum("md,md->m", p, G), curvature, out=s.copy(), where=curvature > 0)
-            s = np.where(fitted > 0, fitted, s)
-    spins[rows] = _as_step(active, p, domain)
-    return spins
-
-
-def _better_rows(
-    solver: QuboSolver,
-    solutions: Solutions,
-    p: Doubles,
-    gram: Floats,
-    scales: Doubles,
-    starts: Spins,
-    domain: str,
-) -> Spins:
-    """Spins of every row: the solver's best, or the start where that is not better in float64."""
-    found = np.asarray(solutions.best_samples)
-    if found.shape != starts.shape:
-        raise ValueError(
-            f"solver {type(solver).__name__} returned samples of shape {found.shape}, expected {starts.shape}"
-        )
-    found = found.astype(np.int8)
-    before = objective(_as_step(starts, p, domain), p, gram, scales)
-    after = objective(_as_step(found, p, domain), p, gram, scales)
-    return np.where((after < before)[:, None], found, starts)
-
-
-def _times(spins: npt.NDArray[Any], gram: Floats) -> Doubles:
-    """G_j'A of every row (m, d), in float64, for a shared A (d, d) or one a row (m, d, d)."""
-    A = gram.astype(np.float64)
-    return cast(Doubles, spins @ A if A.ndim == 2 else (spins[:, None, :] @ A)[:, 0])
-
-
-def _diagonal(gram: Floats) -> Floats:
-    """Diagonal of one matrix (d,), or of every matrix (m, d)."""
-    return np.diagonal(gram, axis1=-2, axis2=-1)
-
-
-def _native_spins(P: Floats, gram: Floats, scale: str | float, kappa: float, domain: str) -> Spins:
-    """Project with the built-in solver, whose rows share a Gram matrix or have one each."""
-    if gram.ndim == 2:
-        return native_step(P, gram, scale=scale, kappa=kappa, domain=domain)[0]
-    rows = [
-        native_step(p[None], A, scale=scale, kappa=kappa, domain=domain)[0]
-        for p, A in zip(P, gram, strict=True)
-    ]
-    return np.concatenate(rows)
-
-
-def _as_step(spins: Spins, p: Floats, domain: str) -> Spins:
-    """Turn spins into the step G that they stand for."""
-    if domain == "spin":
-        return spins
-    signs = np.where(p >= 0, 1, -1).astype(np.int8)
-    return ((signs + spins) // 2).astype(np.int8)
 
 
 def _host_arrays(

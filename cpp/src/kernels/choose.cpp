@@ -5,8 +5,9 @@
 #include <string_view>
 #include <vector>
 
-#include "qpsbgd/kernels.hpp"
-#include "tables.hpp"
+#include "kernels/isa/tables.hpp"
+#include "kernels/kernel_table.hpp"
+#include "qpsbgd/build.hpp"
 
 namespace qpsbgd {
 namespace {
@@ -55,6 +56,16 @@ std::vector<const KernelTable*> available_kernels() {
 const KernelTable& kernels() {
     static const KernelTable& table = choose();
     return table;
+}
+
+std::string_view instruction_set() { return kernels().name; }
+
+std::vector<std::string_view> available_instruction_sets() {
+    std::vector<std::string_view> names;
+    for (const KernelTable* table : available_kernels()) {
+        names.emplace_back(table->name);
+    }
+    return names;
 }
 
 }  // namespace qpsbgd

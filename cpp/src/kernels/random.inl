@@ -1,4 +1,4 @@
-// xoshiro256++ as in rng.hpp, on the plain state that kernels share.
+// xoshiro256++ as in base/rng.hpp, on the plain state that kernels share.
 inline std::uint64_t rotated(std::uint64_t value, int by) { return (value << by) | (value >> (64 - by)); }
 
 inline std::uint64_t next_random(RandomState& state) {
@@ -11,20 +11,4 @@ inline std::uint64_t next_random(RandomState& state) {
     state.word[2] ^= shifted;
     state.word[3] = rotated(state.word[3], 45);
     return result;
-}
-
-// A temperature as a factor of 16 bits and a shift; thresholds above `most` << shift, all of int16, mean the same.
-struct Heat16 {
-    std::uint32_t factor;
-    std::uint32_t most;
-    int shift;
-};
-
-inline Heat16 heat_of(std::uint32_t temperature) {
-    int shift = 0;
-    while (temperature > 65535) {
-        temperature >>= 1;
-        ++shift;
-    }
-    return {temperature, 32767U >> (shift < 15 ? shift : 15), shift < 15 ? shift : 15};
 }

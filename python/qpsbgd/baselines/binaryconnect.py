@@ -31,8 +31,8 @@ class BinaryConnect(LatentWeightOptimizer):
         With ``base="sgd"``: the step is ``u <- momentum u + g``, as in `torch.optim.SGD`.
     betas, eps : (float, float), float
         Of Adam, with ``base="adam"``.
-    other_lr : float
-        Learning rate of Adam for all other parameters.
+    other_lr, other_betas, other_eps : float, pair of float, float
+        Learning rate, betas and eps of Adam for all other parameters. The rate follows schedules of lr.
     clip : float
         Bound of the latent weights.
     maximize : bool
@@ -63,6 +63,8 @@ class BinaryConnect(LatentWeightOptimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         other_lr: float | Tensor = 0.01,
+        other_betas: tuple[float, float] = (0.9, 0.999),
+        other_eps: float = 1e-8,
         clip: float = 1.0,
         maximize: bool = False,
     ) -> None:
@@ -73,6 +75,8 @@ class BinaryConnect(LatentWeightOptimizer):
             "betas": betas,
             "eps": eps,
             "other_lr": other_lr,
+            "other_betas": other_betas,
+            "other_eps": other_eps,
             "clip": clip,
             "maximize": maximize,
         }
@@ -82,7 +86,7 @@ class BinaryConnect(LatentWeightOptimizer):
         super()._check_options(options)
         check_choice("base", options["base"], BASES)
         check_fraction("momentum", options["momentum"])
-        check_betas(options["betas"])
+        check_betas("betas", options["betas"])
         check_nonnegative("eps", options["eps"])
 
     def _step_binary(self, updates: Sequence[Update]) -> None:

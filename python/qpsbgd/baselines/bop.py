@@ -32,8 +32,8 @@ class Bop(LatentWeightOptimizer):
         The paper's adaptivity rate, gamma, which acts like a learning rate and may be decayed like one.
     threshold : float
         The paper's tau, in units of the gradient.
-    other_lr : float
-        Learning rate of Adam for all other parameters.
+    other_lr, other_betas, other_eps : float, pair of float, float
+        Learning rate, betas and eps of Adam for all other parameters. The rate follows schedules of lr.
     maximize : bool
         Ascend instead.
 
@@ -61,6 +61,8 @@ class Bop(LatentWeightOptimizer):
         *,
         threshold: float = 1e-6,
         other_lr: float | Tensor = 0.01,
+        other_betas: tuple[float, float] = (0.9, 0.999),
+        other_eps: float = 1e-8,
         maximize: bool = False,
     ) -> None:
         # The weights are ±1: the clip that all optimizers of latent weights have changes nothing.
@@ -68,6 +70,8 @@ class Bop(LatentWeightOptimizer):
             "lr": lr,
             "threshold": threshold,
             "other_lr": other_lr,
+            "other_betas": other_betas,
+            "other_eps": other_eps,
             "clip": 1.0,
             "maximize": maximize,
         }

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from qpsbgd.capture.autograd import BinaryWeight, relax
+from qpsbgd.capture.weight import BinaryWeight, relax
 from qpsbgd.optim.latent import LatentWeightOptimizer, Update, adam_step, descend
 from qpsbgd.problem.checks import check_betas, check_choice, check_nonnegative
 
@@ -47,8 +47,8 @@ class ProxQuant(LatentWeightOptimizer):
         Whose steps are taken.
     betas, eps : (float, float), float
         Of Adam, with ``base="adam"``.
-    other_lr : float
-        Learning rate of Adam for all other parameters.
+    other_lr, other_betas, other_eps : float, pair of float, float
+        Learning rate, betas and eps of Adam for all other parameters. The rate follows schedules of lr.
     clip : float
         Bound of the weights.
     maximize : bool
@@ -80,6 +80,8 @@ class ProxQuant(LatentWeightOptimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         other_lr: float | Tensor = 0.01,
+        other_betas: tuple[float, float] = (0.9, 0.999),
+        other_eps: float = 1e-8,
         clip: float = 1.0,
         maximize: bool = False,
     ) -> None:
@@ -91,6 +93,8 @@ class ProxQuant(LatentWeightOptimizer):
             "betas": betas,
             "eps": eps,
             "other_lr": other_lr,
+            "other_betas": other_betas,
+            "other_eps": other_eps,
             "clip": clip,
             "maximize": maximize,
         }
@@ -105,7 +109,7 @@ class ProxQuant(LatentWeightOptimizer):
             raise ValueError(f"Invalid total_steps: {total_steps} (expected at least 1)")
         check_nonnegative("strength", options["strength"])
         check_choice("base", options["base"], BASES)
-        check_betas(options["betas"])
+        check_betas("betas", options["betas"])
         check_nonnegative("eps", options["eps"])
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:

@@ -11,8 +11,8 @@ from torch.optim.optimizer import ParamsT
 
 from qpsbgd.optim.latent import LatentWeightOptimizer, Update, descend
 from qpsbgd.problem.checks import check_fraction
-from qpsbgd.projection import average
-from qpsbgd.projection import error_feedback as left_behind
+from qpsbgd.step.memory import average
+from qpsbgd.step.memory import error_feedback as left_behind
 
 __all__ = ["SignSGD"]
 
@@ -32,8 +32,8 @@ class SignSGD(LatentWeightOptimizer):
         p is the running mean ``u <- momentum u + (1 - momentum) g`` (known as signum); 0 for p = g.
     error_feedback : bool
         Add to p what earlier steps left behind, ``e <- p - mean_k |p_k| sign(p)`` for every row.
-    other_lr : float
-        Learning rate of Adam for all other parameters.
+    other_lr, other_betas, other_eps : float, pair of float, float
+        Learning rate, betas and eps of Adam for all other parameters. The rate follows schedules of lr.
     clip : float
         Bound of the latent weights.
     maximize : bool
@@ -62,6 +62,8 @@ class SignSGD(LatentWeightOptimizer):
         momentum: float = 0.0,
         error_feedback: bool = False,
         other_lr: float | Tensor = 0.01,
+        other_betas: tuple[float, float] = (0.9, 0.999),
+        other_eps: float = 1e-8,
         clip: float = 1.0,
         maximize: bool = False,
     ) -> None:
@@ -70,6 +72,8 @@ class SignSGD(LatentWeightOptimizer):
             "momentum": momentum,
             "error_feedback": error_feedback,
             "other_lr": other_lr,
+            "other_betas": other_betas,
+            "other_eps": other_eps,
             "clip": clip,
             "maximize": maximize,
         }

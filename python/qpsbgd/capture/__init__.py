@@ -1,23 +1,18 @@
-"""What a step needs beside the gradient: the latent weight's mark, and the layer inputs behind a gradient."""
+"""What a step needs beside the gradient: which weights are binary, and the layer inputs behind their gradients."""
 
-from qpsbgd.capture.autograd import (
-    BinaryWeight,
-    Capture,
-    Record,
-    RowForm,
-    as_binary_weight,
-    attach,
-    binarize,
-    record_slopes,
-    recorded_product,
-    relax,
-)
+from qpsbgd.capture.autograd import binarize, record_slopes, recorded_product
+from qpsbgd.capture.record import Capture, Record, Unfolding, attach
+from qpsbgd.capture.weight import BinaryWeight, as_binary_weight, relax
+
+RowForm = Unfolding
+"""Earlier name of `Unfolding`."""
 
 __all__ = [
     "BinaryWeight",
     "Capture",
     "Record",
     "RowForm",
+    "Unfolding",
     "as_binary_weight",
     "attach",
     "binarize",

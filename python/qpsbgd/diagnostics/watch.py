@@ -32,7 +32,8 @@ from qpsbgd.diagnostics.summary import (
 )
 from qpsbgd.optim import QPSBGD, Projection
 from qpsbgd.problem.checks import check_choice
-from qpsbgd.projection import project_gradient, to_host
+from qpsbgd.projection import project_gradient
+from qpsbgd.step.arrays import to_host
 
 __all__ = ["Diagnostics"]
 

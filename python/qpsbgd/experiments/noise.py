@@ -7,25 +7,27 @@ solves every row's QUBO with simulated annealing, at multiples of the noise that
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from qpsbgd.diagnostics import Diagnostics
 from qpsbgd.experiments.classification import Classification, Samples
 from qpsbgd.experiments.core.results import Run
 from qpsbgd.experiments.core.task import Experiment, Settings, Split
 from qpsbgd.experiments.networks import Mlp
-from qpsbgd.optim.latent import Update
-from qpsbgd.optim.qpsbgd import QPSBGD, _layer_seed
+from qpsbgd.optim import QPSBGD
 from qpsbgd.problem.ising import IsingProblem, Solutions
-from qpsbgd.projection import Floats, error_feedback, row_problems, to_host
 from qpsbgd.solvers import DeviceNoise, NativeSolver, NoisySolver, QuboSolver
-from qpsbgd.solvers.requests import Request
+from qpsbgd.solvers.requests import Request, Work
+from qpsbgd.step.arrays import to_host
+from qpsbgd.step.memory import error_feedback
+from qpsbgd.step.rows import row_problems
+from qpsbgd.step.rule import LayerStep, Projection, StepResult, StepRule
 
 __all__ = ["CHANNELS", "CHANNELS_EXPERIMENT", "EXPERIMENT", "NoisyTraining"]
 
@@ -60,34 +62,37 @@ class _Signs:
         return Solutions(starts, problem.energies(starts))
 
 
-class _AsAnswered(QPSBGD):
-    """QP-SBGD as the paper writes it: the solver's answer is the step, also where sign(p) is better."""
+class _AsAnsweredRule:
+    """The step as the paper writes it: the solver's answer is the step, also where sign(p) is better."""
 
-    def _project_rows(
-        self,
-        update: Update,
-        gradient: Tensor,
-        rows: slice,
-        A: Floats,
-        num_samples: int,
-        state: dict[str, Any],
-    ) -> Generator[Request, Solutions, tuple[Tensor, dict[str, Any]]]:
-        group, residual = update.group, state.get("residual")
-        p = gradient if residual is None else gradient + residual
+    def work(self, layer: LayerStep) -> Work[StepResult]:
+        """Find the binary step of one weight, as `qpsbgd.step.rule.StepRule.work`."""
+        (part,) = layer.inputs.parts("pre-activation")
+        residual = layer.state.get("residual")
+        p = layer.gradient if residual is None else layer.gradient + residual
         P = to_host(p, torch.float32)
         signs = np.where(P >= 0, 1, -1).astype(np.int8)
-        curvature = np.einsum("md,md->m", signs @ A.astype(np.float64), signs.astype(np.float64))
+        curvature = np.einsum("md,md->m", signs @ part.A.astype(np.float64), signs.astype(np.float64))
         posed = np.flatnonzero(P.any(axis=1) & (curvature > 0))
         spins = signs.copy()
         if len(posed):
-            scales = group["kappa"] * np.abs(P[posed]).sum(axis=1) / curvature[posed]
-            problem = row_problems(P[posed], A, scales, starts=signs[posed])
-            solutions = yield Request(problem, _layer_seed(update, rows.start))
+            scales = layer.options["kappa"] * np.abs(P[posed]).sum(axis=1) / curvature[posed]
+            problem = row_problems(P[posed], part.A, scales, starts=signs[posed])
+            (solutions,) = yield [Request(problem, layer.seed_of(part.rows))]
             spins[posed] = solutions.best_samples
-        unknown = (P == 0) & ((np.diagonal(A) == 0) | ~P.any(axis=1, keepdims=True))
-        G = torch.from_numpy(np.where(unknown, 0, spins).astype(np.float32))
-        self._show(update, rows, gradient, p, A, G, group["scale"], num_samples)
-        return G, {"residual": error_feedback(p, G)}
+        unknown = (P == 0) & ((np.diagonal(part.A) == 0) | ~P.any(axis=1, keepdims=True))
+        G = torch.from_numpy(np.where(unknown, 0, spins).astype(np.int8))
+        options = {name: layer.options[name] for name in ("scale", "kappa", "domain")}
+        options["num_samples"] = part.num_samples
+        shown = Projection(layer.weight, part.rows, layer.gradient, p, part.A, G, options)
+        return StepResult(G, False, {"residual": error_feedback(p, G.float())}, [shown])
+
+
+class _AsAnswered(QPSBGD):
+    """QP-SBGD with the steps that a solver answers, better or worse than sign(p)."""
+
+    def _rule(self, group: dict[str, Any]) -> StepRule:
+        return _AsAnsweredRule()
 
 
 @dataclass(frozen=True, kw_only=True)

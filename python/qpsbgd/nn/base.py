@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from qpsbgd.capture.autograd import BinaryWeight, as_binary_weight
+from qpsbgd.capture.weight import BinaryWeight, as_binary_weight
 
 __all__ = ["BinaryLayer", "check_sizes"]
 

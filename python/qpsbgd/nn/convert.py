@@ -6,7 +6,7 @@ from typing import TypeVar, cast
 
 from torch import nn
 
-from qpsbgd.capture.autograd import as_binary_weight
+from qpsbgd.capture.weight import as_binary_weight
 from qpsbgd.nn.base import BinaryLayer
 from qpsbgd.nn.convolution import BinaryConv2d
 from qpsbgd.nn.linear import BinaryLinear

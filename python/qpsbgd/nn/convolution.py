@@ -98,12 +98,12 @@ class BinaryConv2d(BinaryLayer, nn.Conv2d):  # type: ignore[misc] # torch declar
             return output * float(fan_in**-0.5)
 
         if self.training:
-            output = recorded_product(self.weight, input, product, self._form())
+            output = recorded_product(self.weight, input, product, self._unfolding())
         else:
             output = product(binarize(self.weight))
         return output if self.bias is None else output + self.bias[:, None, None]
 
-    def _form(self) -> _Unfolded:
+    def _unfolding(self) -> _Unfolded:
         return _Unfolded(
             self.groups,
             (self.kernel_size[0], self.kernel_size[1]),
@@ -116,7 +116,7 @@ class BinaryConv2d(BinaryLayer, nn.Conv2d):  # type: ignore[misc] # torch declar
 
 @dataclass(frozen=True)
 class _Unfolded:
-    """A `qpsbgd.capture.RowForm`: a row for every place in an output image, in the order (image, y, x).
+    """A `qpsbgd.capture.Unfolding`: a row for every place in an output image, in the order (image, y, x).
 
     Attributes
     ----------
@@ -137,7 +137,7 @@ class _Unfolded:
     padding: tuple[int, ...]
     padding_mode: str
 
-    def num_rows(self, inputs: Tensor) -> int:
+    def num_samples(self, inputs: Tensor) -> int:
         """Rows of X that the images have."""
         left, right, top, bottom = self.padding
         extents = (inputs.shape[-2] + top + bottom, inputs.shape[-1] + left + right)
@@ -153,7 +153,7 @@ class _Unfolded:
         """Images (N, C, H, W); a single one may come without N."""
         return inputs if inputs.dim() == 4 else inputs[None]
 
-    def input_rows(self, inputs: Tensor) -> Tensor:
+    def input_samples(self, inputs: Tensor) -> Tensor:
         """X (groups, n, d) of images (N, C, H, W), with d in the order (channel, y, x) of the weight."""
         padded = F.pad(inputs, self.padding, mode=self.padding_mode)
         columns = F.unfold(padded, self.kernel_size, dilation=self.dilation, stride=self.stride)
@@ -161,7 +161,7 @@ class _Unfolded:
         grouped = columns.reshape(images, self.groups, -1, places).permute(1, 0, 3, 2)
         return grouped.reshape(self.groups, images * places, -1)
 
-    def output_rows(self, outputs: Tensor) -> Tensor:
+    def output_samples(self, outputs: Tensor) -> Tensor:
         """Z (groups, n, m / groups) of output images (N, m, H', W')."""
         images = self.batched(outputs)
         grouped = images.reshape(len(images), self.groups, -1, math.prod(images.shape[2:])).permute(

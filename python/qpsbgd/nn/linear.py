@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from qpsbgd.capture.autograd import BinaryWeight, binarize, recorded_product
+from qpsbgd.capture.autograd import binarize, recorded_product
+from qpsbgd.capture.weight import BinaryWeight
 from qpsbgd.nn.base import BinaryLayer, check_sizes
 
 __all__ = ["BinaryLinear"]

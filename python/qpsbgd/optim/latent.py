@@ -6,19 +6,27 @@ baselines, so that comparisons between them are fair.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from itertools import chain
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 
-from qpsbgd.capture.autograd import BinaryWeight
-from qpsbgd.problem.checks import check_learning_rate
+from qpsbgd.capture.weight import BinaryWeight
+from qpsbgd.optim.adam import adam_step
+from qpsbgd.optim.checkpoints import checked_state_dict, restore_state
+from qpsbgd.problem.checks import check_betas, check_learning_rate, check_nonnegative
+from qpsbgd.step.processes import Processes
+from qpsbgd.step.weights import move_weights
 
 __all__ = ["LatentWeightOptimizer", "Update", "adam_step", "descend", "restore_state"]
+
+_OptimizerT = TypeVar("_OptimizerT", bound="LatentWeightOptimizer")
+
+_ADAM_DEFAULTS = {"other_betas": (0.9, 0.999), "other_eps": 1e-8}
 
 
 class Update(NamedTuple):
@@ -27,7 +35,7 @@ class Update(NamedTuple):
     group: dict[str, Any]
     parameter: Tensor
     gradient: Tensor
-    """To be descended: averaged over the process group and negated by `maximize`."""
+    """To be descended: averaged over the processes and negated by `maximize`."""
     number: int
     """Number of the parameter, counted over all groups."""
 
@@ -40,14 +48,15 @@ class LatentWeightOptimizer(Optimizer, ABC):
     params : iterable
         As in every torch optimizer.
     defaults : dict
-        Options of a parameter group, among them lr, other_lr, clip and maximize.
-    process_group : torch.distributed.ProcessGroup, optional
-        Average gradients over these processes, so that all take the same step.
+        Options of a parameter group, among them lr, other_lr, clip and maximize. other_betas and
+        other_eps are added if they are not there.
     """
 
-    def __init__(self, params: ParamsT, defaults: dict[str, Any], process_group: Any = None) -> None:
-        self._process_group = process_group
-        super().__init__(params, defaults)
+    earlier_defaults: ClassVar[Mapping[str, Any]] = {}
+    """Defaults for checkpoints that predate these options."""
+
+    def __init__(self, params: ParamsT, defaults: dict[str, Any]) -> None:
+        super().__init__(params, {**_ADAM_DEFAULTS, **defaults})
 
     @abstractmethod
     def _step_binary(self, updates: Sequence[Update]) -> None:
@@ -57,6 +66,8 @@ class LatentWeightOptimizer(Optimizer, ABC):
         """Refuse bad options of a parameter group before it is added."""
         check_learning_rate("lr", options["lr"])
         check_learning_rate("other_lr", options["other_lr"])
+        check_betas("other_betas", options["other_betas"])
+        check_nonnegative("other_eps", options["other_eps"])
         clip = options["clip"]
         if isinstance(clip, bool) or not isinstance(clip, (int, float)):
             raise TypeError(f"clip must be a number, but is {type(clip).__name__}")
@@ -70,7 +81,9 @@ class LatentWeightOptimizer(Optimizer, ABC):
         if isinstance(param_group, dict):
             self._check_options({**self.defaults, **param_group})
         super().add_param_group(param_group)
-        self.param_groups[-1].setdefault("step", 0)
+        group = self.param_groups[-1]
+        group.setdefault("step", 0)
+        group.setdefault("base_lr", float(group["lr"]))
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -89,7 +102,7 @@ class LatentWeightOptimizer(Optimizer, ABC):
         Raises
         ------
         ValueError
-            If a gradient is not finite; no parameter has changed then.
+            If a gradient or a learning rate is not finite; no parameter has changed then.
         RuntimeError
             If no parameter is a binary weight, or a gradient is sparse.
         """
@@ -98,104 +111,88 @@ class LatentWeightOptimizer(Optimizer, ABC):
             with torch.enable_grad():
                 loss = closure()
         updates = self._gather()
+        rates = [other_rate(update.group) for update in updates]
         self._step_binary([update for update in updates if isinstance(update.parameter, BinaryWeight)])
-        for update in updates:
+        for update, rate in zip(updates, rates, strict=True):
             if not isinstance(update.parameter, BinaryWeight):
-                lr = float(update.group["other_lr"])
-                adam_step(update.parameter, update.gradient, self.state[update.parameter], lr)
+                state, group = self.state[update.parameter], update.group
+                adam_step(
+                    update.parameter, update.gradient, state, rate, group["other_betas"], group["other_eps"]
+                )
         for group in self.param_groups:
             group["step"] += 1
         return loss
 
     def _gather(self) -> list[Update]:
         """All parameters with a gradient, checked before anything is changed."""
-        name = type(self).__name__
-        parameters = [p for group in self.param_groups for p in group["params"]]
-        if not any(isinstance(parameter, BinaryWeight) for parameter in parameters):
-            raise RuntimeError(
-                f"{name} has no binary weight among its {len(parameters)} parameters: "
-                "build the model of qpsbgd.nn layers, or call qpsbgd.nn.to_binary(model)"
-            )
+        self._check_binary()
         updates = []
-        number = -1
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                number += 1
-                if parameter.grad is None:
-                    continue
-                if parameter.grad.is_sparse:
-                    raise RuntimeError(f"{name} does not support sparse gradients")
-                gradient = self._all_mean(parameter.grad)
-                shape = tuple(parameter.shape)
-                # A finite sum has only finite terms; the terms are looked at only when it is not.
-                if not gradient.sum().isfinite() and not gradient.isfinite().all():
-                    raise ValueError(f"the gradient of the parameter of shape {shape} is not finite")
-                updates.append(Update(group, parameter, -gradient if group["maximize"] else gradient, number))
+        for number, (group, parameter) in enumerate(self._numbered()):
+            if parameter.grad is not None:
+                updates.append(self._update(group, parameter, parameter.grad, number, Processes()))
         return updates
 
-    def _all_mean(self, tensor: Tensor) -> Tensor:
-        """Average over the process group; without one, return the tensor itself."""
-        if self._process_group is None:
-            return tensor
-        mean = tensor.clone()
-        torch.distributed.all_reduce(mean, group=self._process_group)
-        return mean.div_(torch.distributed.get_world_size(self._process_group))
+    def _check_binary(self) -> None:
+        """Raise if there is nothing to do for this optimizer."""
+        parameters = [parameter for _, parameter in self._numbered()]
+        if not any(isinstance(parameter, BinaryWeight) for parameter in parameters):
+            raise RuntimeError(
+                f"{type(self).__name__} has no binary weight among its {len(parameters)} parameters: "
+                "build the model of qpsbgd.nn layers, or call qpsbgd.nn.to_binary(model)"
+            )
+
+    def _numbered(self) -> list[tuple[dict[str, Any], Tensor]]:
+        """Every parameter with its group, in the order of their numbers."""
+        return [(group, parameter) for group in self.param_groups for parameter in group["params"]]
+
+    def _update(
+        self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, number: int, processes: Processes
+    ) -> Update:
+        """Average a gradient over the processes, check it, and turn it downhill."""
+        if gradient.is_sparse:
+            raise RuntimeError(f"{type(self).__name__} does not support sparse gradients")
+        gradient = processes.mean(gradient)
+        # A finite sum has only finite terms; the terms are looked at only when it is not.
+        if not gradient.sum().isfinite() and not gradient.isfinite().all():
+            shape = tuple(parameter.shape)
+            raise ValueError(f"the gradient of the parameter of shape {shape} is not finite")
+        return Update(group, parameter, -gradient if group["maximize"] else gradient, number)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load what `state_dict` returned, as it was saved: dtypes are kept, tensors are not shared."""
-        super().load_state_dict(state_dict)
-        restore_state(self, state_dict)
+        """Load what `state_dict` returned, as it was saved: dtypes are kept, tensors are not shared.
 
-    def __getstate__(self) -> dict[str, Any]:
-        # A process group belongs to this process: a copy in another one needs its own.
-        return {**super().__getstate__(), "_process_group": None}
+        Raises
+        ------
+        ValueError
+            If it is the state dict of another optimizer or of other parameters; nothing has changed then.
+        """
+        checked = checked_state_dict(self, state_dict, {**_ADAM_DEFAULTS, **self.earlier_defaults})
+        super().load_state_dict(checked)
+        restore_state(self, checked)
+
+    def __copy__(self: _OptimizerT) -> _OptimizerT:
+        # A shallow copy shares everything, what is recorded included.
+        other = type(self).__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        return other
 
 
-def restore_state(optimizer: Optimizer, state_dict: dict[str, Any]) -> None:
-    """Give the state that was loaded into `optimizer` its saved dtypes back.
+def other_rate(group: dict[str, Any]) -> float:
+    """Learning rate of Adam: `other_lr`, times what schedules have made of lr since the group was added.
 
-    torch casts state to the dtype of the parameter, which would round the memory of half weights.
+    Raises
+    ------
+    ValueError
+        If lr or other_lr is no finite number of at least 0.
     """
-    saved = chain.from_iterable(group["params"] for group in state_dict["param_groups"])
-    own = chain.from_iterable(group["params"] for group in optimizer.param_groups)
-    for key, parameter in zip(saved, own, strict=True):
-        for name, value in state_dict["state"].get(key, {}).items():
-            if isinstance(value, Tensor):
-                optimizer.state[parameter][name] = value.to(device=parameter.device, copy=True)
+    rates = {name: float(group[name]) for name in ("lr", "other_lr")}
+    for name, rate in rates.items():
+        if not (math.isfinite(rate) and rate >= 0):
+            raise ValueError(f"Invalid {name}: {rate} (expected a finite number of at least 0)")
+    base = group["base_lr"]
+    return rates["other_lr"] * (rates["lr"] / base) if base > 0 else rates["other_lr"]
 
 
 def descend(weight: Tensor, step: Tensor, group: dict[str, Any]) -> None:
-    """``W <- clip(W - lr step, -clip, clip)`` in place."""
-    weight.add_(step.to(weight.dtype), alpha=-float(group["lr"]))
-    weight.clamp_(-group["clip"], group["clip"])
-
-
-def adam_step(
-    parameter: Tensor,
-    gradient: Tensor,
-    state: dict[str, Any],
-    lr: float,
-    betas: tuple[float, float] = (0.9, 0.999),
-    eps: float = 1e-8,
-) -> None:
-    """One step of Adam in place; `state` holds ``step``, ``exp_avg`` and ``exp_avg_sq``.
-
-    Examples
-    --------
-    >>> import torch
-    >>> parameter, state = torch.zeros(1), {}
-    >>> adam_step(parameter, torch.tensor([3.0]), state, lr=0.1)
-    >>> parameter
-    tensor([-0.1000])
-    """
-    if "exp_avg" not in state:
-        state["step"] = 0
-        state["exp_avg"] = torch.zeros_like(parameter)
-        state["exp_avg_sq"] = torch.zeros_like(parameter)
-    state["step"] += 1
-    first, second = betas
-    state["exp_avg"].lerp_(gradient, 1 - first)
-    state["exp_avg_sq"].mul_(second).addcmul_(gradient, gradient, value=1 - second)
-    correction = (1 - second ** state["step"]) ** 0.5
-    denominator = (state["exp_avg_sq"].sqrt() / correction).add_(eps)
-    parameter.addcdiv_(state["exp_avg"], denominator, value=-lr / (1 - first ** state["step"]))
+    """``W <- clip(W - lr step, -clip, clip)`` in place, with the options of a parameter group."""
+    move_weights(weight, step, float(group["lr"]), group["clip"])

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 
-from qpsbgd.optim.latent import restore_state
+from qpsbgd.optim.checkpoints import restore_state
 from qpsbgd.problem.checks import (
     DOMAINS,
     MEMORIES,
@@ -32,8 +32,10 @@ from qpsbgd.problem.checks import (
     check_scale,
     check_seed,
 )
-from qpsbgd.projection import average, error_feedback, project_gradient, to_host
+from qpsbgd.projection import project_gradient
 from qpsbgd.solvers.resolve import resolve_solver
+from qpsbgd.step.arrays import to_host
+from qpsbgd.step.memory import average, error_feedback
 
 __all__ = ["ResidualQPSBGD", "jacobians"]
 

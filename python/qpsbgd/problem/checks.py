@@ -71,9 +71,9 @@ def check_fraction(name: str, value: Any) -> None:
         raise ValueError(f"Invalid {name}: {value} (expected 0 <= {name} < 1)")
 
 
-def check_betas(betas: Any) -> None:
+def check_betas(name: str, betas: Any) -> None:
     """Refuse what is no pair of numbers in [0, 1), as Adam takes them."""
     if not isinstance(betas, (tuple, list)) or len(betas) != 2:
-        raise TypeError(f"betas must be a pair of numbers, but is {betas!r}")
+        raise TypeError(f"{name} must be a pair of numbers, but is {betas!r}")
     for index, beta in enumerate(betas):
         check_fraction(f"beta parameter at index {index}", beta)

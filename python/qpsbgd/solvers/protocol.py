@@ -1,13 +1,16 @@
-"""The one interface that projection and optimizer know of a solver."""
+"""The one interface that projection and optimizer know of a solver, and the check of what it answers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from dataclasses import replace
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
 
 from qpsbgd.problem.ising import IsingProblem, Solutions
 
-__all__ = ["AsyncQuboSolver", "PendingSolutions", "QuboSolver"]
+__all__ = ["AsyncQuboSolver", "PendingSolutions", "QuboSolver", "checked_solutions"]
 
 
 @runtime_checkable
@@ -42,3 +45,54 @@ class AsyncQuboSolver(QuboSolver, Protocol):
     def submit(self, problem: IsingProblem, *, seed: int) -> PendingSolutions:
         """Start solving every problem of the batch."""
         ...
+
+
+def checked_solutions(solver: Any, problem: IsingProblem, solutions: Any) -> Solutions:
+    """Return what a solver answered, with int8 samples, after checking that it is an answer.
+
+    Parameters
+    ----------
+    solver : object
+        Who answered; errors give the name of its class.
+    problem : IsingProblem
+        The batch of b problems of n spins that it was asked to solve.
+    solutions : Solutions
+        The answer.
+
+    Raises
+    ------
+    TypeError
+        If the answer is no `Solutions`.
+    ValueError
+        If its samples are not (b, reads, n) with one read at least, or hold anything but -1 and +1 (0 and 1
+        where the problem is one of bits).
+
+    Examples
+    --------
+    >>> from qpsbgd.problem import ising_problem
+    >>> answer = Solutions(np.array([[[0, 1]]]), np.zeros((1, 1)))
+    >>> checked_solutions("a", ising_problem([1.0, -1.0], [[0, 1], [0, 0]]), answer)
+    Traceback (most recent call last):
+    ...
+    ValueError: solver str returned samples with the value 0 at (0, 0, 0), expected only -1 and 1
+    """
+    name = type(solver).__name__
+    if not isinstance(solutions, Solutions):
+        raise TypeError(f"solver {name} returned {type(solutions).__name__}, expected Solutions")
+    samples = np.asarray(solutions.samples)
+    b, n = problem.num_problems, problem.num_spins
+    if samples.ndim != 3 or (samples.shape[0], samples.shape[2]) != (b, n) or not samples.shape[1]:
+        raise ValueError(
+            f"solver {name} returned samples of shape {samples.shape}, expected ({b}, reads, {n})"
+        )
+    low = 0 if problem.binary else -1
+    wrong = (samples != low) & (samples != 1)
+    if wrong.any():
+        where = tuple(int(index) for index in np.argwhere(wrong)[0])
+        raise ValueError(
+            f"solver {name} returned samples with the value {samples[where]} at {where}, "
+            f"expected only {low} and 1"
+        )
+    if samples.dtype == np.int8:
+        return solutions
+    return replace(solutions, samples=samples.astype(np.int8))

@@ -1,95 +1,316 @@
-"""Gram matrices of a layer's inputs: shared by its rows, by a group of them, or one for each row.
-
-Nothing here holds more than one block of inputs and the matrices that are asked for.
-"""
+"""The Gram matrices behind one weight's gradient: of all its passes, channel groups and processes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+import weakref
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
+from torch import Tensor
 
-from qpsbgd import _core
+from qpsbgd.capture.record import Capture, Record
+from qpsbgd.step.arrays import Floats, to_host
+from qpsbgd.step.gram import gram_matrices, row_chunks, weighted_grams
+from qpsbgd.step.processes import Processes
 
-__all__ = ["gram_matrices", "row_chunks", "weighted_grams"]
+__all__ = [
+    "CurvatureFactors",
+    "InputStatistics",
+    "LayerInputs",
+    "Part",
+    "Seen",
+    "StaticInputs",
+    "fold_inputs",
+    "seen_by",
+]
 
-Floats = npt.NDArray[np.floating[Any]]
 
-_CHUNK_ELEMENTS = 2**24
-"""Numbers in the Gram matrices of one chunk of rows: 64 MiB of float32."""
+class Part(NamedTuple):
+    """Rows of a weight that are projected together."""
+
+    rows: slice
+    """Which rows of the weight."""
+    A: Floats
+    """Their Gram matrix (d, d), or one for each, (r, d, d)."""
+    num_samples: int
+    """Number of samples in it, of all processes."""
 
 
-def gram_matrices(blocks: Iterable[Sequence[Floats]], num_samples: int) -> list[Floats]:
-    """Return ``A = (a²/n) X'X`` of every group of a layer, of inputs that come in blocks.
+class CurvatureFactors(NamedTuple):
+    """What the Gauss-Newton factor of a channel group needs of its per-sample gradients."""
 
-    Parameters
+    gradient: Tensor
+    """The gradient of the recorded passes (r, d)."""
+    mean_squares: Tensor
+    """Mean square of each row's per-sample gradients (r,), float64."""
+
+
+@dataclass(frozen=True)
+class InputStatistics:
+    """What several records come to: means over their samples.
+
+    Attributes
     ----------
-    blocks : iterable of sequences of arrays (k, d)
-        In every block some rows of X for each group; only one block is held at a time.
     num_samples : int
-        Rows n of all blocks together.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> one, two = gram_matrices([[np.ones((1, 4)), np.eye(1, 4)]] * 2, num_samples=2)
-    >>> one[0, :2], two[0, :2]
-    (array([0.25, 0.25]), array([0.25, 0.  ]))
+        Number n of samples.
+    grams : list of array (d, d)
+        Mean Gram matrix of each channel group; empty where n is 0.
+    products : list of Tensor (m / groups, d)
+        Sum of γ x' over all samples, γ the gradient of the loss with respect to Z, where that is kept.
+    squares : list of Tensor (m / groups,)
+        Sum of γ², in float64, where that is kept.
     """
-    threads = torch.get_num_threads()
-    totals: list[Floats] = []
-    for block in blocks:
-        parts: list[Floats] = [
-            _core.gram(np.ascontiguousarray(x), 1.0 / (num_samples * x.shape[1]), threads) for x in block
-        ]
-        totals = [total + part for total, part in zip(totals, parts, strict=True)] if totals else parts
-    return totals
+
+    num_samples: int
+    grams: list[Floats]
+    products: list[Tensor] = field(default_factory=list)
+    squares: list[Tensor] = field(default_factory=list)
+
+    def __add__(self, other: InputStatistics) -> InputStatistics:
+        if not self.num_samples or not other.num_samples:
+            return self if self.num_samples else other
+        total = self.num_samples + other.num_samples
+        first, second = self.num_samples / total, other.num_samples / total
+        return InputStatistics(
+            total,
+            [first * one + second * two for one, two in zip(self.grams, other.grams, strict=True)],
+            [one + two for one, two in zip(self.products, other.products, strict=True)],
+            [one + two for one, two in zip(self.squares, other.squares, strict=True)],
+        )
 
 
-def weighted_grams(blocks: Iterable[tuple[Floats, Floats]], num_samples: int) -> Floats:
-    """Return the Gram matrices ``A_j = (a²/n) X' diag(D_j²) X`` of post-activation Jacobians, (m, d, d).
+def fold_inputs(before: InputStatistics | None, records: Sequence[Record]) -> InputStatistics:
+    """Add records to what earlier ones came to; what an optimizer's capture folds with."""
+    added = _statistics(records)
+    return added if before is None else before + added
 
-    Parameters
-    ----------
-    blocks : iterable of pairs of arrays (k, d) and (k, m)
-        Rows of X, and the slopes D of the activation there.
-    num_samples : int
-        Rows n of all blocks together.
 
-    Examples
-    --------
-    >>> import numpy as np
-    >>> weighted_grams([(np.ones((2, 4)), np.array([[1.0, 0.0], [1.0, 2.0]]))], num_samples=2)[:, 0, 0]
-    array([0.25, 0.5 ])
-    """
-    threads = torch.get_num_threads()
-    total: Floats | None = None
-    for x, slopes in blocks:
-        d, m = x.shape[1], slopes.shape[1]
-        if total is None:
-            total = np.zeros((m, d, d), dtype=x.dtype)
-        for j in range(m):
-            # Many activations are flat in places, and rows without slope add nothing.
-            active = np.flatnonzero(slopes[:, j])
-            if len(active):
-                weighted = x[active] * slopes[active, j, None]
-                total[j] += _core.gram(weighted, 1.0 / (num_samples * d), threads)
-    if total is None:
-        raise ValueError("blocks is empty, expected at least one block of inputs and slopes")
+def _statistics(records: Sequence[Record], grams: list[Floats] | None = None) -> InputStatistics:
+    """Statistics of records, whose Gram matrices may be known already."""
+    records = [record for record in records if record.num_samples]
+    num_samples = sum(record.num_samples for record in records)
+    if not records:
+        return InputStatistics(0, [])
+    if grams is None:
+        grams = gram_matrices(
+            ([to_host(X, _dtype(X)) for X in block] for record in records for block, _ in record.blocks()),
+            num_samples,
+        )
+    products: list[Tensor] = []
+    squares: list[Tensor] = []
+    for record in records:
+        gradients = record.output_gradient_samples()
+        if gradients is None:
+            continue
+        products = _sum(products, _products(record, gradients))
+        squares = _sum(squares, [rows.double().square().sum(dim=0) for rows in gradients])
+    return InputStatistics(num_samples, grams, products, squares)
+
+
+def _sum(total: list[Tensor], added: list[Tensor]) -> list[Tensor]:
+    return [one + two for one, two in zip(total, added, strict=True)] if total else added
+
+
+def _products(record: Record, gradients: Tensor) -> list[Tensor]:
+    """γ'X of each channel group."""
+    total: list[Tensor] = []
+    start = 0
+    for X, _ in record.blocks():
+        dtype = torch.promote_types(X.dtype, torch.float32)
+        rows = gradients[:, start : start + X.shape[1]]
+        start += X.shape[1]
+        total = _sum(total, [one.to(dtype).T @ two.to(dtype) for one, two in zip(rows, X, strict=True)])
     return total
 
 
-def row_chunks(num_rows: int, width: int) -> Iterator[slice]:
-    """Yield slices of rows whose Gram matrices (width, width) fit together into a bounded memory.
+def _dtype(tensor: Tensor) -> torch.dtype:
+    return torch.float64 if tensor.dtype == torch.float64 else torch.float32
 
-    Examples
-    --------
-    >>> list(row_chunks(3, 4000))
-    [slice(0, 1, None), slice(1, 2, None), slice(2, 3, None)]
+
+class StaticInputs:
+    """Gram matrices of layers whose input is the same unchanged tensor in every step."""
+
+    def __init__(self) -> None:
+        self._known: dict[Tensor, tuple[weakref.ref[Tensor], int, list[Floats]]] = {}
+
+    def statistics(self, weight: Tensor, records: Sequence[Record]) -> InputStatistics:
+        """Statistics of all samples behind a gradient; computed anew only if they are not of a static input."""
+        source = records[0].source() if len(records) == 1 else None
+        known = self._known.pop(weight, None)
+        if source is None:
+            return _statistics(records)
+        record = records[0]
+        same = known is not None and known[0]() is source and known[1] == record.source_version
+        found = _statistics(records, known[2] if known is not None and same else None)
+        self._known[weight] = (record.source, record.source_version, found.grams)
+        return found
+
+
+class Seen(NamedTuple):
+    """What lies behind one weight's gradient, in this process or in all of them together."""
+
+    num_samples: int
+    """Number of samples."""
+    groups: int
+    """Number of channel groups; 0 where nothing is recorded."""
+    has_slopes: bool
+    """Whether the slopes of the activation after the layer are recorded."""
+
+
+class LayerInputs:
+    """The samples behind one weight's gradient, as Gram matrices.
+
+    Parameters
+    ----------
+    weight : Tensor (m, ...)
+        The weight.
+    capture : Capture
+        What is recorded for it here.
+    static : StaticInputs
+        Gram matrices that earlier steps have left.
+    processes : Processes
+        Who trains together. All of them ask for the same things in the same order.
+    seen : Seen, optional
+        What lies behind the gradient in all processes. Not needed by a process alone.
     """
-    step = max(1, _CHUNK_ELEMENTS // width**2)
-    for first in range(0, num_rows, step):
-        yield slice(first, min(first + step, num_rows))
+
+    def __init__(
+        self,
+        weight: Tensor,
+        capture: Capture,
+        static: StaticInputs,
+        processes: Processes,
+        seen: Seen | None = None,
+    ) -> None:
+        self._weight = weight
+        self._capture = capture
+        self._static = static
+        self._processes = processes
+        self._own = seen_by(capture)
+        self._all = self._own if seen is None else seen
+        self._known: InputStatistics | None = None
+
+    @property
+    def num_samples(self) -> int:
+        """Number of samples, of all processes."""
+        return self._all.num_samples
+
+    def mean(self, tensor: Tensor) -> Tensor:
+        """Average over processes, as gradients are."""
+        return self._processes.mean(tensor)
+
+    def parts(self, jacobian: str) -> Iterator[Part]:
+        """Give the weight's rows with their Gram matrices, in order.
+
+        There is one part for each channel group. With post-activation Jacobians there are chunks of rows, with
+        a matrix for each row.
+        """
+        if jacobian == "post-activation" and self._all.has_slopes:
+            yield from self._weighted_parts()
+            return
+        grams = self._statistics().grams
+        groups, width = max(1, self._all.groups), self._weight[0].numel()
+        rows = len(self._weight) // groups
+        for group in range(groups):
+            A = self._mean_gram(grams[group] if grams else np.zeros((width, width), self._numpy_dtype))
+            yield Part(slice(group * rows, (group + 1) * rows), A, self.num_samples)
+
+    def curvature_factors(self) -> list[CurvatureFactors]:
+        """Give the Gauss-Newton factors of each channel group."""
+        found = self._statistics()
+        width = self._weight[0].numel()
+        factors = []
+        groups = max(1, self._all.groups)
+        rows = len(self._weight) // groups
+        for group in range(groups):
+            if found.products:
+                recorded, squares = found.products[group] / width**0.5, found.squares[group]
+            else:
+                dtype = torch.promote_types(self._weight.dtype, torch.float32)
+                recorded = self._weight.new_zeros((rows, width), dtype=dtype)
+                squares = self._weight.new_zeros(rows, dtype=torch.float64)
+            # V is n times the gradient with respect to Z, so that its mean square is n times the sum of γ².
+            mean_squares = self._processes.mean(found.num_samples * squares, self._share)
+            factors.append(CurvatureFactors(self._processes.mean(recorded), mean_squares))
+        return factors
+
+    @property
+    def _share(self) -> float:
+        """Part of the samples that this process has, relative to an equal part; 1 where all have as many."""
+        if self._processes.alone:
+            return 1.0
+        return self._own.num_samples * self._processes.size / self._all.num_samples
+
+    def _statistics(self) -> InputStatistics:
+        """Statistics of everything recorded here."""
+        if self._known is None:
+            self._known = self._computed()
+        return self._known
+
+    def _computed(self) -> InputStatistics:
+        capture = self._capture
+        if not capture.folds:
+            return self._static.statistics(self._weight, capture.records)
+        if capture.folded is not None or not capture.records:
+            folded = capture.fold()
+            return InputStatistics(0, []) if folded is None else folded
+        found = self._static.statistics(self._weight, capture.records)
+        if found.num_samples > self._weight[0].numel():
+            capture.replace_records(found)  # the matrix is smaller than the inputs
+        return found
+
+    def _weighted_parts(self) -> Iterator[Part]:
+        """As `parts`, of post-activation Jacobians."""
+        weight, records = self._weight, self._capture.records
+        dtype = torch.float64 if weight.dtype == torch.float64 else torch.float32
+        width = weight[0].numel()
+        per_group = len(weight) // self._all.groups
+        for group in range(self._all.groups):
+            for rows in row_chunks(per_group, width):
+                size = rows.stop - rows.start
+                if self._own.num_samples:
+                    blocks = (
+                        (to_host(X[group], dtype), to_host(slopes[group][:, rows], dtype))
+                        for record in records
+                        for X, slopes in record.blocks()
+                        if slopes is not None
+                    )
+                    A = weighted_grams(blocks, self._own.num_samples)
+                else:
+                    A = np.zeros((size, width, width), self._numpy_dtype)
+                first = group * per_group
+                yield Part(slice(first + rows.start, first + rows.stop), self._mean_gram(A), self.num_samples)
+
+    def _mean_gram(self, A: Floats) -> Floats:
+        if not self._processes.alone:
+            mean = self._processes.mean(torch.from_numpy(A).to(self._weight.device), self._share)
+            A = to_host(mean, mean.dtype)
+        return A.astype(self._numpy_dtype, copy=False)
+
+    @property
+    def _numpy_dtype(self) -> type[np.floating[Any]]:
+        return np.float64 if self._weight.dtype == torch.float64 else np.float32
+
+
+def seen_by(capture: Capture) -> Seen:
+    """Tell what lies behind a weight's gradient in this process.
+
+    Raises
+    ------
+    RuntimeError
+        If only some of the weight's layers tell their activation's slopes.
+    """
+    records = capture.records
+    folded: InputStatistics | None = capture.folded
+    num_samples = sum(record.num_samples for record in records) + (folded.num_samples if folded else 0)
+    groups = records[0].groups if records else (len(folded.grams) if folded else 0)
+    known = [record.slopes is not None for record in records if record.num_samples]
+    if any(known) and not all(known):
+        raise RuntimeError(
+            f"the weight of shape {tuple(capture.parameter.shape)} was used both inside and outside of "
+            "qpsbgd.nn.Activated, so its activation's slopes are not known everywhere"
+        )
+    return Seen(num_samples, groups, any(known))

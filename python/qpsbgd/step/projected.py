@@ -18,19 +18,31 @@ m_j/c_j - A W_j - δ mean(diag A) W_j.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, cast
+from collections.abc import Mapping
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from qpsbgd.problem.ising import IsingProblem, check_finite
-from qpsbgd.projection import Doubles, Floats, Spins, average, to_host
 from qpsbgd.solvers.native import NativeSolver
+from qpsbgd.solvers.requests import Request, Work, answer_requests, together
 from qpsbgd.solvers.resolve import Solver
+from qpsbgd.step.arrays import Doubles, Floats, Spins, to_host
+from qpsbgd.step.inputs import CurvatureFactors, Part
+from qpsbgd.step.memory import average, join_states, running_means, state_of_rows
+from qpsbgd.step.rule import LayerStep, Projection, StepResult
 
-__all__ = ["MAJORIZERS", "proximal_model", "proximal_step", "row_curvatures", "with_curvature_average"]
+__all__ = [
+    "MAJORIZERS",
+    "ProjectedRule",
+    "matched_curvatures",
+    "proximal_model",
+    "proximal_step",
+    "row_curvatures",
+    "with_curvature_average",
+]
 
 MAJORIZERS = {"logistic": 0.25, "softmax": 0.5}
 """Factors c of the majorizers c A that bound a loss's Hessian whatever the weights."""
@@ -131,6 +143,20 @@ def proximal_step(
     >>> proximal_step(W, np.array([[0.5, 3.0]]), np.eye(2), curvatures=np.array([1.0]))
     array([[ 1, -1]], dtype=int8)
     """
+    work = _proximal_work(weights, gradient, gram, curvatures, damping, solver, seed)
+    return answer_requests([work], solver)[0]
+
+
+def _proximal_work(
+    weights: Spins,
+    gradient: Floats,
+    gram: Floats,
+    curvatures: Floats,
+    damping: float,
+    solver: Solver,
+    seed: int,
+) -> Work[Spins]:
+    """As `proximal_step`: asks for the solutions of all rows at once, unless the solver is the native one."""
     check_finite("gradient", gradient)
     check_finite("gram", gram)
     check_finite("curvatures", curvatures)
@@ -141,15 +167,13 @@ def proximal_step(
     W, m, c = weights[rows], gradient[rows], curvatures[rows].astype(np.float64)
     problem = _problem(W, m, gram, c, damping)
     if isinstance(solver, str):
-        solver = NativeSolver(method="descent", num_threads=torch.get_num_threads())
-    w = np.asarray(solver.solve(problem, seed=seed).best_samples)
-    if w.shape != W.shape:
-        raise ValueError(
-            f"solver {type(solver).__name__} returned samples of shape {w.shape}, expected {W.shape}"
-        )
+        descent = NativeSolver(method="descent", num_threads=torch.get_num_threads())
+        solutions = descent.solve(problem, seed=seed)
+    else:
+        (solutions,) = yield [Request(problem, seed)]
     # Nothing is known of a weight without input and gradient, and its flips do not change the model.
     unknown = (m == 0) & (np.diagonal(gram) == 0)
-    w = np.where(unknown, W, w.astype(np.int8))
+    w = np.where(unknown, W, solutions.best_samples)
     linear, quadratic = _terms(w, W, m, gram, c, damping)
     rounding = np.finfo(gradient.dtype).eps * (np.abs(linear).sum(axis=1) + quadratic)
     better = linear.sum(axis=1) + quadratic < -rounding
@@ -176,9 +200,7 @@ def _problem(
     )
 
 
-def row_curvatures(
-    V: Tensor, X: Tensor, gradient: Tensor, mean: Callable[[Tensor], Tensor] = lambda tensor: tensor
-) -> Tensor:
+def row_curvatures(V: Tensor, X: Tensor, gradient: Tensor) -> Tensor:
     """Second Gauss-Newton factor of a layer: the mean square of every row's per-sample gradients.
 
     With the first factor A it stands for row j's block ``(a²/n) Σ_i v_ij² x_i x_i'`` of the Gauss-Newton
@@ -189,10 +211,7 @@ def row_curvatures(
     V, X : Tensor (n, m), (n, d)
         As `qpsbgd.capture.Capture.jacobian_factors` returns them.
     gradient : Tensor (m, d)
-        The weight gradient that the step uses. Where a loss was scaled for half precision, or gradients were
-        clipped, it differs from ``(a/n) V'X`` by a factor, which V is given too.
-    mean : function
-        Averages a tensor over the processes that train together, as `gradient` is.
+        The weight gradient that the step uses, see `matched_curvatures`.
 
     Returns
     -------
@@ -208,18 +227,40 @@ def row_curvatures(
     [5.0, 5.0]
     """
     dtype = torch.promote_types(gradient.dtype, torch.float32)
-    V, X, gradient = V.to(dtype), X.to(dtype), gradient.to(dtype)
-    recorded = mean(V.T @ X / (len(X) * X.shape[1] ** 0.5))
+    recorded = V.to(dtype).T @ X.to(dtype) / (len(X) * X.shape[1] ** 0.5)
+    return matched_curvatures(CurvatureFactors(recorded, V.double().square().mean(dim=0)), gradient)
+
+
+def matched_curvatures(factors: CurvatureFactors, gradient: Tensor) -> Tensor:
+    """Return mean squares of per-sample gradients, in the units of the gradient that the step uses.
+
+    Where a loss was scaled for half precision, or gradients were clipped, the gradient differs by a factor from
+    that of the recorded passes. The per-sample gradients are given that factor too.
+
+    Parameters
+    ----------
+    factors : CurvatureFactors
+        Gradient (m, d) of the recorded passes, and mean squares (m,) of their per-sample gradients.
+    gradient : Tensor (m, d)
+        The weight gradient that the step uses.
+
+    Returns
+    -------
+    Tensor (m,)
+        In at least float32.
+    """
+    dtype = torch.promote_types(gradient.dtype, torch.float32)
+    recorded, gradient = factors.gradient.to(dtype), gradient.to(dtype)
     # In units of the largest entry, whose square could overflow.
     largest = recorded.abs().max()
     unit = recorded / torch.where(largest > 0, largest, 1.0)
     size = unit.square().sum() * largest
-    factor = torch.where(size > 0, (unit * gradient).sum() / size, 1.0)
-    return mean((factor * V).square().mean(dim=0))
+    factor = torch.where(size > 0, (unit * gradient).sum() / size, 1.0).double()
+    return (factor.square() * factors.mean_squares).to(dtype)
 
 
 def with_curvature_average(
-    A: Floats, curvatures: Tensor, state: dict[str, Any]
+    A: Floats, curvatures: Tensor, state: Mapping[str, Any]
 ) -> tuple[Floats, Doubles, dict[str, Any]]:
     """Return both Gauss-Newton factors as running means over about 100 steps, and the state after this one.
 
@@ -249,3 +290,73 @@ def with_curvature_average(
     row_state, rows = average(before, curvatures, step, CURVATURE_DECAY)
     memory = {"curvature_step": step, "curvature_gram": gram_state, "curvature_rows": row_state}
     return to_host(gram, gram.dtype), cast(Doubles, to_host(rows, torch.float64)), memory
+
+
+class _Rows(NamedTuple):
+    """The next weights of one channel group."""
+
+    weights: Tensor
+    state: dict[str, Any]
+    projection: Projection | None
+
+
+class ProjectedRule:
+    """Weights are -1 and +1, and a step minimises a quadratic model from them: a `qpsbgd.step.rule.StepRule`."""
+
+    def work(self, layer: LayerStep) -> Work[StepResult]:
+        """Find the next binary weights of one weight, as `qpsbgd.step.rule.StepRule.work`."""
+        parts = list(layer.inputs.parts("pre-activation"))
+        factors: list[CurvatureFactors | None] = [None] * len(parts)
+        if layer.options["majorizer"] == "gauss-newton":
+            factors = list(layer.inputs.curvature_factors())
+        rows = yield from together(
+            self._rows(layer, part, own) for part, own in zip(parts, factors, strict=True)
+        )
+        return StepResult(
+            torch.cat([part.weights for part in rows]),
+            replaces=True,
+            state=join_states([part.state for part in rows]),
+            projections=[part.projection for part in rows if part.projection is not None],
+        )
+
+    def _rows(self, layer: LayerStep, part: Part, factors: CurvatureFactors | None) -> Work[_Rows]:
+        options = layer.options
+        known = state_of_rows(layer.state, part.rows, len(layer.weight))
+        gradient = layer.gradient[part.rows]
+        p, A = gradient.to(layer.dtype), part.A
+        state: dict[str, Any] = {}
+        curvatures: Doubles
+        if factors is not None:
+            A, curvatures, state = with_curvature_average(A, matched_curvatures(factors, gradient), known)
+            if options["memory"] == "momentum":
+                before = known.get("gradient_average", torch.zeros_like(p))
+                state["gradient_average"], p = average(
+                    before, p, state["curvature_step"], options["betas"][0]
+                )
+        else:
+            curvatures = np.full(len(p), MAJORIZERS.get(options["majorizer"], options["majorizer"]))
+            if options["memory"] == "momentum":
+                p, A, state = running_means(p, A, known, options["betas"])
+        weight = layer.weight.reshape(len(layer.weight), -1)[part.rows]
+        signs = np.where(to_host(weight, layer.dtype) >= 0, 1, -1).astype(np.int8)
+        new = yield from _proximal_work(
+            signs,
+            to_host(p, layer.dtype),
+            A,
+            curvatures,
+            options["damping"],
+            layer.solver,
+            layer.seed_of(part.rows),
+        )
+        weights = torch.from_numpy(new).to(layer.weight.device)
+        projection = None
+        if layer.observed:
+            shown = {
+                "variant": "projected",
+                "curvatures": curvatures,
+                "damping": options["damping"],
+                "num_samples": part.num_samples,
+            }
+            half_way = torch.from_numpy((signs - new) // 2).to(layer.weight.device)
+            projection = Projection(layer.weight, part.rows, gradient, p, A, half_way, shown)
+        return _Rows(weights, state, projection)

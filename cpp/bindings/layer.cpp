@@ -1,0 +1,174 @@
+// Gram matrices, weight gradients and the training step's projection.
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <optional>
+#include <string>
+
+#include "arrays.hpp"
+#include "qpsbgd/layer.hpp"
+
+namespace qpsbgd::python {
+namespace {
+
+// A new matrix with rows that the kernels read well: a NumPy array whose rows are apart.
+template <class Real>
+struct SpreadMatrix {
+    Rows<Real> rows;
+    py::array_t<Real> array;
+};
+
+template <class Real>
+SpreadMatrix<Real> spread_matrix(std::size_t m, std::size_t d) {
+    auto matrix = allocate_matrix<Real>(m, d);
+    const Rows<Real> rows = matrix.rows();
+    const py::capsule owner(rows.data, [](void* memory) { FreeMatrix()(memory); });
+    static_cast<void>(matrix.memory.release());
+    const auto row_bytes = static_cast<py::ssize_t>(rows.stride * sizeof(Real));
+    return {rows,
+            py::array_t<Real>({m, d}, {row_bytes, static_cast<py::ssize_t>(sizeof(Real))}, rows.data, owner)};
+}
+
+template <class Real>
+py::array_t<Real> gram_of(const Array<Real>& inputs, double scale, std::size_t threads) {
+    require(inputs.ndim() == 2 && inputs.size() > 0, "X must have shape (samples, d)");
+    const std::size_t d = extent(inputs, 1);
+    auto matrix = spread_matrix<Real>(d, d);
+    without_gil([&] {
+        StopToken token(std::nullopt, signals_pending);
+        gram<Real>(view(inputs), extent(inputs, 0), d, scale, matrix.rows, threads, token);
+    });
+    return matrix.array;
+}
+
+// Shapes of X (samples, d) and V (samples, m).
+struct FactorShapes {
+    std::size_t samples;
+    std::size_t d;
+    std::size_t m;
+};
+
+template <class Real>
+FactorShapes factor_shapes(const Array<Real>& inputs, const Array<Real>& output_gradients) {
+    require(inputs.ndim() == 2 && inputs.size() > 0, "X must have shape (samples, d)");
+    require(output_gradients.ndim() == 2 && output_gradients.size() > 0 &&
+                output_gradients.shape(0) == inputs.shape(0),
+            "V must have shape (samples, m) with as many samples as X");
+    return {.samples = extent(inputs, 0), .d = extent(inputs, 1), .m = extent(output_gradients, 1)};
+}
+
+template <class Real>
+Array<Real> weight_gradient_of(const Array<Real>& inputs, const Array<Real>& output_gradients, double scale,
+                               std::size_t threads) {
+    const auto [samples, d, m] = factor_shapes(inputs, output_gradients);
+    Array<Real> out({m, d});
+    const Rows<Real> rows{out.mutable_data(), d};
+    without_gil([&, samples = samples, d = d, m = m] {
+        StopToken token(std::nullopt, signals_pending);
+        weight_gradient<Real>(view(inputs), view(output_gradients), samples, d, m, scale, rows, threads,
+                              token);
+    });
+    return out;
+}
+
+template <class Real>
+py::tuple gram_and_weight_gradient_of(const Array<Real>& inputs, const Array<Real>& output_gradients,
+                                      double gram_scale, double gradient_scale, std::size_t threads) {
+    const auto [samples, d, m] = factor_shapes(inputs, output_gradients);
+    auto matrix = spread_matrix<Real>(d, d);
+    Array<Real> gradient({m, d});
+    const Rows<Real> gradient_rows{gradient.mutable_data(), d};
+    without_gil([&, samples = samples, d = d, m = m] {
+        StopToken token(std::nullopt, signals_pending);
+        gram_and_weight_gradient<Real>(view(inputs), view(output_gradients), samples, d, m, gram_scale,
+                                       gradient_scale, matrix.rows, gradient_rows, threads, token);
+    });
+    return py::make_tuple(matrix.array, gradient);
+}
+
+ScaleRule scale_rule(const std::string& name) {
+    if (name == "relative") {
+        return ScaleRule::relative;
+    }
+    if (name == "auto") {
+        return ScaleRule::automatic;
+    }
+    require(name == "fixed", "scale must be 'relative', 'auto' or 'fixed', but is '" + name + "'");
+    return ScaleRule::fixed;
+}
+
+// (G, next residual or None, whether all sums over P and A were finite)
+template <class Real>
+py::tuple project_rows_of(const py::array_t<Real>& matrix, const Array<Real>& gradient,
+                          const std::optional<Array<Real>>& residual, bool keep_residual,
+                          const std::string& scale, double kappa, const std::string& domain,
+                          std::size_t threads) {
+    require(gradient.ndim() == 2 && gradient.size() > 0, "P must have shape (m, d)");
+    const std::size_t m = extent(gradient, 0);
+    const std::size_t d = extent(gradient, 1);
+    constexpr auto size = static_cast<py::ssize_t>(sizeof(Real));
+    require(
+        matrix.ndim() == 2 && matrix.shape(0) == gradient.shape(1) && matrix.shape(1) == gradient.shape(1),
+        "A must have shape (d, d) for P of shape (m, d)");
+    require((matrix.strides(1) == size || d == 1) && matrix.strides(0) % size == 0 &&
+                (matrix.strides(0) >= matrix.shape(1) * size || d == 1),
+            "A must have contiguous rows");
+    require(!residual || (residual->ndim() == 2 && extent(*residual, 0) == m && extent(*residual, 1) == d),
+            "residual must have the shape of P");
+    require(domain == "spin" || domain == "mask", "domain must be 'spin' or 'mask', but is '" + domain + "'");
+    Array<std::int8_t> steps({m, d});
+    std::optional<Array<Real>> next_residual;
+    LayerRows<Real> rows{.gradient = view(gradient),
+                         .residual = residual ? view(*residual) : std::span<const Real>{},
+                         .m = m,
+                         .d = d,
+                         .steps = mutable_view(steps),
+                         .next_residual = {}};
+    if (keep_residual) {
+        next_residual.emplace(Array<Real>({m, d}));
+        rows.next_residual = mutable_view(*next_residual);
+    }
+    const ProjectionOptions options{scale_rule(scale), kappa, domain == "mask", threads};
+    const Rows<const Real> couplings{matrix.data(),
+                                     std::max(d, static_cast<std::size_t>(matrix.strides(0) / size))};
+    const bool finite = without_gil([&] {
+        StopToken token(std::nullopt, signals_pending);
+        return project_rows<Real>(couplings, rows, options, token);
+    });
+    return py::make_tuple(steps, next_residual, finite);
+}
+
+template <class Real>
+void move_weights_of(Array<Real> weights, const Array<std::int8_t>& steps, Real lr, Real clip,
+                     std::size_t threads) {
+    require(weights.size() == steps.size(), "W and G must have the same number of entries");
+    const std::span<Real> values = mutable_view(weights);  // throws if it may not be written to
+    without_gil([&] {
+        StopToken token(std::nullopt, nullptr);  // all weights or none
+        move_weights<Real>(values, view(steps), lr, clip, threads, token);
+    });
+}
+
+template <class Real>
+void register_for(py::module_& module) {
+    using py::arg;
+    module.def("gram", &gram_of<Real>, arg("X").noconvert(), arg("scale"), arg("num_threads"));
+    module.def("weight_gradient", &weight_gradient_of<Real>, arg("X").noconvert(), arg("V").noconvert(),
+               arg("scale"), arg("num_threads"));
+    module.def("gram_and_weight_gradient", &gram_and_weight_gradient_of<Real>, arg("X").noconvert(),
+               arg("V").noconvert(), arg("gram_scale"), arg("gradient_scale"), arg("num_threads"));
+    module.def("project_rows", &project_rows_of<Real>, arg("A").noconvert(), arg("P").noconvert(),
+               py::kw_only(), arg("residual").noconvert() = py::none(), arg("keep_residual") = false,
+               arg("scale"), arg("kappa"), arg("domain"), arg("num_threads"));
+    module.def("move_weights", &move_weights_of<Real>, arg("W").noconvert(), arg("G").noconvert(), arg("lr"),
+               arg("clip"), arg("num_threads"));
+}
+
+}  // namespace
+
+void register_layer(py::module_& module) {
+    register_for<float>(module);
+    register_for<double>(module);
+}
+
+}  // namespace qpsbgd::python

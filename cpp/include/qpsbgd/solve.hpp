@@ -1,0 +1,52 @@
+// One call solves a batch of Ising problems.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string_view>
+
+#include "qpsbgd/problem.hpp"
+
+namespace qpsbgd {
+
+enum class Method : std::uint8_t { automatic, exact, descent, anneal, tabu };
+
+// beta multiplies energy differences in the caller's units: a flip by dE is accepted with min(1, exp(-beta dE)).
+struct BetaRange {
+    double hot = 0.0;   // first and smallest
+    double cold = 0.0;  // last and largest
+};
+
+struct SolveOptions {
+    Method method = Method::automatic;
+    std::size_t reads = 1;
+    std::optional<std::size_t> sweeps;
+    std::optional<BetaRange> beta_range;
+    std::optional<double> time_limit;  // seconds
+    std::uint64_t seed = 0;
+    std::size_t threads = 1;
+    std::uint64_t first_problem = 0;  // number of the batch's first problem in the caller's larger batch
+    std::function<bool()> interrupt_check;
+    std::function<bool()> finish_check;  // true: return what has been found
+};
+
+struct SolveReport {
+    std::string_view method;
+    std::optional<BetaRange> beta_range;  // of the first problem
+    std::uint64_t sweeps = 0;             // over all problems and reads
+    bool proven = false;                  // every answer is a global minimum
+    std::int64_t preparation_ns = 0;
+    std::int64_t solve_ns = 0;
+};
+
+// Solves the batch into samples (problems x reads x n) and energies (problems x reads), best read first. Once
+// finish_check says so, reads that have not begun are left out, except the first of every problem: they stand last,
+// with infinite energy.
+// Throws std::invalid_argument for what the batch cannot be, Interrupted when interrupt_check says so.
+SolveReport solve(const IsingBatch& batch, const SolveOptions& asked, std::span<std::int8_t> samples,
+                  std::span<double> energies);
+
+}  // namespace qpsbgd

@@ -1,0 +1,98 @@
+// One read after the other in float32.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "base/units.hpp"
+#include "batch/run.hpp"
+
+namespace qpsbgd {
+namespace {
+
+template <class Matrix>
+void prepare(BatchRun& run, const Matrix& matrix, ReadState& state, std::size_t problem, std::size_t read,
+             Random& random) {
+    state.resize(run.batch.n);
+    const auto fields = run.batch.field(problem);
+    std::ranges::transform(fields, state.fields.begin(),
+                           [&](double field) { return field_in_units(field, matrix.unit()); });
+    const auto start = run.initial_state(problem, read);
+    if (start.empty()) {
+        state.randomise(random);
+    } else {
+        std::ranges::copy(start, state.spins.begin());
+    }
+    state.refresh(matrix);
+    state.forget_best();
+    state.keep_if_best();
+}
+
+// Without a given range the read first descends to a local minimum, whose fields set the scale.
+template <class Matrix>
+BetaRange beta_range_of(BatchRun& run, const Matrix& matrix, ReadState& state, std::size_t problem,
+                        std::size_t read, Budget& budget) {
+    BetaRange range{};
+    if (run.options.beta_range) {
+        range = *run.options.beta_range;
+    } else {
+        descend(matrix, state, std::numeric_limits<std::size_t>::max(), budget);
+        double sum = 0.0;
+        for (const float local : state.local) {
+            sum += std::fabs(static_cast<double>(local));
+        }
+        range = default_beta_range(sum / static_cast<double>(run.batch.n) * matrix.unit());
+    }
+    if (problem == 0 && read == 0) {
+        run.first_beta_range = range;
+    }
+    return range;
+}
+
+template <class Matrix>
+void search(BatchRun& run, const Matrix& matrix, ReadState& state, std::size_t problem, std::size_t read,
+            Random& random, Budget& budget) {
+    if (run.options.method == Method::descent) {
+        descend(matrix, state, run.options.sweeps.value_or(std::numeric_limits<std::size_t>::max()), budget);
+        return;
+    }
+    if (run.options.method == Method::tabu) {
+        const auto unlimited = std::numeric_limits<std::size_t>::max();
+        tabu(matrix, state,
+             run.options.sweeps.value_or(budget.has_deadline() ? unlimited : kDefaultTabuSweeps), random,
+             budget);
+        return;
+    }
+    const BetaRange range = beta_range_of(run, matrix, state, problem, read, budget);
+    if (run.options.sweeps || !budget.has_deadline()) {
+        anneal(matrix, state, range, run.options.sweeps.value_or(kDefaultAnnealSweeps), random, budget);
+        return;
+    }
+    // Until the time is up: ever longer runs from new states.
+    for (std::size_t sweeps = kFirstRoundSweeps; !budget.exhausted(); sweeps *= 2) {
+        anneal(matrix, state, range, sweeps, random, budget);
+        state.randomise(random);
+        state.refresh(matrix);
+    }
+}
+
+}  // namespace
+
+template <class Matrix>
+void solve_read(BatchRun& run, const Matrix& matrix, Worker& worker, std::size_t problem, std::size_t read) {
+    Random random(run.options.seed, run.options.first_problem + problem, read);
+    Budget budget(run.token, run.time.share(1));
+    run.time.begin(1);
+    ReadState& state = worker.state;
+    prepare(run, matrix, state, problem, read, random);
+    search(run, matrix, state, problem, read, random, budget);
+    worker.sweeps += state.sweeps_done;
+
+    const auto spins = run.sample(problem, read);
+    std::ranges::transform(state.best_spins, spins.begin(),
+                           [](float spin) { return static_cast<std::int8_t>(spin); });
+}
+
+template void solve_read(BatchRun&, const DenseMatrix&, Worker&, std::size_t, std::size_t);
+template void solve_read(BatchRun&, const SparseMatrix&, Worker&, std::size_t, std::size_t);
+
+}  // namespace qpsbgd

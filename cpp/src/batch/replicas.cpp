@@ -1,0 +1,253 @@
+// A batch of sparse problems as groups of 64 replicas, shared between threads.
+#include "batch/replicas.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <memory>
+#include <mutex>
+#include <numeric>
+#include <utility>
+#include <vector>
+
+#include "base/schedule.hpp"
+#include "base/threads.hpp"
+#include "batch/share_time.hpp"
+#include "search/int8/replica_group.hpp"
+
+namespace qpsbgd {
+
+// Time of a sweep over the whole group, in sweeps over one read in float32 (n = 2000, mean of a whole run):
+//                          degree 4, by bits    degree 48, by bytes
+//     AVX-512                   1.6                  2.5 to 5, the more reads the more flips
+//     AVX2                      2.9                  3.5 to 7
+//     128-bit vectors          10                   10 to 20
+// The same rule for every machine, since a replica's random numbers are not those of a single read.
+bool replicas_pay(const IsingBatch& batch, const SolveOptions& options) {
+    constexpr std::size_t kLeastReplicas = 4;
+    // With time to fill, idle lanes are filled with further replicas.
+    return batch.problems * options.reads >= kLeastReplicas || (options.time_limit && !options.sweeps);
+}
+
+namespace {
+
+class ReplicaBatch {
+public:
+    ReplicaBatch(const Int8ReplicaCouplings& couplings, const IsingBatch& batch, const SolveOptions& options,
+                 std::size_t sweeps, std::span<std::int8_t> samples,
+                 const std::function<void(std::size_t, std::size_t, std::size_t)>& finish, StopToken& token)
+        : couplings_(couplings),
+          batch_(batch),
+          options_(options),
+          sweeps_(sweeps),
+          timed_(options.time_limit && !options.sweeps),
+          samples_(samples),
+          finish_(finish),
+          token_(token),
+          workers_(std::max<std::size_t>(1, options.threads)),
+          ranges_(batch.problems),
+          found_(batch.problems) {}
+
+    ReplicaReport run() {
+        choose_ranges();
+        form_groups();
+        TimeShare time(token_, groups_.size(), options_.threads);
+        parallel_for(groups_.size(), options_.threads, token_, [&](std::size_t worker, std::size_t group) {
+            solve_group(workers_[worker], worker, groups_[group], time);
+        });
+        if (replicas_per_problem_ > options_.reads) {
+            parallel_for(batch_.problems, options_.threads, token_,
+                         [&](std::size_t worker, std::size_t problem) { write_best(worker, problem); });
+        }
+        ReplicaReport report;
+        report.beta_range = ranges_.front();
+        for (const Worker& worker : workers_) {
+            report.sweeps += worker.sweeps;
+        }
+        return report;
+    }
+
+private:
+    struct Worker {
+        std::unique_ptr<Int8ReplicaGroup> group;
+        std::vector<std::uint64_t> words;
+        std::uint64_t sweeps = 0;
+    };
+
+    // A replica's best state, of which more are found than wanted.
+    struct Found {
+        std::int32_t gain;
+        std::size_t read;
+        std::vector<std::uint64_t> words;
+    };
+
+    Int8ReplicaGroup& group_of(Worker& worker) {
+        if (!worker.group) {
+            worker.group = std::make_unique<Int8ReplicaGroup>(couplings_);
+        }
+        return *worker.group;
+    }
+
+    // The default range of a problem comes from the local minimum below its first read's initial state. The field is
+    // rounded to three binary digits, so that problems alike get the same range and can share a group.
+    void choose_ranges() {
+        if (options_.beta_range) {
+            std::ranges::fill(ranges_, *options_.beta_range);
+            return;
+        }
+        const std::size_t groups = (batch_.problems + kInt8Replicas - 1) / kInt8Replicas;
+        parallel_for(groups, options_.threads, token_, [&](std::size_t worker, std::size_t index) {
+            const std::size_t first = index * kInt8Replicas;
+            const std::size_t count = std::min(kInt8Replicas, batch_.problems - first);
+            std::vector<ReplicaId> ids(count);
+            for (std::size_t lane = 0; lane < count; ++lane) {
+                ids[lane] = {first + lane, 0};
+            }
+            Budget budget(token_, token_.deadline());
+            Int8ReplicaGroup& group = group_of(workers_[worker]);
+            group.assign(ids, options_.seed, options_.first_problem);
+            group.start(batch_);
+            group.descend(budget);
+            for (std::size_t lane = 0; lane < count; ++lane) {
+                int exponent = 0;
+                const double fraction = std::frexp(group.mean_field(lane), &exponent);
+                ranges_[first + lane] =
+                    default_beta_range(std::ldexp(std::nearbyint(fraction * 8.0), exponent - 3));
+            }
+            workers_[worker].sweeps += group.sweeps_done();
+        });
+    }
+
+    // Replicas with the same range, 64 to a group.
+    void form_groups() {
+        replicas_per_problem_ = options_.reads;
+        if (timed_) {
+            replicas_per_problem_ =
+                std::max(replicas_per_problem_,
+                         kInt8Replicas * std::max<std::size_t>(1, options_.threads) / batch_.problems);
+        }
+        std::vector<std::size_t> problems(batch_.problems);
+        std::iota(problems.begin(), problems.end(), std::size_t{0});
+        std::ranges::sort(problems, {},
+                          [&](std::size_t problem) { return std::pair(ranges_[problem].hot, problem); });
+        double hot = -1.0;
+        for (const std::size_t problem : problems) {
+            for (std::size_t read = 0; read < replicas_per_problem_; ++read) {
+                if (groups_.empty() || groups_.back().size() == kInt8Replicas ||
+                    ranges_[problem].hot != hot) {
+                    groups_.emplace_back();
+                    hot = ranges_[problem].hot;
+                }
+                groups_.back().push_back({problem, read});
+            }
+        }
+    }
+
+    void solve_group(Worker& worker, std::size_t number, const std::vector<ReplicaId>& ids, TimeShare& time) {
+        const bool left_out = !timed_ && token_.finishing() &&
+                              std::ranges::none_of(ids, [](ReplicaId id) { return id.read == 0; });
+        if (left_out) {
+            return;  // the caller wants to finish
+        }
+        Budget budget(token_, time.share(1));
+        time.begin(1);
+        Int8ReplicaGroup& group = group_of(worker);
+        const BetaRange range = ranges_[ids.front().problem];
+        group.assign(ids, options_.seed, options_.first_problem);
+        group.start(batch_);
+        if (!options_.beta_range) {
+            group.descend(budget);  // as a single read does to choose its range: worth it when sweeps are few
+        }
+        if (timed_) {
+            // Until the time is up: ever longer runs from new states.
+            group.anneal(range, kFirstRoundSweeps, budget);
+            for (std::size_t sweeps = 2 * kFirstRoundSweeps; !budget.exhausted(); sweeps *= 2) {
+                group.start_randomly();
+                group.anneal(range, sweeps, budget);
+            }
+        } else {
+            group.anneal(range, sweeps_, budget);
+        }
+        worker.sweeps += group.sweeps_done();
+        group.best_bits(worker.words);
+        const std::size_t count = words_of(batch_.n);
+        for (std::size_t lane = 0; lane < ids.size(); ++lane) {
+            const auto words = std::span(worker.words).subspan(lane * count, count);
+            if (replicas_per_problem_ > options_.reads) {
+                offer(ids[lane], group.best_gain(lane), words);
+            } else {
+                write(number, ids[lane].problem, ids[lane].read, words);
+            }
+        }
+    }
+
+    // Keeps the state if it is among the best of its problem.
+    void offer(ReplicaId id, std::int32_t gain, std::span<const std::uint64_t> words) {
+        const std::scoped_lock lock(mutex_);  // groups of several threads may hold replicas of one problem
+        auto& found = found_[id.problem];
+        const auto better = [](const Found& a, const Found& b) {
+            return std::pair(-std::int64_t{a.gain}, a.read) < std::pair(-std::int64_t{b.gain}, b.read);
+        };
+        Found candidate{gain, id.read, {}};
+        const auto place = std::ranges::lower_bound(found, candidate, better);
+        if (place == found.end() && found.size() == options_.reads) {
+            return;
+        }
+        candidate.words.assign(words.begin(), words.end());
+        found.insert(place, std::move(candidate));
+        if (found.size() > options_.reads) {
+            found.pop_back();
+        }
+    }
+
+    void write_best(std::size_t worker, std::size_t problem) {
+        for (std::size_t read = 0; read < options_.reads; ++read) {
+            write(worker, problem, read, found_[problem][read].words);
+        }
+    }
+
+    void write(std::size_t worker, std::size_t problem, std::size_t read,
+               std::span<const std::uint64_t> words) {
+        const auto spins = samples_.subspan((problem * options_.reads + read) * batch_.n, batch_.n);
+        // Eight spins at a time: a byte's bits to the lowest bits of eight bytes, and 0 and 1 there to -1 and 1.
+        std::size_t i = 0;
+        for (; i + 8 <= spins.size(); i += 8) {
+            const std::uint64_t bits = (words[i / kWordBits] >> (i % kWordBits)) & 0xFFU;
+            const std::uint64_t copies = bits * 0x0101010101010101U & 0x8040201008040201U;
+            const std::uint64_t ones = (copies + 0x7F7F7F7F7F7F7F7FU) >> 7 & 0x0101010101010101U;
+            const std::uint64_t signs = ~std::uint64_t{0} ^ (ones * 0xFEU);
+            std::memcpy(&spins[i], &signs, 8);
+        }
+        for (; i < spins.size(); ++i) {
+            spins[i] =
+                ((words[i / kWordBits] >> (i % kWordBits)) & 1) != 0 ? std::int8_t{1} : std::int8_t{-1};
+        }
+        finish_(worker, problem, read);
+    }
+
+    const Int8ReplicaCouplings& couplings_;
+    const IsingBatch& batch_;
+    const SolveOptions& options_;
+    std::size_t sweeps_;
+    bool timed_;
+    std::span<std::int8_t> samples_;
+    const std::function<void(std::size_t, std::size_t, std::size_t)>& finish_;
+    StopToken& token_;
+    std::vector<Worker> workers_;
+    std::vector<BetaRange> ranges_;
+    std::vector<std::vector<ReplicaId>> groups_;
+    std::size_t replicas_per_problem_ = 1;
+    std::vector<std::vector<Found>> found_;
+    std::mutex mutex_;
+};
+
+}  // namespace
+
+ReplicaReport anneal_replicas(const Int8ReplicaCouplings& couplings, const IsingBatch& batch,
+                              const SolveOptions& options, std::size_t sweeps, std::span<std::int8_t> samples,
+                              const std::function<void(std::size_t, std::size_t, std::size_t)>& finish,
+                              StopToken& token) {
+    return ReplicaBatch(couplings, batch, options, sweeps, samples, finish, token).run();
+}
+
+}  // namespace qpsbgd

@@ -1,0 +1,31 @@
+// A batch of sparse problems as groups of 64 replicas.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <span>
+
+#include "qpsbgd/cancellation.hpp"
+#include "qpsbgd/problem.hpp"
+#include "qpsbgd/solve.hpp"
+#include "search/int8/couplings.hpp"
+
+namespace qpsbgd {
+
+struct ReplicaReport {
+    std::optional<BetaRange> beta_range;  // of the first problem
+    std::uint64_t sweeps = 0;
+};
+
+// Do groups of replicas serve this batch better than one read after the other?
+bool replicas_pay(const IsingBatch& batch, const SolveOptions& options);
+
+// Anneals the batch into the spins of `samples`; calls finish(worker, problem, read) for each as it is ready.
+ReplicaReport anneal_replicas(const Int8ReplicaCouplings& couplings, const IsingBatch& batch,
+                              const SolveOptions& options, std::size_t sweeps, std::span<std::int8_t> samples,
+                              const std::function<void(std::size_t, std::size_t, std::size_t)>& finish,
+                              StopToken& token);
+
+}  // namespace qpsbgd

@@ -1,0 +1,31 @@
+// A time limit, shared between the pieces of work that have to be done in it.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <optional>
+
+#include "qpsbgd/cancellation.hpp"
+
+namespace qpsbgd {
+
+class TimeShare {
+public:
+    // Of the token's deadline, for `pieces` of work on `threads` threads.
+    TimeShare(const StopToken& token, std::size_t pieces, std::size_t threads)
+        : token_(token), pieces_(pieces), threads_(threads) {}
+
+    // When those `pieces` have to end that one thread works on at once and that begin now. The time left is shared
+    // evenly between the pieces that have not begun. Nothing without a deadline.
+    std::optional<Clock::time_point> share(std::size_t pieces) const;
+
+    void begin(std::size_t pieces) { begun_.fetch_add(pieces); }
+
+private:
+    const StopToken& token_;
+    std::size_t pieces_;
+    std::size_t threads_;
+    std::atomic<std::size_t> begun_{0};
+};
+
+}  // namespace qpsbgd

@@ -1,0 +1,260 @@
+// Dense int16 kernels for AVX2: two registers hold the 32 spins of a block.
+
+inline __m256i load16(const std::int16_t* from) {
+    return _mm256_load_si256(reinterpret_cast<const __m256i*>(from));
+}
+inline void store16(std::int16_t* to, __m256i value) {
+    _mm256_store_si256(reinterpret_cast<__m256i*>(to), value);
+}
+
+// All ones in the lanes of the lower 16 bits that are set.
+inline __m256i replicas_int16(std::uint32_t bits) {
+    const __m256i select = _mm256_setr_epi16(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192,
+                                             16384, static_cast<short>(-32768));
+    return _mm256_cmpeq_epi16(_mm256_and_si256(_mm256_set1_epi16(static_cast<short>(bits)), select), select);
+}
+
+// s L of half a block, saturating: 0 - L where the spin is negative.
+inline __m256i steps_int16(__m256i local, __m256i negative) {
+    return _mm256_blendv_epi8(local, _mm256_subs_epi16(_mm256_setzero_si256(), local), negative);
+}
+
+inline void subtract_row_int16(std::int16_t* local, const std::int16_t* row, int sign, std::size_t stride) {
+    const __m256i spin = _mm256_set1_epi16(static_cast<short>(sign));
+    for (std::size_t j = 0; j < stride; j += 16) {
+        store16(local + j, _mm256_subs_epi16(load16(local + j), _mm256_sign_epi16(load16(row + j), spin)));
+    }
+}
+
+void flip_int16(Int16Replica& replica, std::size_t spin, std::size_t stride) {
+    const std::uint32_t bit = std::uint32_t{1} << (spin % kBlock);
+    const int sign = (replica.negative[spin / kBlock] & bit) != 0 ? -1 : 1;
+    replica.negative[spin / kBlock] ^= bit;
+    subtract_row_int16(replica.local, replica.couplings + spin * stride, sign, stride);
+}
+
+inline void keep_best_int16(Int16Replica& replica, std::size_t blocks) {
+    if (replica.gain > replica.best_gain) {
+        replica.best_gain = replica.gain;
+        replica.since_best = 0;
+        for (std::size_t block = 0; block < blocks; ++block) {
+            replica.best_negative[block] = replica.negative[block];
+        }
+    }
+}
+
+void local_fields_int16(const Int16Replica* replicas, std::size_t count, std::size_t n, std::size_t stride) {
+    for (std::size_t r = 0; r < count; ++r) {
+        const Int16Replica& replica = replicas[r];
+        const auto spin = [&](std::size_t i) {
+            const bool negative = i < n && (replica.negative[i / kBlock] >> (i % kBlock) & 1U) != 0;
+            return _mm256_set1_epi16(negative ? -1 : 1);
+        };
+        for (std::size_t i = 0; i < n; i += 2) {
+            const std::int16_t* row = replica.couplings + i * stride;
+            const __m256i first = spin(i);
+            const __m256i second = spin(i + 1);
+            for (std::size_t j = 0; j < stride; j += 16) {
+                const __m256i of_first = _mm256_srai_epi16(load16(row + j), 1);
+                const __m256i of_second = _mm256_srai_epi16(load16(row + stride + j), 1);
+                const __m256i pair = _mm256_add_epi16(_mm256_sign_epi16(of_first, first),
+                                                      _mm256_sign_epi16(of_second, second));
+                store16(replica.local + j, _mm256_adds_epi16(load16(replica.local + j), pair));
+            }
+        }
+    }
+}
+
+inline void draw_thresholds_int16(Int16Replica& replica, std::size_t n, std::size_t blocks,
+                                  const std::uint16_t* exponentials, std::uint32_t temperature) {
+    const Int16Heat heat = heat_of(temperature);
+    const __m256i scale = _mm256_set1_epi16(static_cast<short>(heat.factor));
+    const __m256i most = _mm256_set1_epi16(static_cast<short>(heat.most));
+    const __m128i shift = _mm_cvtsi32_si128(heat.shift);
+    const __m256i one = _mm256_set1_epi16(1);
+    std::uint64_t bits = 0;
+    for (std::size_t block = 0; block < blocks; ++block) {
+        bits = block % 5 == 0 ? next_random(replica.random) : bits >> 12;
+        const std::uint16_t* entry = exponentials + (bits & (kExponentials - 1));
+        for (std::size_t half = 0; half < kBlock; half += 16) {
+            const __m256i drawn = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(entry + half));
+            const __m256i scaled =
+                _mm256_sll_epi16(_mm256_min_epu16(_mm256_mulhi_epu16(drawn, scale), most), shift);
+            store16(replica.scratch + block * kBlock + half, _mm256_sub_epi16(scaled, one));
+        }
+    }
+    for (std::size_t j = n; j < blocks * kBlock; ++j) {
+        replica.scratch[j] = -32768;
+    }
+}
+
+// Candidates of a block: bit set where s L + threshold >= 0.
+inline std::uint32_t candidates_int16(const Int16Replica& replica, std::size_t block) {
+    const std::uint32_t negative = replica.negative[block];
+    const std::int16_t* local = replica.local + block * kBlock;
+    const std::int16_t* threshold = replica.scratch + block * kBlock;
+    const __m256i low =
+        _mm256_adds_epi16(steps_int16(load16(local), replicas_int16(negative)), load16(threshold));
+    const __m256i high = _mm256_adds_epi16(steps_int16(load16(local + 16), replicas_int16(negative >> 16)),
+                                           load16(threshold + 16));
+    // Packing keeps the signs; the two middle quarters come out exchanged.
+    const __m256i packed = _mm256_permute4x64_epi64(_mm256_packs_epi16(low, high), 0xD8);
+    return ~static_cast<std::uint32_t>(_mm256_movemask_epi8(packed));
+}
+
+// One step: the lowest pending candidate of the block flips, or the replica moves on to the next block.
+inline void step_int16(Int16Replica& replica, std::size_t stride) {
+    const std::uint32_t found = candidates_int16(replica, replica.block) & replica.pending;
+    if (found == 0) {
+        replica.pending = ~0U;
+        ++replica.block;
+        return;
+    }
+    const std::uint32_t bit = found & (~found + 1);
+    const std::size_t spin = replica.block * kBlock + _tzcnt_u32(found);
+    const int sign = (replica.negative[replica.block] & bit) != 0 ? -1 : 1;
+    replica.negative[replica.block] ^= bit;
+    subtract_row_int16(replica.local, replica.couplings + spin * stride, sign, stride);
+    replica.pending = ~(bit | (bit - 1));
+}
+
+// sum of s_i (f_i + L_i).
+inline std::int64_t energy_int16(const Int16Replica& replica, std::size_t stride) {
+    const __m256i one = _mm256_set1_epi16(1);
+    __m256i total = _mm256_setzero_si256();
+    for (std::size_t j = 0; j < stride; j += 16) {
+        const __m256i minus = replicas_int16(replica.negative[j / kBlock] >> (j % kBlock));
+        const __m256i spin = _mm256_or_si256(minus, one);  // -1 where all bits are set
+        total =
+            _mm256_add_epi32(total, _mm256_add_epi32(_mm256_madd_epi16(load16(replica.local + j), spin),
+                                                     _mm256_madd_epi16(load16(replica.fields + j), spin)));
+    }
+    // 65,000 spins add up to less than 2^30 a lane.
+    const __m256i wide = _mm256_add_epi64(_mm256_cvtepi32_epi64(_mm256_castsi256_si128(total)),
+                                          _mm256_cvtepi32_epi64(_mm256_extracti128_si256(total, 1)));
+    const __m128i half = _mm_add_epi64(_mm256_castsi256_si128(wide), _mm256_extracti128_si256(wide, 1));
+    return _mm_cvtsi128_si64(_mm_add_epi64(half, _mm_unpackhi_epi64(half, half)));
+}
+
+bool anneal_int16(Int16Replica* replicas, std::size_t count, std::size_t n, std::size_t stride,
+                  const std::uint16_t* exponentials, std::size_t last, std::size_t steps) {
+    const std::size_t blocks = stride / kBlock;
+    std::size_t running = 1;
+    for (std::size_t step = 0; step < steps && running != 0; ++step) {
+        running = 0;
+        for (std::size_t r = 0; r < count; ++r) {
+            Int16Replica& replica = replicas[r];
+            if (replica.sweep >= last) {
+                continue;
+            }
+            if (!replica.drawn) {
+                draw_thresholds_int16(replica, n, blocks, exponentials, replica.temperature[replica.sweep]);
+                replica.pending = ~0U;
+                replica.drawn = true;
+            }
+            step_int16(replica, stride);
+            if (replica.block == blocks) {
+                replica.gain = (replica.start - energy_int16(replica, stride)) / 4;
+                keep_best_int16(replica, blocks);
+                replica.block = 0;
+                replica.drawn = false;
+                ++replica.sweep;
+            }
+            ++running;
+        }
+    }
+    for (std::size_t r = 0; r < count; ++r) {
+        if (replicas[r].sweep < last) {
+            return false;
+        }
+    }
+    return true;
+}
+
+inline std::uint32_t minimum_int16(__m256i words) {
+    const __m128i half = _mm_min_epu16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+    return static_cast<std::uint32_t>(_mm_extract_epi16(_mm_minpos_epu16(half), 0));
+}
+
+struct Int16Choice {
+    std::int32_t step;
+    std::size_t spin;
+};
+
+struct PendingInt16Flip {
+    const std::int16_t* row;
+    int sign;
+};
+
+// Applies the pending flip and finds the best allowed step in the same pass over the local fields.
+inline Int16Choice flip_and_choose_int16(Int16Replica& replica, const PendingInt16Flip& flip,
+                                         std::size_t stride, std::size_t now, std::int32_t aspiration) {
+    const __m256i sign = _mm256_set1_epi16(static_cast<short>(flip.sign));
+    const __m256i time = _mm256_set1_epi16(static_cast<short>(now));
+    const __m256i wanted = _mm256_set1_epi16(static_cast<short>(aspiration));
+    const __m256i lowest = _mm256_set1_epi16(-32768);
+    __m256i best = lowest;
+    __m256i where = _mm256_setzero_si256();
+    for (std::size_t j = 0; j < stride; j += 16) {
+        const __m256i local =
+            _mm256_subs_epi16(load16(replica.local + j), _mm256_sign_epi16(load16(flip.row + j), sign));
+        store16(replica.local + j, local);
+        const __m256i step = steps_int16(local, replicas_int16(replica.negative[j / kBlock] >> (j % kBlock)));
+        const __m256i resting = _mm256_cmpgt_epi16(load16(replica.scratch + j), time);
+        const __m256i forbidden = _mm256_andnot_si256(_mm256_cmpgt_epi16(step, wanted), resting);
+        const __m256i value = _mm256_blendv_epi8(step, lowest, forbidden);
+        const __m256i better = _mm256_cmpgt_epi16(value, best);
+        best = _mm256_max_epi16(best, value);
+        where = _mm256_blendv_epi8(where, _mm256_set1_epi16(static_cast<short>(j)), better);
+    }
+    // The largest step is the smallest word after x -> 0x7fff - x; among equals the lowest spin counts.
+    const __m256i top = _mm256_set1_epi16(0x7FFF);
+    const auto step = static_cast<std::int32_t>(0x7FFF) -
+                      static_cast<std::int32_t>(minimum_int16(_mm256_sub_epi16(top, best)));
+    const __m256i equal = _mm256_cmpeq_epi16(best, _mm256_set1_epi16(static_cast<short>(step)));
+    const __m256i lane = _mm256_setr_epi16(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    const __m256i spin =
+        _mm256_or_si256(_mm256_or_si256(where, lane), _mm256_xor_si256(equal, _mm256_set1_epi16(-1)));
+    return {step, minimum_int16(spin)};
+}
+
+void tabu_int16(Int16Replica* replicas, std::size_t count, std::size_t n, std::size_t stride,
+                std::size_t flips) {
+    PendingInt16Flip pending[kReplicaGroup];
+    for (std::size_t r = 0; r < count; ++r) {
+        pending[r] = {replicas[r].couplings + n * stride, 1};
+        for (std::size_t j = n; j < stride; ++j) {
+            replicas[r].scratch[j] = 32767;  // padding rests for ever
+        }
+    }
+    for (std::size_t now = 1; now <= flips; ++now) {
+        for (std::size_t r = 0; r < count; ++r) {
+            Int16Replica& replica = replicas[r];
+            ++replica.since_best;
+            const std::int64_t missing = replica.best_gain - replica.gain;
+            const Int16Choice choice =
+                flip_and_choose_int16(replica, pending[r], stride, now,
+                                      missing > 32767 ? 32767 : static_cast<std::int32_t>(missing));
+            if (choice.step == -32768) {  // every spin rests
+                pending[r] = {replica.couplings + n * stride, 1};
+                continue;
+            }
+            const std::size_t block = choice.spin / kBlock;
+            const std::uint32_t bit = std::uint32_t{1} << (choice.spin % kBlock);
+            const int sign = (replica.negative[block] & bit) != 0 ? -1 : 1;
+            replica.negative[block] ^= bit;
+            replica.gain += std::int64_t{sign} * replica.local[choice.spin];
+            pending[r] = {replica.couplings + choice.spin * stride, sign};
+            const std::uint64_t draw = ((next_random(replica.random) >> 32) * replica.tenure_spread) >> 32;
+            replica.scratch[choice.spin] = static_cast<std::int16_t>(now + replica.least_tenure + 1 + draw);
+            keep_best_int16(replica, stride / kBlock);
+        }
+    }
+    for (std::size_t r = 0; r < count; ++r) {
+        subtract_row_int16(replicas[r].local, pending[r].row, pending[r].sign, stride);
+        for (std::size_t j = 0; j < n; ++j) {
+            const std::int32_t left = replicas[r].scratch[j] - static_cast<std::int32_t>(flips);
+            replicas[r].scratch[j] = static_cast<std::int16_t>(left < 0 ? 0 : left);
+        }
+    }
+}

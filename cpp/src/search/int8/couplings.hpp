@@ -1,0 +1,83 @@
+// Sparse couplings as 64 replicas read them: small integers, spins in an order that keeps neighbours apart.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "base/aligned.hpp"
+#include "kernels/sparse_bits/table.hpp"
+#include "kernels/sparse_int8/table.hpp"
+#include "qpsbgd/cancellation.hpp"
+#include "qpsbgd/problem.hpp"
+#include "search/float32/matrices.hpp"
+
+namespace qpsbgd {
+
+inline constexpr std::size_t kWordBits = 64;
+
+// Words of one bit a spin.
+inline std::size_t words_of(std::size_t n) { return (n + kWordBits - 1) / kWordBits; }
+
+// Couplings and fields of a batch as small integers, in the order of the sweep.
+class Int8ReplicaCouplings {
+public:
+    // Nothing when no common unit makes integers of all couplings and fields with every local field within +-254.
+    // `by_bits`: where possible local fields are counted from bits, which is faster and gives the same results.
+    static std::optional<Int8ReplicaCouplings> make(const SparseMatrix& matrix, const IsingBatch& batch,
+                                                    StopToken& token, bool by_bits = true);
+
+    std::size_t n() const { return order_.size(); }
+    double unit() const { return unit_; }         // of energy
+    int reach() const { return reach_; }          // largest local field of spins that are no hubs
+    int hub_reach() const { return hub_reach_; }  // of all
+
+    // Spin at each position of the sweep.
+    std::span<const std::uint32_t> order() const { return order_; }
+    // For int8 local fields.
+    std::span<const std::uint32_t> row_start() const { return row_start_; }
+    std::span<const Int8Edge> edges() const { return edges_; }
+    const std::int8_t* weights() const { return weights_.data(); }
+    const std::int8_t* halved() const { return halved_.empty() ? nullptr : halved_.data(); }
+
+    // For local fields counted from bits; the degree is 0 where that is not possible.
+    std::size_t degree() const { return degree_; }
+    std::span<const std::uint32_t> word_edges() const { return word_edges_; }
+    std::span<const std::uint32_t> bonds() const { return bonds_; }
+    std::int32_t negative_bonds() const { return negative_bonds_; }
+
+    // Vector operations of one sweep, roughly.
+    std::size_t work() const { return 4 * n() + std::max(edges_.size(), word_edges_.size()); }
+
+    // Local fields of a problem beside spins all -1, at each position, as they are stored.
+    std::span<const std::int8_t> base(std::size_t problem) const {
+        return std::span(base_).subspan(problem * n(), n());
+    }
+
+private:
+    Int8ReplicaCouplings() = default;
+    void sort_spins(const SparseMatrix& matrix);
+    bool countable(const SparseMatrix& matrix, const IsingBatch& batch);
+    void add_bytes(const SparseMatrix& matrix, std::span<const std::uint32_t> position);
+    void add_bits(const SparseMatrix& matrix, std::span<const std::uint32_t> position);
+    int coupling(float value, const SparseMatrix& matrix) const;
+
+    double unit_ = 1.0;
+    int reach_ = 1;
+    int hub_reach_ = 1;
+    std::vector<std::uint32_t> order_;
+    std::vector<std::uint32_t> row_start_;
+    std::vector<Int8Edge> edges_;
+    AlignedVector<std::int8_t> weights_;
+    std::vector<std::int8_t> base_;  // problems x n
+    std::vector<std::int8_t> halved_;
+    std::size_t degree_ = 0;
+    std::vector<std::uint32_t> word_edges_;
+    std::vector<std::uint32_t> bonds_;
+    std::int32_t negative_bonds_ = 0;
+};
+
+}  // namespace qpsbgd

@@ -1,0 +1,110 @@
+// Work shared between threads: every piece once, portions that end together, failures that reach the caller.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <initializer_list>
+#include <stdexcept>
+#include <thread>
+#include <vector>
+
+#include "base/threads.hpp"
+
+namespace qpsbgd {
+namespace {
+
+StopToken endless() { return {std::nullopt, nullptr}; }
+
+TEST(Threads, work_on_every_piece_once_whatever_their_number) {
+    for (const std::size_t threads : std::initializer_list<std::size_t>{1, 2, 5}) {
+        for (const std::size_t count : std::initializer_list<std::size_t>{0, 1, 3, 100}) {
+            StopToken token = endless();
+            std::vector<std::atomic<int>> visits(count);
+            parallel_for(count, threads, token,
+                         [&](std::size_t /*worker*/, std::size_t index) { ++visits[index]; });
+            for (const auto& visit : visits) {
+                EXPECT_EQ(visit, 1);
+            }
+        }
+    }
+}
+
+TEST(Threads, begin_after_the_preparation_however_long_it_takes) {
+    for (const int milliseconds : {0, 20}) {
+        StopToken token = endless();
+        bool prepared = false;
+        std::atomic<int> done{0};
+        prepare_and_share(
+            100, 3, token,
+            [&] {
+                std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));
+                prepared = true;
+                return std::size_t{7};
+            },
+            [&](std::size_t /*worker*/, std::size_t /*index*/) { done += prepared ? 1 : 100; });
+        EXPECT_EQ(done, 7);
+    }
+}
+
+TEST(Threads, do_nothing_after_a_preparation_that_fails) {
+    for (const std::size_t threads : std::initializer_list<std::size_t>{1, 3}) {
+        StopToken token = endless();
+        std::atomic<int> done{0};
+        const auto prepare = []() -> std::size_t { throw std::invalid_argument("preparation"); };
+        EXPECT_THROW(prepare_and_share(5, threads, token, prepare,
+                                       [&](std::size_t /*worker*/, std::size_t /*index*/) { ++done; }),
+                     std::invalid_argument);
+        EXPECT_EQ(done, 0);
+    }
+}
+
+TEST(Threads, pass_on_what_a_piece_throws) {
+    StopToken token = endless();
+    const auto work = [](std::size_t /*worker*/, std::size_t index) {
+        if (index == 3) {
+            throw std::out_of_range("piece");
+        }
+    };
+    EXPECT_THROW(parallel_for(8, 2, token, work), std::out_of_range);
+}
+
+TEST(Portions, cover_all_pieces_in_units) {
+    for (const std::size_t threads : std::initializer_list<std::size_t>{1, 2, 3, 16}) {
+        for (const std::size_t pieces : std::initializer_list<std::size_t>{1, 8, 100, 128, 257}) {
+            const auto ends = portions(pieces, threads, 4, 12, 32);
+            EXPECT_EQ(ends.back(), pieces);
+            std::size_t begin = 0;
+            for (const std::size_t end : ends) {
+                EXPECT_GT(end, begin);
+                EXPECT_LE(end - begin, 32);
+                EXPECT_TRUE((end - begin) % 4 == 0 || end - begin < 4 || end == pieces);
+                begin = end;
+            }
+        }
+    }
+}
+
+TEST(Portions, get_smaller_and_give_every_thread_as_much) {
+    EXPECT_EQ(portions(128, 2, 4, 12, 32), (std::vector<std::size_t>{32, 64, 80, 96, 112, 128}));
+    EXPECT_EQ(portions(2, 2, 4, 12, 32), (std::vector<std::size_t>{1, 2}));
+}
+
+TEST(Portions, of_one_thread_are_as_large_as_allowed) {
+    EXPECT_EQ(portions(70, 1, 1, 70, 32), (std::vector<std::size_t>{32, 64, 70}));
+    EXPECT_TRUE(portions(0, 1, 1, 0, 32).empty());
+}
+
+}  // namespace
+TEST(ParallelFor, passes_on_a_workers_exception) {
+    StopToken token(std::nullopt, {});
+    EXPECT_THROW(parallel_for(100, 3, token,
+                              [](std::size_t, std::size_t index) {
+                                  if (index == 50) {
+                                      throw std::runtime_error("piece 50");
+                                  }
+                              }),
+                 std::runtime_error);
+}
+
+}  // namespace qpsbgd

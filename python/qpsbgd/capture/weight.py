@@ -1,0 +1,124 @@
+"""The latent binary weight: a parameter whose layer uses its sign."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["BinaryWeight", "as_binary_weight", "relax"]
+
+CAPTURE_ATTRIBUTE = "_qpsbgd_capture"
+_RELAXED = "_qpsbgd_relaxed_by"
+
+
+class BinaryWeight(nn.Parameter):
+    """A latent real weight that its layer uses as ``sign(weight)``.
+
+    Optimizers tell binary weights from all other parameters by this type. The type survives
+    ``copy.deepcopy``, pickling and ``Module.to``. An attached `qpsbgd.capture.Capture` stays with the original.
+
+    Parameters
+    ----------
+    data : Tensor of floating-point numbers
+        Latent values, usually in [-1, 1].
+    requires_grad : bool
+        As in `torch.nn.Parameter`.
+
+    Raises
+    ------
+    TypeError
+        If `data` is no floating-point tensor.
+
+    Examples
+    --------
+    >>> import copy, torch
+    >>> weight = BinaryWeight(torch.tensor([[0.5, -0.2]]))
+    >>> type(copy.deepcopy(weight)).__name__
+    'BinaryWeight'
+    """
+
+    def __new__(cls, data: Tensor, requires_grad: bool = True) -> BinaryWeight:
+        """Make a parameter that shares the memory of `data`."""
+        if not isinstance(data, Tensor) or not data.is_floating_point():
+            came = data.dtype if isinstance(data, Tensor) else type(data).__name__
+            raise TypeError(f"data must be a floating-point tensor, but is {came}")
+        return torch.Tensor._make_subclass(cls, data.detach(), requires_grad)
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        """Pickle values and attributes, without an attached capture."""
+        own = (CAPTURE_ATTRIBUTE, _RELAXED)
+        attributes = {name: value for name, value in self.__dict__.items() if name not in own}
+        return _rebuild, (self.data, self.requires_grad, attributes)
+
+
+def _rebuild(data: Tensor, requires_grad: bool, attributes: dict[str, Any]) -> BinaryWeight:
+    weight = BinaryWeight(data, requires_grad)
+    weight.__dict__.update(attributes)
+    return weight
+
+
+def as_binary_weight(parameter: nn.Parameter) -> BinaryWeight:
+    """Mark `parameter` as a latent binary weight, in place, so that ties and references to it hold.
+
+    Parameters
+    ----------
+    parameter : torch.nn.Parameter
+        A plain parameter, or a `BinaryWeight`, which is returned as it is.
+
+    Raises
+    ------
+    TypeError
+        If `parameter` is no plain floating-point parameter.
+
+    Examples
+    --------
+    >>> import torch
+    >>> parameter = torch.nn.Parameter(torch.ones(2, 3))
+    >>> as_binary_weight(parameter) is parameter
+    True
+    """
+    if isinstance(parameter, BinaryWeight):
+        return parameter
+    if type(parameter) is not nn.Parameter or not parameter.is_floating_point():
+        raise TypeError(
+            "parameter must be a plain floating-point torch.nn.Parameter, "
+            f"but is {type(parameter).__name__} of {getattr(parameter, 'dtype', 'no dtype')}"
+        )
+    # The object stays the same, so tied weights stay tied. Torch's lazy parameters do it in this way.
+    parameter.__class__ = BinaryWeight
+    return cast(BinaryWeight, parameter)
+
+
+def relax(parameter: BinaryWeight, owner: object) -> None:
+    """Let layers in training mode use the real weight itself, not its sign, as long as `owner` lives.
+
+    Nothing is recorded then. In evaluation mode the layer uses the sign as always.
+
+    Parameters
+    ----------
+    parameter : BinaryWeight
+        The weight of a `qpsbgd.nn` layer.
+    owner : object
+        Whoever wants it so, usually an optimizer; it must allow weak references.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from qpsbgd.nn import BinaryLinear
+    >>> layer = BinaryLinear(1, 1)
+    >>> _ = layer.weight.data.fill_(0.25)
+    >>> optimizer = torch.optim.SGD([layer.weight])
+    >>> relax(layer.weight, optimizer)
+    >>> layer(torch.ones(1, 1)).item(), layer.eval()(torch.ones(1, 1)).item()
+    (0.25, 1.0)
+    """
+    setattr(parameter, _RELAXED, weakref.ref(owner))
+
+
+def is_relaxed(weight: Tensor) -> bool:
+    """Tell whether layers in training mode use the real values of `weight`; see `relax`."""
+    owner = getattr(weight, _RELAXED, None)
+    return owner is not None and owner() is not None

@@ -1,0 +1,46 @@
+"""Adam, for the parameters that are no binary weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["adam_step"]
+
+
+def adam_step(
+    parameter: Tensor,
+    gradient: Tensor,
+    state: dict[str, Any],
+    lr: float,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+) -> None:
+    """One step of Adam in place; `state` holds ``step``, ``exp_avg`` and ``exp_avg_sq``.
+
+    Real and imaginary parts of complex parameters are stepped as parameters of their own, as torch does.
+
+    Examples
+    --------
+    >>> import torch
+    >>> parameter, state = torch.zeros(1), {}
+    >>> adam_step(parameter, torch.tensor([3.0]), state, lr=0.1)
+    >>> parameter
+    tensor([-0.1000])
+    """
+    if "exp_avg" not in state:
+        state["step"] = 0
+        state["exp_avg"] = torch.zeros_like(parameter)
+        state["exp_avg_sq"] = torch.zeros_like(parameter)
+    state["step"] += 1
+    mean, square = state["exp_avg"], state["exp_avg_sq"]
+    if parameter.is_complex():
+        parameter, gradient, mean, square = map(torch.view_as_real, (parameter, gradient, mean, square))
+    first, second = betas
+    mean.lerp_(gradient, 1 - first)
+    square.mul_(second).addcmul_(gradient, gradient, value=1 - second)
+    correction = (1 - second ** state["step"]) ** 0.5
+    denominator = (square.sqrt() / correction).add_(eps)
+    parameter.addcdiv_(mean, denominator, value=-lr / (1 - first ** state["step"]))

@@ -1,0 +1,94 @@
+"""The options of `QPSBGD`: what is allowed, and what goes together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qpsbgd.problem.checks import (
+    DOMAINS,
+    MEMORIES,
+    check_betas,
+    check_choice,
+    check_nonnegative,
+    check_scale,
+    check_seed,
+)
+from qpsbgd.step.projected import MAJORIZERS
+
+__all__ = ["EARLIER_DEFAULTS", "check_options", "fill_options", "uses_factors"]
+
+VARIANTS = ("continuous", "projected")
+JACOBIANS = ("pre-activation", "post-activation")
+
+EARLIER_DEFAULTS = {
+    "variant": "continuous",
+    "majorizer": "gauss-newton",
+    "damping": None,
+    "jacobian": "pre-activation",
+    "qpu_seconds": 0.0,
+    "betas": (0.9, 0.9),
+}
+"""Defaults for checkpoints that predate these options."""
+
+
+def check_options(options: dict[str, Any]) -> None:
+    """Raise if an option of a parameter group is not allowed, or two do not go together."""
+    check_choice("variant", options["variant"], VARIANTS)
+    check_choice("memory", options["memory"], ("auto", *MEMORIES))
+    check_scale(options["scale"])
+    if options["kappa"] is not None:
+        check_nonnegative("kappa", options["kappa"])
+    check_choice("domain", options["domain"], DOMAINS)
+    check_choice("jacobian", options["jacobian"], JACOBIANS)
+    if options["jacobian"] == "post-activation" and options["memory"] == "momentum":
+        raise ValueError(
+            "jacobian 'post-activation' does not go with memory 'momentum', which would keep "
+            "a Gram matrix of every neuron; use 'error-feedback' or None"
+        )
+    check_betas("betas", options["betas"])
+    check_seed(options["seed"])
+    _check_majorizer(options["majorizer"])
+    if options["damping"] is not None:
+        check_nonnegative("damping", options["damping"])
+    if options["variant"] == "projected":
+        _check_projected(options)
+
+
+def fill_options(group: dict[str, Any]) -> None:
+    """Replace "auto" and None by what they mean for this parameter group."""
+    projected, factors = group["variant"] == "projected", group["majorizer"] == "gauss-newton"
+    if group["memory"] == "auto":
+        group["memory"] = ("momentum" if factors else None) if projected else "error-feedback"
+    if group["damping"] is None:
+        group["damping"] = 1.0 if factors else 0.0
+    if group["kappa"] is None:
+        group["kappa"] = 0.5 if group["memory"] == "momentum" else 1.0
+    group.setdefault("num_qubos", 0)
+    group.setdefault("qpu_seconds", 0.0)
+
+
+def uses_factors(group: dict[str, Any]) -> bool:
+    """Tell whether the group's steps need Gauss-Newton factors."""
+    return bool(group["variant"] == "projected" and group["majorizer"] == "gauss-newton")
+
+
+def _check_majorizer(majorizer: Any) -> None:
+    if isinstance(majorizer, str):
+        check_choice("majorizer", majorizer, ("gauss-newton", *MAJORIZERS))
+        return
+    check_nonnegative("majorizer", majorizer)
+    if majorizer == 0:
+        raise ValueError("majorizer must be a positive number, but is 0")
+
+
+def _check_projected(options: dict[str, Any]) -> None:
+    """Raise if an option is given that means nothing to the projected variant."""
+    given = {"scale": "relative", "kappa": None, "domain": "spin", "jacobian": "pre-activation"}
+    for name, default in given.items():
+        if options[name] != default:
+            raise ValueError(f"{name} {options[name]!r} has no meaning with variant 'projected'")
+    if options["memory"] == "error-feedback":
+        raise ValueError(
+            "memory 'error-feedback' has no meaning with variant 'projected', which leaves nothing behind; "
+            "use 'momentum' or None"
+        )

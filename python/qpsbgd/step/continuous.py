@@ -1,0 +1,108 @@
+"""The continuous variant: latent weights are real, and a step is the binary projection G of p."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from qpsbgd.solvers.requests import Work, together
+from qpsbgd.step.arrays import Floats, to_host
+from qpsbgd.step.inputs import Part
+from qpsbgd.step.memory import error_feedback, join_states, running_means, state_of_rows
+from qpsbgd.step.rows import native_step, project_rows
+from qpsbgd.step.rule import LayerStep, Projection, StepResult
+
+__all__ = ["ContinuousRule"]
+
+
+class _Rows(NamedTuple):
+    """The projection of one part of the rows."""
+
+    G: Tensor
+    state: dict[str, Any]
+    projection: Projection | None
+
+
+class ContinuousRule:
+    """``p = g + memory``, and G the projection of p: a `qpsbgd.step.rule.StepRule`."""
+
+    def work(self, layer: LayerStep) -> Work[StepResult]:
+        """Find the binary step G of one weight, as `qpsbgd.step.rule.StepRule.work`."""
+        parts = layer.inputs.parts(layer.options["jacobian"])
+        rows = yield from together(self._rows(layer, part) for part in parts)
+        G = rows[0].G if len(rows) == 1 else torch.cat([part.G for part in rows])
+        return StepResult(
+            G,
+            replaces=False,
+            state=join_states([part.state for part in rows]),
+            projections=[part.projection for part in rows if part.projection is not None],
+        )
+
+    def _rows(self, layer: LayerStep, part: Part) -> Work[_Rows]:
+        options = layer.options
+        scale = float(options["lr"]) if options["scale"] == "step" else options["scale"]
+        fast = scale != "raw" and options["memory"] != "momentum" and part.A.ndim == 2
+        if fast and isinstance(layer.solver, str):
+            return self._in_one_pass(layer, part, scale)
+        gradient = layer.gradient[part.rows]
+        known = state_of_rows(layer.state, part.rows, len(layer.weight))
+        p, A = gradient.to(layer.dtype), part.A
+        state: dict[str, Any] = {}
+        if options["memory"] == "error-feedback" and "residual" in known:
+            p = p + known["residual"]
+        elif options["memory"] == "momentum":
+            p, A, state = running_means(p, A, known, options["betas"])
+        spins = yield from project_rows(
+            to_host(p, layer.dtype),
+            A,
+            scale=scale,
+            kappa=options["kappa"],
+            domain=options["domain"],
+            solver=layer.solver,
+            seed=layer.seed_of(part.rows),
+            num_samples=part.num_samples,
+        )
+        G = torch.from_numpy(spins).to(p.device)
+        if options["memory"] == "error-feedback":
+            state["residual"] = error_feedback(p, G.to(layer.dtype))
+        return _Rows(G, state, _shown(layer, part, p, A, G, scale))
+
+    def _in_one_pass(self, layer: LayerStep, part: Part, scale: str | float) -> _Rows:
+        """Project and keep the residual by one native function: the common case, which asks no solver."""
+        options, device = layer.options, layer.weight.device
+        gradient = layer.gradient[part.rows]
+        known = state_of_rows(layer.state, part.rows, len(layer.weight))
+        feedback = options["memory"] == "error-feedback"
+        residual = known.get("residual") if feedback else None
+        spins, left = native_step(
+            to_host(gradient, layer.dtype),
+            part.A,
+            residual=None if residual is None else to_host(residual, layer.dtype),
+            keep_residual=feedback,
+            scale=scale,
+            kappa=options["kappa"],
+            domain=options["domain"],
+        )
+        G = torch.from_numpy(spins).to(device)
+        state = {} if left is None else {"residual": torch.from_numpy(left).to(device)}
+        if not layer.observed:
+            return _Rows(G, state, None)
+        p = gradient.to(layer.dtype) if residual is None else gradient.to(layer.dtype) + residual
+        return _Rows(G, state, _shown(layer, part, p, part.A, G, scale))
+
+
+def _shown(
+    layer: LayerStep, part: Part, p: Tensor, A: Floats, G: Tensor, scale: str | float
+) -> Projection | None:
+    """Describe the projection to hooks, if there are any."""
+    if not layer.observed:
+        return None
+    options = {
+        "scale": scale,
+        "kappa": layer.options["kappa"],
+        "domain": layer.options["domain"],
+        "num_samples": part.num_samples,
+    }
+    return Projection(layer.weight, part.rows, layer.gradient[part.rows], p, A, G, options)
