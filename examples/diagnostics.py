@@ -12,8 +12,7 @@ from torch import nn
 
 from qpsbgd import QPSBGD
 from qpsbgd.data.datasets import load
-from qpsbgd.diagnostics import Diagnostics
-from qpsbgd.diagnostics.posed import QuboRecorder, draw_qubos
+from qpsbgd.diagnostics import Diagnostics, QuboRecorder, draw_qubos
 from qpsbgd.nn import BinaryActivation, Scale, to_binary
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

@@ -16,7 +16,7 @@ from qpsbgd.nn import Activated, BinaryActivation, BinaryConv2d, BinaryGCNConv, 
 from qpsbgd.optim import QPSBGD
 from qpsbgd.projection import row_problems
 from qpsbgd.solvers import NativeSolver
-from qpsbgd.step.inputs import row_chunks, weighted_grams
+from qpsbgd.step.gram import row_chunks, weighted_grams
 from training import Spy
 
 ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU, "hardtanh": nn.Hardtanh, "sign": BinaryActivation}

@@ -1,7 +1,6 @@
 """The samples behind A are those of the backward passes that added to the gradient: no more, no fewer."""
 
 import gc
-import tracemalloc
 from itertools import pairwise
 
 import pytest

@@ -1,3 +1,3 @@
-"""Earlier path of `qpsbgd.step.inputs`."""
+"""Earlier path of `qpsbgd.step.gram`."""
 
-from qpsbgd.step.inputs import *  # noqa: F403
+from qpsbgd.step.gram import *  # noqa: F403

@@ -2,7 +2,7 @@
 
 from qpsbgd.capture.autograd import binarize, record_slopes, recorded_product
 from qpsbgd.capture.record import Capture, Record, Unfolding, attach
-from qpsbgd.capture.weight import BinaryWeight, as_binary_weight, relax
+from qpsbgd.capture.weight import BinaryWeight, _rebuild, as_binary_weight, relax  # noqa: F401 (saved networks)
 
 RowForm = Unfolding
 """Earlier name of `Unfolding`."""

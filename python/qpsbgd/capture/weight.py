@@ -60,6 +60,9 @@ def _rebuild(data: Tensor, requires_grad: bool, attributes: dict[str, Any]) -> B
     return weight
 
 
+_rebuild.__module__ = "qpsbgd.capture"  # saved networks name this path, which stays when files move
+
+
 def as_binary_weight(parameter: nn.Parameter) -> BinaryWeight:
     """Mark `parameter` as a latent binary weight, in place, so that ties and references to it hold.
 

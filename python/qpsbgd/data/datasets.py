@@ -353,7 +353,7 @@ def mnist_pair(
     Raises
     ------
     ValueError
-        If the digits are not two different ones or `size` is not one of the three; as `mnist` besides.
+        If the digits are not two different ones, or `size` is not one of the three; also as for `mnist`.
     OSError
         As `mnist`.
     """

@@ -1,7 +1,7 @@
 """Fetching one file from its mirrors: checked, atomic and resumable.
 
-The bytes go to ``<name>.part`` beside the target. A transfer that breaks is taken up where it ended, on the
-same mirror or on the next one; only a file of the right size and SHA-256 gets the final name.
+The bytes go to ``<name>.part`` beside the target. A transfer that breaks is resumed where it ended, on the
+same mirror or on the next one. Only a file of the right size and SHA-256 gets the final name.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def fetch(remote: RemoteFile, target: str | os.PathLike[str], *, timeout: float 
     target : path
         Where the copy belongs; missing folders above it are made.
     timeout : float
-        Seconds without an answer after which a mirror is given up.
+        Seconds to wait for an answer of a mirror before the next one is tried.
 
     Returns
     -------
@@ -91,7 +91,7 @@ def fetch(remote: RemoteFile, target: str | os.PathLike[str], *, timeout: float 
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     with part.open("ab+") as file, _sole_writer(file):
-        if path.exists():  # another process finished it while this one waited
+        if path.exists():  # another process has finished it while this one waited
             _check_present(path, remote)
             part.unlink(missing_ok=True)
             return path
@@ -104,7 +104,7 @@ def fetch(remote: RemoteFile, target: str | os.PathLike[str], *, timeout: float 
 
 @contextmanager
 def _sole_writer(file: BinaryIO) -> Iterator[None]:
-    """Let one process at a time write the file, where the system has advisory locks."""
+    """Hold the file's lock, so that one process at a time writes it; a no-op without advisory locks."""
     try:
         import fcntl
     except ImportError:
@@ -125,7 +125,7 @@ def _check_present(path: Path, remote: RemoteFile) -> None:
 
 
 def _difference(file: BinaryIO, remote: RemoteFile) -> str | None:
-    """Say what tells the open file from the expected one, or None."""
+    """Return how the open file differs from the expected one; None if it does not."""
     size = file.seek(0, os.SEEK_END)
     if size != remote.size:
         return f"it has {size} bytes, expected {remote.size}"
@@ -158,9 +158,9 @@ def _download(remote: RemoteFile, file: BinaryIO, name: str, timeout: float) -> 
 
 
 def _transfer(url: str, remote: RemoteFile, file: BinaryIO, bar: ProgressBar, timeout: float) -> str | None:
-    """Add to `file` what it lacks; return why that did not work, or None."""
+    """Append the missing bytes to `file`; return the reason if that failed, else None."""
     have = file.seek(0, os.SEEK_END)
-    if have >= remote.size:  # a whole or an overlong rest of an earlier call: judged by its checksum
+    if have >= remote.size:  # an earlier call left a whole file, or too much: the checksum decides
         if have == remote.size and _difference(file, remote) is None:
             return None
         file.truncate(0)

@@ -1,9 +1,9 @@
-"""Writing files so that a reader sees the old content or the new one, never a half of it."""
+"""Writing files so that a reader sees either the old content or the new one, never a part of it."""
 
 from __future__ import annotations
 
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +24,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     Yields
     ------
     binary file
-        Open for writing. If the block raises, it is removed and `path` stays as it was.
+        Open for writing. If the block raises, the temporary file is removed and `path` stays as it was.
 
     Raises
     ------
@@ -42,24 +42,23 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
+    # Mode "x" creates the file with the permissions of every new file: the system itself applies the umask.
+    # A process has one umask for all its threads, so this code neither reads nor changes it.
+    file = temporary.open("xb")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        # mkstemp makes private files; give this one the permissions that open() would have given.
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(temporary).chmod(0o666 & ~umask)
         replace_durably(temporary, target)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
 def replace_durably(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
-    """Rename `source` to `target` in the same folder, and see to it that the rename survives a power cut.
+    """Rename `source` to `target` in the same folder, so that the rename survives a power cut.
 
     Parameters
     ----------

@@ -234,7 +234,7 @@ def planetoid(name: str, data_dir: str | os.PathLike[str] | None = None) -> Grap
 
 
 def _read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """All arrays of `FIELDS`; a file with pickled objects is refused."""
+    """Read all arrays of `FIELDS`; raise if the file holds pickled objects."""
     try:
         # numpy leaves a file open that it opened and cannot read.
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
@@ -247,7 +247,7 @@ def _read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
 
 
 def _dense(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
-    """Make the features (nodes, d) of their CSR arrays."""
+    """Make the dense features (nodes, d) from their CSR arrays."""
     data, columns, starts, shape = (arrays[f"x_{part}"] for part in ("data", "indices", "indptr", "shape"))
     _require(path, "x_shape", shape.shape == (2,) and shape.dtype.kind in "iu" and shape.min() > 0, shape)
     nodes, width = int(shape[0]), int(shape[1])

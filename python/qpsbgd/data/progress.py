@@ -1,4 +1,4 @@
-"""Progress bars: tqdm's where it is installed and the standard error stream is a terminal, else nothing."""
+"""Progress bars: tqdm's if it is installed and the standard error stream is a terminal, else none."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["ProgressBar"]
 
 
 class ProgressBar:
-    """A progress bar as a context manager; it stays silent where nobody would see it.
+    """A progress bar as a context manager; it prints nothing where nobody would see it.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class ProgressBar:
             self._bar.update(units)
 
     def move_to(self, position: int) -> None:
-        """Set the bar to `position` units from the start, which may lie behind the present one."""
+        """Set the bar to `position` units from the start, forwards or backwards."""
         if self._bar is not None:
             self._bar.n = position
             self._bar.refresh()

@@ -1,17 +1,11 @@
-"""What a training's projections are like: agreement with the full gradient, gaps of solvers, QUBOs posed."""
+"""Figures of a training's steps: agreement with the full gradient, gaps of solvers, the QUBOs posed."""
 
-from qpsbgd.diagnostics.watch import (
-    NOTE,
-    Diagnostics,
-    LayerRecord,
-    LayerSummary,
-    QuboGap,
-    cdp,
-    cosine,
-    full_gradient,
-    qubo_gap,
-    sign_agreement,
-)
+from qpsbgd.diagnostics.full_gradient import full_gradient
+from qpsbgd.diagnostics.measures import QuboGap, cdp, cosine, qubo_gap, sign_agreement
+from qpsbgd.diagnostics.posed import SolvedRows, qubo_matrix, solved_rows
+from qpsbgd.diagnostics.recorder import QuboRecorder, draw_qubos
+from qpsbgd.diagnostics.summary import NOTE, LayerRecord, LayerSummary
+from qpsbgd.diagnostics.watch import Diagnostics
 
 __all__ = [
     "NOTE",
@@ -19,9 +13,14 @@ __all__ = [
     "LayerRecord",
     "LayerSummary",
     "QuboGap",
+    "QuboRecorder",
+    "SolvedRows",
     "cdp",
     "cosine",
+    "draw_qubos",
     "full_gradient",
     "qubo_gap",
+    "qubo_matrix",
     "sign_agreement",
+    "solved_rows",
 ]

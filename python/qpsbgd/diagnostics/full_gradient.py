@@ -1,4 +1,4 @@
-"""The gradient of the loss over all training samples, without a trace in the model."""
+"""The gradient of the loss over all training samples; the model stays as it is."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def full_gradient(
 ) -> dict[str, Tensor]:
     """Compute the gradient of the mean loss over `data`, leaving the model as it is.
 
-    The model runs in the mode it is in, but without dropout. Gradients (``.grad``), captures, running
-    statistics of batch norm and other buffers, and torch's random state stay as they were; the model's own
-    forward hooks do run. In training mode batch norm uses the statistics of each batch of `data`, so that
-    batches should be large.
+    The model runs in the mode it is in, but without dropout. These stay as they were: gradients (``.grad``),
+    captures, running statistics of batch norm and other buffers, torch's random state. The model's own
+    forward hooks do run. In training mode batch norm uses the statistics of each batch of `data`, so batches
+    should be large.
 
     Parameters
     ----------
@@ -54,13 +54,13 @@ def full_gradient(
     >>> full_gradient(model, lambda output, target: (output - target).mean(), (x, y))
     {'weight': tensor([[2., 3.]])}
     """
-    model = getattr(model, "_orig_mod", model)  # a compiled model: nothing to gain for one call in a while
+    model = getattr(model, "_orig_mod", model)  # compiling does not pay for a call now and then
     parameters = dict(model.named_parameters())
     wanted = [name for name, p in parameters.items() if p.requires_grad] if names is None else list(names)
     unknown = sorted(set(wanted) - set(parameters))
     if unknown:
         raise ValueError(f"names {unknown} are no parameters of the model")
-    # Leaves without captures, hooks and .grad, in the memory of the parameters; buffers are copied.
+    # The leaves share the parameters' memory, but have no captures, hooks or .grad. Buffers are copied.
     leaves = {name: p.detach().requires_grad_(name in wanted) for name, p in parameters.items()}
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     devices = {tensor.device.index for tensor in parameters.values() if tensor.device.type == "cuda"}

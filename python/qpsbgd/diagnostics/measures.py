@@ -1,4 +1,4 @@
-"""Agreement of steps with the full gradient, and gaps of solvers: the functions of `qpsbgd.diagnostics`."""
+"""Figures as plain functions: agreement of steps with the full gradient, and gaps of solvers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Array: TypeAlias = npt.ArrayLike | torch.Tensor
 Doubles: TypeAlias = npt.NDArray[np.float64]
 
 _REFERENCE = NativeSolver(num_reads=16, num_sweeps=1000)
-"""Exhaustive up to 20 spins, beyond that annealing that a training step could not afford."""
+"""Exhaustive up to 20 spins; beyond that, annealing far longer than a training step can afford."""
 
 
 def cdp(steps: Array, full_gradient: Array) -> Doubles:
@@ -115,7 +115,7 @@ def cosine(steps: Array, full_gradient: Array) -> Doubles:
 
 
 class QuboGap(NamedTuple):
-    """How far the answers to a batch of problems are from the best that is known; from `qubo_gap`."""
+    """Distance of a batch's answers from the best known ones, as `qubo_gap` returns it."""
 
     absolute: Doubles
     """Energy above the reference, (b,), never negative."""

@@ -1,23 +1,19 @@
-"""The QUBOs that a layer's rows posed in a step: as problems, as matrices, as heat maps over training."""
+"""The QUBOs that a layer's rows posed in a step: as problems, and as matrices."""
 
 from __future__ import annotations
 
-import io
-import os
-from collections.abc import Iterable, Mapping, Sequence
-from types import TracebackType
+from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from qpsbgd.data.files import atomic_write
-from qpsbgd.optim.qpsbgd import QPSBGD, Projection
-from qpsbgd.problem.ising import IsingProblem
+from qpsbgd.optim import Projection
+from qpsbgd.problem import IsingProblem
 from qpsbgd.projection import raw_form, row_problems
 
-__all__ = ["QuboRecorder", "SolvedRows", "draw_qubos", "qubo_matrix", "solved_rows"]
+__all__ = ["SolvedRows", "is_proximal", "qubo_matrix", "solved_rows"]
 
 Doubles = npt.NDArray[np.float64]
 Spins = npt.NDArray[np.int8]
@@ -46,22 +42,24 @@ class SolvedRows(NamedTuple):
 
 
 def solved_rows(projection: Projection, rows: Sequence[int] | None = None) -> SolvedRows:
-    """Tell which problems the rows of a layer posed in a step, and what the answers were.
+    """Find the problems that the rows of a layer posed in a step, and the answers that the step took.
 
-    With ``scale="auto"``, where scale and answer are fitted in turn, it is the problem at the last scale.
+    ``scale="auto"`` fits scale and answer in turn: the problem is that of the last scale.
 
     Parameters
     ----------
     projection : Projection
-        What a projection hook of `qpsbgd.QPSBGD` gets.
+        The argument of a projection hook of `qpsbgd.QPSBGD`.
     rows : sequence of int, optional
-        Numbers of the weight's rows; all of the projection if not given. Left out are those that are not part
-        of it, and those without a problem: p all zero, or scale 0.
+        Numbers of the weight's rows; all rows of the projection if not given. A row is left out if the
+        projection does not contain it, or if it poses no problem: p all zero, or scale 0.
 
     Raises
     ------
     IndexError
         If the weight has no such row.
+    ValueError
+        If the projection is a step of ``variant="projected"``.
 
     Examples
     --------
@@ -73,6 +71,8 @@ def solved_rows(projection: Projection, rows: Sequence[int] | None = None) -> So
     >>> solved_rows(Projection(weight, slice(0, 1), p, p, np.eye(2), torch.tensor([[1, -1]]), options)).scales
     array([0.5])
     """
+    if is_proximal(projection):
+        raise ValueError("projection is a step of variant='projected', expected the continuous variant")
     options = projection.options
     A = projection.A.astype(np.float64)
     p, G = (tensor.detach().to("cpu", torch.float64).numpy() for tensor in (projection.p, projection.G))
@@ -93,6 +93,11 @@ def solved_rows(projection: Projection, rows: Sequence[int] | None = None) -> So
     return SolvedRows(
         chosen[posed], p[posed], A, scales[posed], spins[posed].astype(np.int8), options["domain"]
     )
+
+
+def is_proximal(projection: Projection) -> bool:
+    """Return whether a projection is a step of ``variant="projected"``, whose rows pose other problems."""
+    return projection.options.get("variant") == "projected"
 
 
 def _scales(
@@ -165,136 +170,3 @@ def qubo_matrix(
         return signs[:, None] * gram * signs - np.diag(2.0 * np.abs(fields) / scale), 0.0
     linear = 4.0 * gram.sum(axis=1) + 4.0 * fields / scale
     return 4.0 * gram - np.diag(linear), float(gram.sum() + 2.0 * fields.sum() / scale)
-
-
-class QuboRecorder:
-    """Keeps the QUBO matrices of chosen rows of a layer in chosen steps of a training.
-
-    Parameters
-    ----------
-    optimizer : QPSBGD
-        Its steps are counted from 1 on, beginning with the next one.
-    weight : Parameter
-        The layer's weight (m, d), one of the optimizer's.
-    rows : iterable of int
-        Numbers of output neurons.
-    steps : iterable of int
-        Steps in which to keep them. One matrix takes 8 d² bytes.
-
-    Attributes
-    ----------
-    matrices : dict
-        (step, row) -> float64 array (d, d); a row without a gradient poses no problem and is not there.
-
-    Raises
-    ------
-    ValueError
-        If the optimizer does not have the weight, or a row or step number is out of range.
-
-    Examples
-    --------
-    >>> from qpsbgd.nn import BinaryLinear
-    >>> layer = BinaryLinear(4, 2)
-    >>> optimizer = QPSBGD(layer.parameters())
-    >>> with QuboRecorder(optimizer, layer.weight, rows=[0], steps=[1, 3]) as recorder:
-    ...     for _ in range(3):
-    ...         optimizer.zero_grad()
-    ...         layer(torch.randn(8, 4)).square().mean().backward()
-    ...         optimizer.step()
-    >>> sorted(recorder.matrices)
-    [(1, 0), (3, 0)]
-    """
-
-    def __init__(
-        self, optimizer: QPSBGD, weight: torch.Tensor, rows: Iterable[int], steps: Iterable[int]
-    ) -> None:
-        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        if not any(parameter is weight for parameter in parameters):
-            raise ValueError(f"weight of shape {tuple(weight.shape)} is none of the optimizer's parameters")
-        self._weight, self._rows, self._steps = weight, sorted(set(rows)), frozenset(steps)
-        if not all(0 <= row < len(weight) for row in self._rows):
-            raise ValueError(f"rows must be in 0..{len(weight) - 1}, but are {self._rows}")
-        if not all(step >= 1 for step in self._steps):
-            raise ValueError(f"steps must be at least 1, but are {sorted(self._steps)}")
-        self._step = 0
-        self.matrices: dict[tuple[int, int], Doubles] = {}
-        self._handle = optimizer.register_projection_hook(self._keep)
-
-    def _keep(self, projection: Projection) -> None:
-        if projection.weight is not self._weight:
-            return
-        if projection.rows.start == 0:
-            self._step += 1
-        if self._step not in self._steps:
-            return
-        solved = solved_rows(projection, self._rows)
-        for j, (row, p, scale) in enumerate(zip(solved.rows, solved.p, solved.scales, strict=True)):
-            A = solved.A[j] if solved.A.ndim == 3 else solved.A
-            matrix, _ = qubo_matrix(p, A, float(scale), domain=solved.domain)
-            self.matrices[self._step, int(row)] = matrix
-
-    def remove(self) -> None:
-        """Stop recording; the matrices stay."""
-        self._handle.remove()
-
-    def __enter__(self) -> QuboRecorder:
-        """Return the recorder itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Stop recording."""
-        self.remove()
-
-
-def draw_qubos(matrices: Mapping[tuple[int, int], Doubles], path: str | os.PathLike[str]) -> None:
-    """Draw QUBO matrices as heat maps into a PNG file, one line per row and one column per step.
-
-    All share one colour scale, symmetric about 0, so that rows and steps can be compared.
-
-    Parameters
-    ----------
-    matrices : mapping
-        (step, row) -> array (d, d), as `QuboRecorder.matrices`.
-    path : path
-        The PNG file; missing folders above it are made.
-
-    Raises
-    ------
-    ValueError
-        If there is no matrix.
-    ModuleNotFoundError
-        If matplotlib is not installed.
-    OSError
-        If the file cannot be written.
-    """
-    if not matrices:
-        raise ValueError("matrices is empty, expected at least one QUBO matrix")
-    try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "heat maps are drawn by matplotlib: pip install 'qpsbgd[demo]'", name=error.name
-        ) from None
-    steps, rows = (sorted(set(numbers)) for numbers in zip(*matrices, strict=True))
-    limit = max(float(np.abs(matrix).max()) for matrix in matrices.values()) or 1.0
-    figure: Any = Figure(figsize=(2.2 * len(steps) + 1.2, 2.3 * len(rows)), layout="constrained")
-    panels = figure.subplots(len(rows), len(steps), squeeze=False)
-    image = None
-    for line, row in zip(panels, rows, strict=True):
-        for axes, step in zip(line, steps, strict=True):
-            axes.set_axis_off()
-            if (step, row) in matrices:
-                image = axes.imshow(
-                    matrices[step, row], cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest"
-                )
-                axes.set_title(f"row {row}, step {step}", fontsize=9)
-    figure.colorbar(image, ax=panels, label="QUBO coefficient")
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=150)
-    with atomic_write(path) as file:
-        file.write(picture.getvalue())

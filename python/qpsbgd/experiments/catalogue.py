@@ -1,7 +1,7 @@
-"""The experiments: what is trained, on what, with which settings, as data.
+"""The experiments as data: networks, data sets, optimizers with their settings.
 
-A task's `optimizers` are settings from its `grids` for a run without tuning; ``qpsbgd train NAME --tune``
-chooses anew, by the accuracy on held-out training samples.
+A task's `optimizers` hold the settings of a run without tuning; they come from its `grids`. With
+``qpsbgd train NAME --tune`` the accuracy on held-out training samples chooses other ones.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from qpsbgd.experiments import convergence, convex, finishing, noise, rosenbrock
 from qpsbgd.experiments.classification import Classification
+from qpsbgd.experiments.core.minimising import rates
 from qpsbgd.experiments.core.task import Experiment, Settings, Task
 from qpsbgd.experiments.graphs import NodeClassification
 from qpsbgd.experiments.networks import Cnn, Gcn, Mlp
@@ -17,24 +18,20 @@ from qpsbgd.experiments.networks import Cnn, Gcn, Mlp
 __all__ = ["EXPERIMENTS", "GRIDS", "TASKS"]
 
 
-def _rates(*rates: float, **others: Settings | float | str | bool) -> tuple[Settings, ...]:
-    return tuple({"lr": rate, **others} for rate in rates)  # type: ignore[dict-item]
-
-
 GRIDS: Mapping[str, tuple[Settings, ...]] = {
-    "qpsbgd": (*_rates(0.001, 0.003, 0.01, 0.03), *_rates(0.001, 0.003, memory="momentum")),
-    "binaryconnect-adam": _rates(0.0003, 0.001, 0.003, 0.01, 0.03, 0.1),
-    "binaryconnect-sgd": (*_rates(10.0, 30.0, 100.0), *_rates(1.0, 3.0, 10.0, momentum=0.9)),
+    "qpsbgd": (*rates(0.001, 0.003, 0.01, 0.03), *rates(0.001, 0.003, memory="momentum")),
+    "binaryconnect-adam": rates(0.0003, 0.001, 0.003, 0.01, 0.03, 0.1),
+    "binaryconnect-sgd": (*rates(10.0, 30.0, 100.0), *rates(1.0, 3.0, 10.0, momentum=0.9)),
     "signsgd": (
-        *_rates(0.001, 0.003, 0.01),
-        *_rates(0.001, 0.003, momentum=0.9),
-        *_rates(0.003, error_feedback=True),
+        *rates(0.001, 0.003, 0.01),
+        *rates(0.001, 0.003, momentum=0.9),
+        *rates(0.003, error_feedback=True),
     ),
-    "proxquant": (*_rates(0.003, 0.01, 0.03, strength=2.0), *_rates(0.003, 0.01, 0.03, strength=8.0)),
+    "proxquant": (*rates(0.003, 0.01, 0.03, strength=2.0), *rates(0.003, 0.01, 0.03, strength=8.0)),
     "bop": (
-        *_rates(0.01, 0.1, threshold=1e-5),
-        *_rates(0.01, 0.1, threshold=1e-4),
-        *_rates(0.01, 0.1, threshold=1e-3),
+        *rates(0.01, 0.1, threshold=1e-5),
+        *rates(0.01, 0.1, threshold=1e-4),
+        *rates(0.01, 0.1, threshold=1e-3),
     ),
 }
 """The settings that binary networks are tuned over: optimizer -> six settings each."""
@@ -143,7 +140,7 @@ _ADULT_DEEP = Classification(
 # On graphs the fitted scale does better than momentum, which overfits the few labelled nodes.
 _GRAPH_GRIDS: Mapping[str, tuple[Settings, ...]] = {
     **GRIDS,
-    "qpsbgd": (*_rates(0.001, 0.003, 0.01), *_rates(0.001, 0.003, 0.01, scale="auto")),
+    "qpsbgd": (*rates(0.001, 0.003, 0.01), *rates(0.001, 0.003, 0.01, scale="auto")),
 }
 _KARATE = NodeClassification(
     name="karate",

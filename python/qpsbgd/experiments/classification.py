@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar, Literal
@@ -16,7 +15,7 @@ from torch import nn
 from qpsbgd.data.datasets import Dataset, load, validation_split
 from qpsbgd.experiments.core.results import Run
 from qpsbgd.experiments.core.task import Settings, Split, Task
-from qpsbgd.experiments.core.training import fit
+from qpsbgd.experiments.core.training import fit, shuffled_batches
 from qpsbgd.experiments.networks import Network
 from qpsbgd.experiments.optimizers import make_optimizer
 
@@ -93,7 +92,21 @@ class Classification(Task):
         """
         self._check(samples)
         model = self.network.build(torch.Generator().manual_seed(2 * seed))
-        batches = _batches(len(samples.x_train), self.batch_size, torch.Generator().manual_seed(2 * seed + 1))
+        stepper = make_optimizer(optimizer, model, settings, seed=seed, steps=self.steps)
+        return self._fit(model, stepper, optimizer, seed, samples, split)
+
+    def _fit(
+        self,
+        model: nn.Module,
+        stepper: torch.optim.Optimizer,
+        optimizer: str,
+        seed: int,
+        samples: Samples,
+        split: Split,
+    ) -> Run:
+        """Train a model with an optimizer of that name, and judge it."""
+        generator = torch.Generator().manual_seed(2 * seed + 1)
+        batches = shuffled_batches(len(samples.x_train), self.batch_size, generator)
 
         def loss_of_next_batch() -> torch.Tensor:
             batch = next(batches)
@@ -107,7 +120,7 @@ class Classification(Task):
 
         curve, metrics = fit(
             model,
-            make_optimizer(optimizer, model, settings, seed=seed, steps=self.steps),
+            stepper,
             loss_of_next_batch,
             evaluate,
             steps=self.steps,
@@ -150,13 +163,6 @@ def prepare(data: Dataset, inputs: Inputs) -> Samples:
         tensor(data.x_test),
         torch.from_numpy(data.y_test),
     )
-
-
-def _batches(size: int, batch_size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
-    """Yield indices of whole batches, from a new order of the samples in every epoch."""
-    while True:
-        order = torch.randperm(size, generator=generator)
-        yield from order[: size - size % batch_size].split(batch_size)
 
 
 def judge(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> tuple[float, float]:

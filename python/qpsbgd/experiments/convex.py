@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from qpsbgd.experiments.core.minimising import Objective, make_real_optimizer, minimise, rates
 from qpsbgd.experiments.core.results import Run
 from qpsbgd.experiments.core.task import Experiment, Settings, Split, Task
-from qpsbgd.experiments.core.training import fit
+from qpsbgd.experiments.core.training import fit, shuffled_batches
 from qpsbgd.experiments.optimizers import make_optimizer
 from qpsbgd.nn import BinaryLinear, Scale
 
@@ -97,7 +97,7 @@ class LogisticRegression(Task):
         """Minimise once: `seed` fixes problem, initial weights and batches, alike for all optimizers."""
         generator = torch.Generator().manual_seed(2 * seed + (split == "validation"))
         x, y = correlated_samples(self.samples, self.dimensions, self.correlation, self.signal, generator)
-        batches = self._batches(generator)
+        batches = shuffled_batches(self.samples, self.batch_size, generator)
         if self.weights == "binary":
             return self._run_binary(optimizer, settings, seed, x, y, batches, generator)
         w = nn.Parameter(torch.zeros(self.dimensions))
@@ -116,12 +116,6 @@ class LogisticRegression(Task):
             label=f"{optimizer}, seed {seed}",
         )
         return Run(seed, metrics, curve)
-
-    def _batches(self, generator: torch.Generator) -> Iterator[Tensor]:
-        """Yield indices of batches, from a new order of the samples in every epoch."""
-        while True:
-            order = torch.randperm(self.samples, generator=generator)
-            yield from order[: self.samples - self.samples % self.batch_size].split(self.batch_size)
 
     def _run_binary(
         self,

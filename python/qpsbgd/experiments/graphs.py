@@ -26,9 +26,10 @@ __all__ = ["NodeClassification"]
 class NodeClassification(Task):
     """A graph network trained on the whole graph in every step, by the cross-entropy of its labelled nodes.
 
-    The features are divided by the sum of each node's own, as Kipf and Welling do. As they stop early by the
-    validation nodes, so a run keeps the weights of that point of its learning curve which classifies these
-    best; of equals that with the lower loss on them. A graph without validation nodes keeps the last weights.
+    As in Kipf and Welling, the features of each node are divided by their sum, and the validation nodes
+    choose when to stop: a run keeps the weights of the point of its learning curve that classifies them best.
+    Among equal points it is the one with the lowest loss on them. A graph without validation nodes keeps the
+    last weights.
 
     Attributes
     ----------
@@ -92,7 +93,7 @@ class NodeClassification(Task):
                 best.offer((measured["validation_accuracy"], -loss), measured, model)
             return measured
 
-        # Dropout draws from torch's own generator, which is given back as it was.
+        # Dropout draws from torch's own generator, whose state is restored afterwards.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(2 * seed + 1)
             curve, metrics = fit(
@@ -122,7 +123,7 @@ class NodeClassification(Task):
 
 
 class _Best:
-    """The weights with the highest rank so far, the first of equals, and what was measured with them."""
+    """The weights with the highest rank so far, and what was measured with them; of equals the first."""
 
     def __init__(self) -> None:
         self.weights: dict[str, Any] | None = None

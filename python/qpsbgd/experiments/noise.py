@@ -1,8 +1,8 @@
-"""What a noisy annealer does to the training, and what can be done about it.
+"""Trainings on a noisy annealer, with and without mitigation of the noise.
 
-The paper leaves open how the noise of real hardware shows. Here every row's QUBO goes to a simulated annealer
-behind `qpsbgd.solvers.NoisySolver`, at multiples of the noise that D-Wave publishes, with and without
-mitigation. An "optimizer" of these tasks is QP-SBGD with one way of using the device.
+The paper does not say how the noise of real hardware changes a training. Here `qpsbgd.solvers.NoisySolver`
+solves every row's QUBO with simulated annealing, at multiples of the noise that D-Wave publishes. An
+"optimizer" of these tasks is QP-SBGD with one way of using the device.
 """
 
 from __future__ import annotations
@@ -13,13 +13,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from qpsbgd.diagnostics.watch import Diagnostics
-from qpsbgd.experiments.classification import Classification, Samples, _batches, judge
+from qpsbgd.diagnostics import Diagnostics
+from qpsbgd.experiments.classification import Classification, Samples
 from qpsbgd.experiments.core.results import Run
 from qpsbgd.experiments.core.task import Experiment, Settings, Split
-from qpsbgd.experiments.core.training import fit
 from qpsbgd.experiments.networks import Mlp
 from qpsbgd.optim import QPSBGD
 from qpsbgd.problem.ising import IsingProblem, Solutions
@@ -33,7 +32,7 @@ from qpsbgd.step.rule import LayerStep, Projection, StepResult, StepRule
 __all__ = ["CHANNELS", "CHANNELS_EXPERIMENT", "EXPERIMENT", "NoisyTraining"]
 
 CHANNELS = ("all", "control errors", "precision", "readout", "chains")
-"""What may be imperfect; "all" is everything together."""
+"""The imperfections of a device; "all" is all of them together."""
 
 _SWEEPS = 100
 _OBSERVATIONS = 20
@@ -50,7 +49,8 @@ _WAYS: Mapping[str, Settings] = {
     "keep-better": {"lr": 0.01, "keep_better": True},
     "sign": {"lr": 0.01, "device": False},
 }
-"""How the device is used: "sign" is without it, and all but "keep-better" take its answers as they come."""
+"""Ways of using the device. "sign" does without it; "keep-better" takes the better of its answer and sign(p).
+All others take the answer itself."""
 
 
 class _Signs:
@@ -99,9 +99,12 @@ class _AsAnswered(QPSBGD):
 class NoisyTraining(Classification):
     """A network trained with QUBOs solved by a noisy device.
 
-    Runs also tell, of the first layer and as means over some steps: ``gap``, the relative QUBO gap of the
-    steps taken; ``step_cdp``, the probability that a row's step (of gradient and memory) descends the full
-    loss; and ``sign_cdp``, the same for sign(g). See `qpsbgd.diagnostics`.
+    A run has three more metrics, which are means over some steps of the first layer (see
+    `qpsbgd.diagnostics`):
+
+    - ``gap``: the relative QUBO gap of the steps taken;
+    - ``step_cdp``: the probability that a row's step, of gradient and memory, descends the full loss;
+    - ``sign_cdp``: the same for sign(g).
 
     Attributes
     ----------
@@ -172,36 +175,20 @@ class NoisyTraining(Classification):
         """Do the run on samples in memory, watched."""
         self._check(samples)
         model = self.network.build(torch.Generator().manual_seed(2 * seed))
-        batches = _batches(len(samples.x_train), self.batch_size, torch.Generator().manual_seed(2 * seed + 1))
         stepper = self.make_optimizer(settings, model, seed)
-        loss_function = nn.functional.cross_entropy
-
-        def loss_of_next_batch() -> Tensor:
-            batch = next(batches)
-            loss: Tensor = loss_function(model(samples.x_train[batch]), samples.y_train[batch])
-            return loss
-
-        def evaluate() -> dict[str, float]:
-            return {f"{split}_accuracy": judge(model, samples.x_judged, samples.y_judged)[0]}
-
-        full_data = (samples.x_train, samples.y_train)
-        every = max(1, self.steps // _OBSERVATIONS)
         with Diagnostics(
-            model, stepper, loss_function, full_data, every=every, gap_rows=_GAP_ROWS
+            model,
+            stepper,
+            nn.functional.cross_entropy,
+            (samples.x_train, samples.y_train),
+            every=max(1, self.steps // _OBSERVATIONS),
+            gap_rows=_GAP_ROWS,
         ) as diagnostics:
-            curve, metrics = fit(
-                model,
-                stepper,
-                loss_of_next_batch,
-                evaluate,
-                steps=self.steps,
-                label=f"{self.name} {optimizer}, seed {seed}",
-            )
+            run = self._fit(model, stepper, optimizer, seed, samples, split)
         first = diagnostics.summary()[0]
         seen = {"gap": first.gap, "step_cdp": first.step_cdp, "sign_cdp": first.sign_cdp}
-        metrics |= {name: value for name, value in seen.items() if value is not None}
-        _, metrics["train_loss"] = judge(model.eval(), samples.x_train, samples.y_train)
-        return Run(seed, metrics, curve, model.state_dict())
+        known = {name: value for name, value in seen.items() if value is not None}
+        return replace(run, metrics={**run.metrics, **known})
 
 
 def _task(name: str, description: str, ways: Mapping[str, Settings] = _WAYS, **noise: Any) -> NoisyTraining:

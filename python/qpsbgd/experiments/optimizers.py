@@ -52,7 +52,7 @@ def make_optimizer(
     Raises
     ------
     ValueError
-        If there is no optimizer of that name, or it refuses its settings.
+        If there is no optimizer of that name, or its settings are invalid.
 
     Examples
     --------

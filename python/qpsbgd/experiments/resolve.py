@@ -1,13 +1,14 @@
 """Exact neuron re-solve: a finisher of trained networks with sign activations and binary weights.
 
-A neuron with output ±1 enters the loss of training sample i only by which of the two it gives, so with all
-else fixed the whole training loss is linear in its outputs::
+The loss of training sample i depends on a neuron only through its output a_i, which is +1 or -1. So with
+all else fixed the training loss is linear in the outputs of that neuron::
 
     loss = const + sum over i of D_i [a_i = +1],     D_i = loss_i(a_i = +1) - loss_i(a_i = -1)
 
-Its weights w in {-1, +1}^d and threshold θ, a_i = +1 where z_i = w'x_i / sqrt(d) >= θ, are searched by flips
-of single bits that lower the relaxed loss ``sum of D_i clamp((z_i - θ) / (2 τ σ) + ½, 0, 1)``, σ = std of z.
-What is found is taken only if it lowers the loss itself, so the training loss never goes up.
+The neuron has weights w in {-1, +1}^d and a threshold θ: a_i = +1 where z_i = w'x_i / sqrt(d) >= θ. The
+search flips single bits of w while that lowers the relaxed loss
+``sum of D_i clamp((z_i - θ) / (2 τ σ) + ½, 0, 1)``, σ = std of z. A change is kept only if it lowers the loss
+itself, so the training loss never goes up.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ __all__ = [
 
 _THRESHOLDS = 13
 _THRESHOLD_SPAN = 0.6
-"""Thresholds tried: the old one and others up to so many standard deviations of z away, evenly spaced."""
+"""Thresholds tried: evenly spaced around the old one, up to so many standard deviations of z away."""
 _NEWTON_STEPS = 8
 _RIDGE = 1e-4
 
@@ -188,12 +189,12 @@ def resolve(
     labels : int64 Tensor (n,)
         Their classes.
     passes : int
-        Number of times that all neurons are gone through, layer by layer. After each, scale and bias of the
-        output are refitted.
+        Number of passes over all neurons, layer by layer. Each pass ends with a new fit of the output's scale
+        and bias.
     tau : float
         Width τ of the relaxed loss.
     last_flips : int
-        After each pass, flip up to so many weights of the last layer, each the best by the loss itself.
+        Each pass also flips up to so many weights of the last layer, the one that lowers the loss most first.
 
     Returns
     -------
@@ -281,7 +282,7 @@ def resolve_neuron(
     inputs : float Tensor (n, d)
         Inputs of the neuron.
     D : float Tensor (n,)
-        What each sample's loss gains when the neuron is on (+1) instead of off (-1).
+        Loss of each sample with the neuron on (+1), minus its loss with the neuron off (-1).
     weights, threshold : float Tensor (d,) of -1 and +1, float
         Where the search starts.
     on : bool Tensor (n,)

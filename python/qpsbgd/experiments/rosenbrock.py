@@ -39,7 +39,7 @@ class Rosenbrock(Task):
     dimensions, steps : int
         Number of coordinates, at least 2; steps, over which the learning rate decays to 0 along a cosine.
     noise : float
-        Standard deviation of the noise that every residual has anew in every step.
+        Standard deviation of the noise that is added to every residual, drawn again in every step.
     """
 
     dimensions: int

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from qpsbgd.data.files import atomic_write
+from qpsbgd.data.pictures import new_figure, write_picture
 from qpsbgd.experiments.core.results import Result
 from qpsbgd.experiments.core.task import Experiment
 
@@ -54,8 +52,8 @@ def draw_against_axis(
 ) -> None:
     """Draw the metrics of an experiment against its axis into a PNG file.
 
-    Lines are means over the seeds; the shade runs from the lowest to the highest seed. The axis is
-    logarithmic, but from 0 to the smallest number above it linear.
+    Lines are means over the seeds; the shade runs from the lowest to the highest seed. The axis is linear
+    from 0 to the smallest position above 0, and logarithmic beyond it.
 
     Parameters
     ----------
@@ -75,14 +73,8 @@ def draw_against_axis(
     OSError
         If the file cannot be written.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "plots are drawn by matplotlib: pip install 'qpsbgd[demo]'", name=error.name
-        ) from None
     metrics = (experiment.tasks[0].metric, *experiment.also_drawn)
-    figure: Any = Figure(figsize=(4.0 * len(metrics), 3.6), layout="constrained")
+    figure = new_figure(4.0 * len(metrics), 3.6)
     panels = figure.subplots(1, len(metrics), squeeze=False)[0]
     smallest = min((at for at in experiment.positions if at > 0), default=1.0)
     for axes, metric in zip(panels, metrics, strict=True):
@@ -99,10 +91,7 @@ def draw_against_axis(
         axes.set(xlabel=experiment.axis, ylabel=label, title=f"{experiment.name}: {label}")
         axes.grid(alpha=0.3)
     panels[0].legend(loc="best", fontsize="small")
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=100)
-    with atomic_write(path) as file:
-        file.write(picture.getvalue())
+    write_picture(figure, path, dpi=100)
 
 
 def _by_optimizer(

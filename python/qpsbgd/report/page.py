@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from qpsbgd.experiments.core.results import Run
-from qpsbgd.experiments.core.runner import Record
+from qpsbgd.experiments.core.store import Record
 from qpsbgd.experiments.core.task import Experiment
 from qpsbgd.report.statistics import SIGNIFICANT, Comparison, compare
 from qpsbgd.report.svg import Line, plot
@@ -85,7 +85,7 @@ def page(records: Iterable[Record], experiments: Mapping[str, Experiment]) -> st
     Parameters
     ----------
     records : iterable of Record
-        Finished runs, as `qpsbgd.experiments.core.runner.read_records` gives them.
+        Finished runs, as `qpsbgd.experiments.core.store.read_records` gives them.
     experiments : mapping
         Experiment name -> experiment; they order and group the tasks. Tasks of none stand at the end.
 

@@ -43,7 +43,7 @@ class Comparison:
 
 
 def compare(values: Mapping[int, float], reference: Mapping[int, float]) -> Comparison | None:
-    """Compare values with reference values over the seeds that both have; None if there is no such seed.
+    """Compare values with reference values over the seeds that both have; None if they share no seed.
 
     Examples
     --------
@@ -60,7 +60,7 @@ def compare(values: Mapping[int, float], reference: Mapping[int, float]) -> Comp
     deviation = statistics.stdev(differences) if len(seeds) > 1 else 0.0
     if len(seeds) < _FEWEST:
         return Comparison(len(seeds), mean, deviation, None)
-    # Equal differences, up to rounding: no doubt about a difference that is there, nor about one that is not.
+    # The differences are equal up to rounding, so the answer is certain.
     if deviation <= 1e-12 * max(1.0, abs(mean)):
         return Comparison(len(seeds), mean, deviation, 0.0 if abs(mean) > 1e-12 else 1.0)
     t = mean / (deviation / math.sqrt(len(seeds)))

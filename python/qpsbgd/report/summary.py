@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qpsbgd.data.files import atomic_write
+from qpsbgd.data.pictures import new_figure, write_picture
 from qpsbgd.experiments.core.results import Result
 
 if TYPE_CHECKING:
@@ -86,18 +85,12 @@ def draw_curves(results: Sequence[Result], path: str | os.PathLike[str]) -> None
     OSError
         If the file cannot be written.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "plots are drawn by matplotlib: pip install 'qpsbgd[demo]'", name=error.name
-        ) from None
     curves = [result for result in results if result.runs[0].curve]
     quantities = list(dict.fromkeys(name for result in curves for name in result.runs[0].curve[0].values))
     quantities.sort(key="loss".__eq__)  # the loss stands last
     if not quantities:
         return
-    figure: Any = Figure(figsize=(4.5 * len(quantities), 3.8), layout="constrained")
+    figure = new_figure(4.5 * len(quantities), 3.8)
     panels = figure.subplots(1, len(quantities), squeeze=False)[0]
     for axes, quantity in zip(panels, quantities, strict=True):
         for result in curves:
@@ -109,10 +102,7 @@ def draw_curves(results: Sequence[Result], path: str | os.PathLike[str]) -> None
             axes.set(yscale="log")
         axes.grid(alpha=0.3)
     panels[0].legend(loc="best")
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=150)
-    with atomic_write(path) as file:
-        file.write(picture.getvalue())
+    write_picture(figure, path)
 
 
 def _draw(axes: Axes, result: Result, quantity: str) -> None:

@@ -1,6 +1,6 @@
-"""The one loop that minimises functions of real parameters, and the optimizers for it, by name.
+"""The loop that minimises functions of real parameters, and the optimizers for it, by name.
 
-Networks of binary weights have `qpsbgd.experiments.core.training` instead.
+`qpsbgd.experiments.core.training` is the loop for networks with binary weights.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def make_real_optimizer(
     Raises
     ------
     ValueError
-        If there is no optimizer of that name, or it refuses its settings.
+        If there is no optimizer of that name, or its settings are invalid.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What an experiment gives, and the files it is kept in."""
+"""Results of experiments, and the files that keep them."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Run:
     weights: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Give the run without its weights as JSON-able values."""
+        """Return the run without its weights as JSON-able values."""
         return {
             "seed": self.seed,
             "metrics": dict(self.metrics),
@@ -69,7 +69,7 @@ class Run:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Run:
-        """Make a run, without weights, of what `to_json` gave."""
+        """Make a run from what `to_json` returned; it has no weights."""
         points = tuple(
             CurvePoint(point["step"], {name: value for name, value in point.items() if name != "step"})
             for point in content["curve"]
@@ -109,7 +109,7 @@ class Result:
         return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0
 
     def to_json(self) -> dict[str, Any]:
-        """Give the result without its weights in the form of ``results.json``."""
+        """Return the result without its weights in the form of ``results.json``."""
         return {
             "task": self.task,
             "optimizer": self.optimizer,

@@ -1,8 +1,8 @@
 """What an experiment is made of: tasks, the optimizers' settings, and the grids these are tuned on.
 
-A family of tasks (networks on data, functions to minimise, graphs, ...) is a subclass of
-`Task` that knows how to do one run; each task is one object of it, and so data.
-`qpsbgd.experiments.core.runner` tunes, repeats over seeds, keeps and resumes; nothing of that is a task's business.
+A family of tasks (networks on data, functions to minimise, graphs, ...) is a subclass of `Task` that knows
+how to do one run. Each task is one object of such a class, and so it is data. A task does not tune, repeat,
+keep or resume its runs: `qpsbgd.experiments.core.runner` does.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""The one loop that trains every network."""
+"""The loop that trains every network."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import nn
@@ -12,7 +12,7 @@ from torch import nn
 from qpsbgd.data.progress import ProgressBar
 from qpsbgd.experiments.core.results import CurvePoint
 
-__all__ = ["fit"]
+__all__ = ["fit", "shuffled_batches"]
 
 _CURVE_POINTS = 30
 
@@ -114,3 +114,17 @@ def _step(optimizer: torch.optim.Optimizer, loss_of_next_batch: Callable[[], tor
     loss.backward()
     optimizer.step()
     return value
+
+
+def shuffled_batches(size: int, batch_size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
+    """Yield indices of whole batches without end, from a new order of the samples in every epoch.
+
+    Examples
+    --------
+    >>> batches = shuffled_batches(5, 2, torch.Generator().manual_seed(0))
+    >>> [len(next(batches)) for _ in range(3)]
+    [2, 2, 2]
+    """
+    while True:
+        order = torch.randperm(size, generator=generator)
+        yield from order[: size - size % batch_size].split(batch_size)

@@ -1,4 +1,4 @@
-"""Diagnostics against closed forms and brute force."""
+"""`Diagnostics` on trainings: its figures against a loop by hand, and the training does not notice it."""
 
 import copy
 import gc
@@ -9,271 +9,19 @@ import weakref
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
-from torch import nn
+from torch.nn.functional import cross_entropy
 
-from oracles import all_spins, best_row_step, row_objective
 from qpsbgd.baselines import BinaryConnect
-from qpsbgd.capture import BinaryWeight, attach
-from qpsbgd.diagnostics import NOTE, Diagnostics, cdp, cosine, full_gradient, qubo_gap, sign_agreement
-from qpsbgd.nn import BinaryLinear
+from qpsbgd.diagnostics import NOTE, Diagnostics, cdp, cosine, full_gradient, sign_agreement
 from qpsbgd.optim import QPSBGD
-from qpsbgd.problem import ising_problem, qubo_problem
-from qpsbgd.projection import project_gradient, row_problems
-from qpsbgd.solvers.native import NativeSolver, solve_ising
-from training import Shuffler, Spy, batches, small_net, states_equal, train
-
-# Pure functions
-
-FLOATS = st.floats(-10, 10, width=32)
-
-
-@given(arrays(np.float64, (3, 2, 4), elements=FLOATS), arrays(np.float64, (2, 4), elements=FLOATS))
-def test_cdp_counts_the_steps_of_a_row_that_descend(steps, gradient):
-    for row, value in enumerate(cdp(steps, gradient)):
-        if not gradient[row].any():
-            assert np.isnan(value)
-        else:
-            assert value == np.mean([step[row] @ gradient[row] > 0 for step in steps])
-
-
-@given(arrays(np.float64, (3, 2, 2), elements=FLOATS), arrays(np.float64, (3, 2, 2), elements=FLOATS))
-def test_sign_agreement_counts_equal_signs_where_the_full_gradient_has_one(batches, gradients):
-    result = sign_agreement(batches, gradients)
-    for where in np.ndindex(2, 2):
-        pairs = [(b[where], g[where]) for b, g in zip(batches, gradients, strict=True) if g[where] != 0]
-        if not pairs:
-            assert np.isnan(result[where])
-        else:
-            assert result[where] == pytest.approx(np.mean([np.sign(b) == np.sign(g) for b, g in pairs]))
-
-
-def test_cdp_and_sign_agreement_of_gaussian_gradients_have_their_closed_forms():
-    # g = ∇ + noise, ∇ = 1: a coordinate has SP = Φ(1/noise), and ⟨g, ∇⟩ is normal: mean d, std noise √d.
-    rng = np.random.default_rng(0)
-    d, noise, k = 9, 2.0, 20_000
-    full = np.ones((1, d))
-    batches = full + noise * rng.normal(size=(k, 1, d))
-
-    def normal_cdf(x):
-        return float(torch.special.ndtr(torch.tensor(x)))
-
-    assert sign_agreement(batches, full).mean() == pytest.approx(normal_cdf(1 / noise), abs=0.005)
-    assert cdp(batches, full)[0] == pytest.approx(normal_cdf(np.sqrt(d) / noise), abs=0.01)
-
-
-def test_cdp_and_sign_agreement_differ_for_one_large_and_many_small_coordinates():
-    full = [[10.0, 1.0, 1.0, 1.0]]
-    batch = [[1.0, -1.0, -1.0, -1.0]]
-    assert cdp(np.sign(batch), full)[0] == 1.0
-    assert sign_agreement(batch, full).mean() == 0.25
+from qpsbgd.projection import project_gradient
+from qpsbgd.solvers.native import NativeSolver
+from training import Shuffler, batches, net_with_dropout, small_net, states_equal, train, whole
 
 
 def test_cdp_takes_tensors_that_need_gradients():
     steps = torch.ones(2, 3, 4, requires_grad=True)
     assert cdp(steps, torch.ones(3, 4, dtype=torch.bfloat16)).tolist() == [1.0, 1.0, 1.0]
-
-
-@given(arrays(np.float64, (3, 4), elements=FLOATS), arrays(np.float64, (3, 4), elements=FLOATS))
-def test_cosine_is_that_of_torch(steps, gradients):
-    expected = torch.cosine_similarity(torch.tensor(steps), torch.tensor(gradients), dim=1, eps=1e-300)
-    zero = ~steps.any(axis=1) | ~gradients.any(axis=1)
-    result = cosine(steps, gradients)
-    assert np.array_equal(np.isnan(result), zero)
-    np.testing.assert_allclose(result[~zero], expected.numpy()[~zero], atol=1e-6)
-
-
-def test_cosine_does_not_underflow():
-    assert cosine([1e-200, 0.0], [1e-200, 1e-200]) == pytest.approx(0.5**0.5)
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: cdp(np.ones(3), np.ones(3)), r"steps must have shape \(k, m, d\) or \(m, d\).*\(3,\)"),
-        (
-            lambda: cdp(np.ones((2, 3)), np.ones((3, 2))),
-            r"full_gradient has shape \(3, 2\), expected \(2, 3\)",
-        ),
-        (lambda: sign_agreement(np.full((1, 1, 2), np.nan), np.ones((1, 2))), r"batch_gradients of shape"),
-        (lambda: cosine(np.ones(3), np.ones(2)), r"steps has shape \(3,\) but full_gradient has \(2,\)"),
-    ],
-)
-def test_bad_arrays_are_refused_by_name(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()
-
-
-# The QUBO gap
-
-
-def random_rows(d=6, m=3, seed=0):
-    rng = np.random.default_rng(seed)
-    X = rng.normal(size=(10, d))
-    return rng.normal(size=(m, d)), X.T @ X / (10 * d), rng.uniform(0.1, 1.0, size=m)
-
-
-@pytest.mark.parametrize("domain", ["spin", "mask"])
-def test_qubo_gap_of_a_row_is_what_brute_force_finds(domain):
-    P, gram, scales = random_rows()
-    problem = row_problems(P, gram, scales, domain=domain)
-    samples = np.where(np.random.default_rng(1).normal(size=P.shape) > 0, 1, -1)
-    gap = qubo_gap(problem, samples)
-    signs = np.where(P >= 0, 1, -1)
-    for j, (p, scale) in enumerate(zip(P, scales, strict=True)):
-        step = samples[j] if domain == "spin" else (signs[j] + samples[j]) // 2
-        best = row_objective(best_row_step(p, gram, scale, domain), p, gram, scale)
-        expected = (row_objective(step, p, gram, scale) - best) / scale
-        assert gap.absolute[j] == pytest.approx(expected)
-        steps = all_spins(6) if domain == "spin" else (signs[j] + all_spins(6)) // 2
-        mean = np.mean([row_objective(one, p, gram, scale) for one in steps])
-        assert gap.relative[j] == pytest.approx(expected * scale / (mean - best))
-    assert gap.proven
-
-
-def test_relative_gap_does_not_depend_on_unit_and_constant():
-    h, J = np.random.default_rng(2).normal(size=5), np.triu(np.random.default_rng(3).normal(size=(5, 5)), 1)
-    samples = [[1, -1, 1, -1, 1]]
-    plain = qubo_gap(ising_problem(h, J), samples).relative
-    shifted = qubo_gap(ising_problem(1000 * h, 1000 * (J + 7 * np.eye(5))), samples).relative
-    np.testing.assert_allclose(shifted, plain, rtol=1e-9)
-
-
-def test_relative_gap_of_all_states_is_one_in_the_mean():
-    h, J = np.random.default_rng(2).normal(size=5), np.random.default_rng(3).normal(size=(5, 5))
-    states = all_spins(5)
-    problem = ising_problem(np.tile(h, (32, 1)), J)
-    assert qubo_gap(problem, states).relative.mean() == pytest.approx(1.0)
-
-
-def test_gap_is_zero_at_the_optimum_and_where_all_states_are_equal():
-    h, J = np.random.default_rng(2).normal(size=(4, 8)), np.random.default_rng(3).normal(size=(8, 8))
-    best = solve_ising(h, J, method="exact").best_samples
-    assert not qubo_gap(ising_problem(h, J), best).absolute.any()
-    assert qubo_gap(ising_problem(np.zeros(3), np.eye(3)), [[1, -1, 1]]).relative.tolist() == [0.0]
-
-
-def test_gap_counts_the_given_samples_where_the_reference_is_worse():
-    problem = ising_problem(np.random.default_rng(2).normal(size=(4, 30)), np.zeros((30, 30)))
-    best = np.where(problem.h > 0, -1, 1)
-    gap = qubo_gap(problem, best, reference=Shuffler())
-    assert not gap.relative.any()
-    assert not gap.proven
-    assert np.array_equal(gap.best_samples, best)
-
-
-def test_gap_takes_problems_of_bits_and_sparse_ones():
-    from scipy.sparse import csr_matrix
-
-    Q = np.random.default_rng(4).normal(size=(6, 6))
-    samples = np.ones((1, 6), dtype=int)
-    dense, sparse = qubo_gap(qubo_problem(Q), samples), qubo_gap(qubo_problem(csr_matrix(Q)), samples)
-    energies = [x @ Q @ x for x in (all_spins(6) + 1) // 2]
-    expected = (Q.sum() - min(energies)) / (np.mean(energies) - min(energies))
-    assert dense.relative[0] == pytest.approx(expected)
-    assert sparse.relative[0] == pytest.approx(expected)
-
-
-def test_default_reference_is_no_worse_than_a_descent_on_larger_problems():
-    P, gram, scales = random_rows(d=60, m=8)
-    problem = row_problems(P, gram, scales)
-    descent = NativeSolver(method="descent").solve(problem, seed=0).best_samples
-    gap = qubo_gap(problem, descent)
-    assert np.all(gap.relative >= 0)
-    assert not gap.proven
-
-
-@pytest.mark.parametrize(
-    ("samples", "message"),
-    [([[1, 1, 1]], r"samples has shape \(1, 3\), expected \(1, 2\)"), ([[0, 1]], "only -1 and \\+1")],
-)
-def test_gap_refuses_samples_that_are_no_answer(samples, message):
-    with pytest.raises(ValueError, match=message):
-        qubo_gap(ising_problem([1.0, 0.0], np.zeros((2, 2))), samples, reference=Spy())
-
-
-# The full gradient
-
-
-def cross_entropy(output, target):
-    return nn.functional.cross_entropy(output, target)
-
-
-def whole(count=6):
-    """The samples of all batches as one."""
-    xs, ys = zip(*batches(count), strict=True)
-    return torch.cat(xs), torch.cat(ys)
-
-
-def net_with_dropout():
-    model = small_net()
-    return nn.Sequential(model[:3], nn.Dropout(0.4), model[3:])
-
-
-def test_full_gradient_is_that_of_backward():
-    model, (x, y) = small_net(), whole()
-    cross_entropy(model(x), y).backward()
-    gradients = full_gradient(model, cross_entropy, (x, y))
-    assert gradients.keys() == dict(model.named_parameters()).keys()
-    for name, parameter in model.named_parameters():
-        torch.testing.assert_close(gradients[name], parameter.grad)
-
-
-def test_batches_count_by_their_length():
-    layer = BinaryLinear(6, 3)
-    x, y = whole()
-    parts = list(zip(x.split(40), y.split(40), strict=True))
-    whole_gradient = full_gradient(layer, cross_entropy, (x, y))["weight"]
-    torch.testing.assert_close(full_gradient(layer, cross_entropy, parts)["weight"], whole_gradient)
-
-
-def test_full_gradient_leaves_model_and_random_state_as_they_are():
-    model, (x, y) = net_with_dropout(), whole()
-    captures = [attach(p) for p in model.parameters() if isinstance(p, BinaryWeight)]
-    cross_entropy(model(x[:8]), y[:8]).backward()
-    before = copy.deepcopy(model.state_dict())
-    gradients = [p.grad.clone() for p in model.parameters()]
-    modes = [module.training for module in model.modules()]
-    randomness = torch.get_rng_state()
-    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), 32, shuffle=True)
-    full_gradient(model, cross_entropy, loader)
-    assert torch.equal(torch.get_rng_state(), randomness)
-    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
-    assert all(torch.equal(g, p.grad) for g, p in zip(gradients, model.parameters(), strict=True))
-    assert [module.training for module in model.modules()] == modes
-    assert all(len(capture.records) == 1 for capture in captures)
-
-
-def test_full_gradient_is_taken_without_dropout():
-    model, (x, y) = net_with_dropout(), whole()
-    plain = nn.Sequential(model[0], nn.Identity(), model[2])
-    one, other = (full_gradient(net, cross_entropy, (x, y)) for net in (model, plain))
-    assert all(torch.equal(one[name], other[name]) for name in other)
-
-
-def test_full_gradient_works_on_a_compiled_model():
-    model, data = small_net(), whole()
-    compiled = torch.compile(model, backend="eager")
-    expected = full_gradient(model, cross_entropy, data)["0.weight"]
-    assert torch.equal(full_gradient(compiled, cross_entropy, data)["0.weight"], expected)
-
-
-@pytest.mark.parametrize(
-    ("loss", "data", "names", "message"),
-    [
-        (cross_entropy, [], None, "no samples"),
-        (cross_entropy, whole(1), ["5.weight"], r"\['5.weight'\] are no parameters"),
-        (lambda output, target: output, whole(1), None, r"shape \(16, 3\), expected one number"),
-    ],
-)
-def test_full_gradient_refuses_bad_arguments(loss, data, names, message):
-    with pytest.raises(ValueError, match=message):
-        full_gradient(small_net(), loss, data, names)
-
-
-# The callback
 
 
 def watched_training(make_optimizer, count=6, **options):
@@ -379,6 +127,22 @@ def test_step_of_any_other_optimizer_is_the_change_of_the_weights():
     # (The first layer has rows whose full gradient is zero but for rounding.)
     assert diagnostics.records[1].step_rows_descending == 1.0
     assert [(record.rows_descending, record.gap) for record in diagnostics.records] == [(None, None)] * 2
+
+
+def test_projected_variant_is_seen_by_the_change_of_the_weights():
+    """No step of it is a projection of the gradient, whatever projection hooks are shown."""
+    model, data = small_net(), whole()
+    optimizer = QPSBGD(model.parameters(), variant="projected")
+    before = [model[layer].weight.detach().clone() for layer in (0, 3)]
+    full = full_gradient(model, cross_entropy, data)
+    with Diagnostics(model, optimizer, cross_entropy, data) as diagnostics:
+        train(model, optimizer, [data])
+    assert [(one.rows_descending, one.gap) for one in diagnostics.records] == [(None, None)] * 2
+    for record, layer, weight in zip(diagnostics.records, (0, 3), before, strict=True):
+        step = (weight - model[layer].weight).flatten()
+        expected = cosine(step.detach(), full[f"{layer}.weight"].flatten())
+        np.testing.assert_allclose(np.nan if record.cosine is None else record.cosine, expected, atol=1e-6)
+    assert any(record.flipped for record in diagnostics.records)
 
 
 def test_maximizing_optimizer_is_compared_with_the_gradient_that_it_ascends():

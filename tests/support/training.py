@@ -33,6 +33,17 @@ def train(model, optimizer, data):
         optimizer.step()
 
 
+def whole(count=6):
+    """The samples of all batches as one batch."""
+    xs, ys = zip(*batches(count), strict=True)
+    return torch.cat(xs), torch.cat(ys)
+
+
+def net_with_dropout():
+    model = small_net()
+    return nn.Sequential(model[:3], nn.Dropout(0.4), model[3:])
+
+
 def states_equal(one, other):
     pairs = zip(one.state_dict().items(), other.state_dict().items(), strict=True)
     return all(name == same and torch.equal(a, b) for (name, a), (same, b) in pairs)

@@ -1,20 +1,14 @@
-"""What readers see: tables, pictures, and a page that is complete in itself, escaped, and right."""
+"""The HTML page of all runs."""
 
 import html.parser
-import math
 import re
 
 import numpy as np
-import pytest
 import scipy.stats
-from hypothesis import given
-from hypothesis import strategies as st
 
-from qpsbgd.experiments import CurvePoint, Experiment, Result, Run
-from qpsbgd.experiments.core.runner import Record
-from qpsbgd.report import draw_curves, page, table
-from qpsbgd.report.statistics import compare, two_sided_p
-from qpsbgd.report.svg import Line, plot
+from qpsbgd.experiments import CurvePoint, Experiment, Run
+from qpsbgd.experiments.core.store import Record
+from qpsbgd.report import page
 
 TASK = {
     "name": "toy",
@@ -27,6 +21,8 @@ TASK = {
     "higher_is_better": True,
     "published": {"QP-SBGD": 0.66},
 }
+
+
 VERSIONS = {"qpsbgd": "0.1.0", "torch": "2.2"}
 
 
@@ -193,116 +189,3 @@ def test_different_definitions_of_a_task_are_not_mixed():
     records = [*runs("qpsbgd", [0.9] * 3), *runs("binaryconnect-adam", [0.5] * 3, definition={"steps": 9})]
     shown = Cells(page(records, {}))
     assert shown.row("qpsbgd")[2] == "–"
-
-
-@given(st.floats(-50, 50), st.integers(1, 40))
-def test_p_values_are_those_of_students_distribution(t, freedom):
-    expected = 2 * scipy.stats.t.sf(abs(t), freedom)
-    assert two_sided_p(t, freedom) == pytest.approx(expected, abs=1e-12)
-
-
-@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=3, max_size=12))
-def test_comparison_is_the_paired_t_test(pairs):
-    values, reference = (dict(enumerate(column)) for column in zip(*pairs, strict=True))
-    result = compare(values, reference)
-    differences = np.array([a - b for a, b in pairs])
-    assert result.mean == pytest.approx(differences.mean(), abs=1e-12)
-    if differences.std() > 1e-9:
-        expected = scipy.stats.ttest_rel(list(values.values()), list(reference.values())).pvalue
-        assert result.p == pytest.approx(expected, abs=1e-9)
-
-
-def test_comparison_uses_common_seeds_only():
-    assert compare({0: 1.0, 1: 2.0}, {1: 1.0, 5: 9.0}).mean == 1.0
-    assert compare({0: 1.0}, {1: 1.0}) is None
-
-
-@pytest.mark.parametrize(("shift", "verdict"), [(0.0, "tie"), (0.1, "higher"), (-0.1, "lower")])
-def test_equal_differences_leave_no_doubt(shift, verdict):
-    assert compare({s: 0.5 + shift for s in range(3)}, dict.fromkeys(range(3), 0.5)).verdict == verdict
-
-
-def polylines(svg):
-    return [
-        [tuple(map(float, pair.split(","))) for pair in points.split()]
-        for points in re.findall(r'<polyline points="([^"]*)"', svg)
-    ]
-
-
-def test_plot_is_larger_where_values_are_larger_and_stays_inside():
-    svg = plot([Line("a", [1, 10, 100], [3, 1, 2])], title="", x_label="", y_label="", logarithmic_x=True)
-    ((first, second, third),) = polylines(svg)
-    assert first[1] < third[1] < second[1]  # SVG counts downwards
-    assert second[0] - first[0] == pytest.approx(third[0] - second[0], abs=0.2)
-    width, height = map(float, re.search(r'viewBox="0 0 (\d+) (\d+)"', svg).groups())
-    assert all(0 < x < width and 0 < y < height for x, y in (first, second, third))
-
-
-@given(
-    st.lists(
-        st.tuples(
-            st.one_of(st.integers(1, 1000), st.sampled_from([0, math.inf])),
-            st.one_of(st.floats(-1e6, 1e6), st.sampled_from([math.nan, math.inf])),
-        ),
-        max_size=8,
-    ),
-    st.booleans(),
-    st.booleans(),
-)
-def test_plot_leaves_out_what_cannot_be_drawn(points, logarithmic_x, logarithmic_y):
-    xs, ys = [x for x, _ in points], [y for _, y in points]
-    svg = plot(
-        [Line("a", xs, ys)],
-        title="",
-        x_label="",
-        y_label="",
-        logarithmic_x=logarithmic_x,
-        logarithmic_y=logarithmic_y,
-    )
-    drawable = [
-        (x, y)
-        for x, y in points
-        if math.isfinite(x)
-        and math.isfinite(y)
-        and (x > 0 or not logarithmic_x)
-        and (y > 0 or not logarithmic_y)
-    ]
-    assert sum(map(len, polylines(svg))) == len(drawable)
-    assert "nan" not in svg
-    assert "inf" not in svg
-
-
-@pytest.fixture
-def result() -> Result:
-    made = [
-        Run(
-            seed,
-            {"test_accuracy": 0.9 + 0.02 * seed, "train_loss": 0.1, "seconds": 2.0, "qubos_per_second": 5e3},
-            tuple(CurvePoint(step, {"loss": 1 / step, "test_accuracy": 0.5}) for step in (1, 2)),
-        )
-        for seed in range(2)
-    ]
-    return Result("toy", "qpsbgd", {}, tuple(made))
-
-
-def test_table_shows_mean_and_deviation(result):
-    header, rule, row = table([result]).splitlines()
-    assert len(header) == len(rule) == len(row)
-    assert row.split("|")[2:5] == [" 0.9100 ± 0.0141 ", " 2.0     ", " 5,000   "]
-
-
-def test_table_of_a_task_that_measures_no_time_has_dashes():
-    bare = Result("toy", "adam", {}, (Run(0, {"final_value": 0.25}),))
-    assert (
-        table([bare], "final_value").splitlines()[-1] == "| adam      | 0.2500 ± 0.0000 | –       | –       |"
-    )
-
-
-def test_curves_are_drawn_as_png(result, tmp_path):
-    draw_curves([result], tmp_path / "new" / "curves.png")
-    assert (tmp_path / "new" / "curves.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_results_without_curves_draw_nothing(tmp_path):
-    draw_curves([Result("toy", "adam", {}, (Run(0, {"final_value": 0.25}),))], tmp_path / "curves.png")
-    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,73 @@
+"""What all commands need to read their arguments: the parser, and the types of numbers."""
+
+from __future__ import annotations
+
+import argparse
+from typing import NoReturn, Protocol
+
+__all__ = ["BAD_USE", "BadUseError", "Parser", "Subparsers", "count", "duration", "seed"]
+
+BAD_USE = 2
+"""Exit status of a command line that was not understood."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Argument parser whose error message is a single line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print what is wrong and how to get help, and exit."""
+        self.exit(BAD_USE, f"qpsbgd: error: {message} (see {self.prog} --help)\n")
+
+
+class Subparsers(Protocol):
+    """What ``add_subparsers`` returns; argparse has no public name for it."""
+
+    def add_parser(self, name: str, *, help: str, description: str | None = ...) -> argparse.ArgumentParser:
+        """Add a command."""
+
+
+class BadUseError(Exception):
+    """The user asks for something that does not exist."""
+
+
+def count(text: str) -> int:
+    """Read a whole number of at least 1.
+
+    Examples
+    --------
+    >>> count("3")
+    3
+    """
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def seed(text: str) -> int:
+    """Read a seed.
+
+    Examples
+    --------
+    >>> seed("0")
+    0
+    """
+    if not text.isdecimal() or int(text) >= 2**64:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 2**64 - 1")
+    return int(text)
+
+
+def duration(text: str) -> float:
+    """Read a positive number of seconds.
+
+    Examples
+    --------
+    >>> duration("0.5")
+    0.5
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of seconds")
+    return value

@@ -1,0 +1,58 @@
+"""``qpsbgd info``: versions, the native core, and optional parts."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import importlib.util
+import platform
+from typing import Any
+
+from qpsbgd import __version__
+from qpsbgd._core import build_info
+from qpsbgd.cli.arguments import Subparsers
+
+__all__ = ["add", "run"]
+
+_OPTIONAL_PARTS = {
+    "scikit-learn": "sklearn",
+    "matplotlib": "matplotlib",
+    "tqdm": "tqdm",
+    "scipy": "scipy",
+    "dwave-samplers": "dwave.samplers",
+    "dwave-system": "dwave.system",
+}
+"""Distribution -> a module of it."""
+
+
+def add(commands: Subparsers) -> None:
+    """Declare the command."""
+    info = commands.add_parser("info", help="show versions, the native core and optional parts")
+    info.set_defaults(run=run)
+
+
+def run(_arguments: argparse.Namespace) -> None:
+    """Print one line a fact."""
+    facts: dict[str, Any] = {
+        "qpsbgd": __version__,
+        "python": platform.python_version(),
+        "machine": f"{platform.machine()}, {platform.system()}",
+    }
+    native = {name.replace("_", " "): value for name, value in build_info().items()}
+    facts |= {name: value for name, value in native.items() if name != "version"}
+    for distribution in ("torch", "numpy", "dimod"):
+        facts[distribution] = importlib.metadata.version(distribution)
+    for distribution, module in _OPTIONAL_PARTS.items():
+        facts[distribution] = (
+            importlib.metadata.version(distribution) if _is_installed(module) else "not installed (optional)"
+        )
+    width = max(map(len, facts)) + 2
+    for name, fact in facts.items():
+        print(f"{name:<{width}}{fact}")
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # the package above it is not there
+        return False

@@ -1,0 +1,66 @@
+"""The program ``qpsbgd``: finds the command, runs it, and turns errors into one line and an exit status."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from qpsbgd import __version__
+from qpsbgd.cli import demo, info, report, solve, train
+from qpsbgd.cli.arguments import BAD_USE, BadUseError, Parser
+
+__all__ = ["main"]
+
+_FAILED, _INTERRUPTED = 1, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments after the program's name; ``sys.argv[1:]`` if not given.
+
+    Returns
+    -------
+    int
+        Exit status: 0, 1 if the command failed, 2 if it was not understood, 130 after Ctrl-C.
+
+    Examples
+    --------
+    >>> main(["train", "no-such-task"])
+    2
+    """
+    try:
+        arguments = _parser().parse_args(argv)
+        arguments.run(arguments)
+        sys.stdout.flush()
+    except SystemExit as end:  # argparse has printed the reason
+        return int(end.code or 0)
+    except BadUseError as error:
+        print(f"qpsbgd: error: {error}", file=sys.stderr)
+        return BAD_USE
+    except KeyboardInterrupt:
+        print("qpsbgd: interrupted", file=sys.stderr)
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output has gone. What is still buffered must not raise again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _FAILED
+    except (OSError, ValueError, ArithmeticError, ModuleNotFoundError) as error:
+        print(f"qpsbgd: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return _FAILED
+    return 0
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="qpsbgd", description="Train binary neural networks by QUBO-projected gradients; solve QUBOs."
+    )
+    parser.add_argument("--version", action="version", version=f"qpsbgd {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
+    for command in (demo, train, report, solve, info):
+        command.add(commands)
+    return parser

@@ -1,0 +1,146 @@
+"""``qpsbgd train``: the tasks of an experiment, with resumable runs in a folder."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qpsbgd.cli.arguments import BadUseError, Subparsers, count
+from qpsbgd.cli.progress import print_outcome, say, with_steps
+from qpsbgd.experiments import EXPERIMENTS, TASKS, Result, Settings, Task
+
+if TYPE_CHECKING:
+    from qpsbgd.experiments.core.store import Store
+
+__all__ = ["add", "run"]
+
+
+def add(commands: Subparsers) -> None:
+    """Declare the command."""
+    train = commands.add_parser(
+        "train",
+        help="train the network of a task and keep results, plot and weights",
+        description="Run a task, or all tasks of an experiment. Writes results.json and learning curves, for "
+        "one optimizer on one task also weights-seedK.pt. Finished runs are kept in the folder: after an "
+        "interruption the same command goes on with the others.",
+    )
+    train.add_argument("task", choices=_names(), metavar="TASK", help=", ".join(_names()))
+    train.add_argument(
+        "--optimizer",
+        action="append",
+        metavar="NAME",
+        help="may be given several times; 'all' for every optimizer of the task, which "
+        f"are usually {', '.join(TASKS['digits'].optimizers)} (default: the first, or all with --tune)",
+    )
+    train.add_argument(
+        "--tune",
+        action="store_true",
+        help="first choose each optimizer's settings from its grid on a validation split",
+    )
+    train.add_argument(
+        "--seeds",
+        type=count,
+        metavar="K",
+        help="runs per optimizer (default: 1, or the task's number for several optimizers)",
+    )
+    train.add_argument("--steps", type=count, metavar="N", help="steps per run (default: the task's)")
+    train.add_argument(
+        "--data-dir",
+        type=Path,
+        metavar="D",
+        help="folder of data files (default: $QPSBGD_DATA, else a cache folder); missing ones are downloaded",
+    )
+    train.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder (default: runs/TASK-NAME or runs/TASK)"
+    )
+    train.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Do the runs that are missing and write results, curves and weights."""
+    tasks = (TASKS[arguments.task],) if arguments.task in TASKS else EXPERIMENTS[arguments.task].tasks
+    chosen = [(with_steps(task, arguments.steps), _optimizers(task, arguments)) for task in tasks]
+    if len(chosen) == 1 and len(chosen[0][1]) == 1:
+        _train_one(*chosen[0], arguments)
+    else:
+        _train_several(chosen, arguments)
+
+
+def _names() -> list[str]:
+    """List what ``train`` knows: experiments, and tasks that are only a part of one."""
+    return list(dict.fromkeys([*EXPERIMENTS, *TASKS]))
+
+
+def _optimizers(task: Task, arguments: argparse.Namespace) -> list[str]:
+    """List the optimizers that the user asks for."""
+    names = arguments.optimizer or (["all"] if arguments.tune else [next(iter(task.optimizers))])
+    names = list(dict.fromkeys(names))
+    if names == ["all"]:
+        return list(task.optimizers)
+    for name in names:
+        if name not in task.optimizers:
+            known = ", ".join(["all", *task.optimizers])
+            raise BadUseError(f"--optimizer {name!r} is none of {task.name}: expected {known}")
+    return names
+
+
+def _settings(
+    task: Task, names: list[str], store: Store, arguments: argparse.Namespace
+) -> dict[str, Settings]:
+    from qpsbgd.experiments.core.runner import tune
+
+    if not arguments.tune:
+        return {name: task.optimizers[name] for name in names}
+    return tune(task, names, store, data_dir=arguments.data_dir, report=say)
+
+
+def _train_one(task: Task, names: list[str], arguments: argparse.Namespace) -> None:
+    import torch
+
+    from qpsbgd.data.files import atomic_write
+    from qpsbgd.experiments.core.runner import run as run_task
+    from qpsbgd.experiments.core.store import Store
+    from qpsbgd.report import draw_curves, table
+
+    folder: Path = arguments.out or Path("runs") / f"{task.name}-{names[0]}"
+    store = Store(folder, keep_weights=True)
+    settings = _settings(task, names, store, arguments)
+    seeds = arguments.seeds or 1
+    (result,) = run_task(task, settings, store, seeds=seeds, data_dir=arguments.data_dir, report=say)
+    result.write(folder / "results.json")
+    for one in result.runs:
+        if one.weights:
+            with atomic_write(folder / f"weights-seed{one.seed}.pt") as file:
+                torch.save(dict(one.weights), file)
+    draw_curves([result], folder / "curves.png")
+    print(table([result], task.metric))
+    print(f"results, curves and weights: {folder}")
+    print_outcome(result, task)
+
+
+def _train_several(chosen: list[tuple[Task, list[str]]], arguments: argparse.Namespace) -> None:
+    from qpsbgd.experiments.core.results import write_results
+    from qpsbgd.experiments.core.runner import run as run_task
+    from qpsbgd.experiments.core.store import Store
+    from qpsbgd.report import axis_table, draw_against_axis, draw_curves, table
+
+    folder: Path = arguments.out or Path("runs") / arguments.task
+    store = Store(folder)
+    everything: list[Result] = []
+    for task, names in chosen:
+        settings = _settings(task, names, store, arguments)
+        results = run_task(
+            task, settings, store, seeds=arguments.seeds, data_dir=arguments.data_dir, report=say
+        )
+        everything += results
+        draw_curves(results, folder / f"{task.name}.png")
+        print(f"{task.name}: {task.description}")
+        print(table(results, task.metric))
+        write_results(everything, folder / "results.json")
+    experiment = EXPERIMENTS.get(arguments.task)
+    if experiment is not None and experiment.axis is not None:
+        draw_against_axis(experiment, everything, folder / f"{experiment.name}-axis.png")
+        for metric in (experiment.tasks[0].metric, *experiment.also_drawn):
+            print(axis_table(experiment, everything, metric))
+    print(f"results and curves: {folder}; for a page of all: qpsbgd report {folder}")

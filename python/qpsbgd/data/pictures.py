@@ -1,0 +1,62 @@
+"""Pictures drawn by matplotlib, which is optional, and written whole or not at all."""
+
+from __future__ import annotations
+
+import io
+import os
+from typing import Any
+
+from qpsbgd.data.files import atomic_write
+
+__all__ = ["new_figure", "write_picture"]
+
+
+def new_figure(width: float, height: float) -> Any:
+    """Make a matplotlib figure that belongs to no window.
+
+    Parameters
+    ----------
+    width, height : float
+        Size in inches.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If matplotlib is not installed.
+
+    Examples
+    --------
+    >>> figure = new_figure(4, 3)
+    >>> float(figure.get_figwidth())
+    4.0
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "pictures are drawn by matplotlib: pip install 'qpsbgd[demo]'", name=error.name
+        ) from None
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def write_picture(figure: Any, path: str | os.PathLike[str], *, dpi: int = 150) -> None:
+    """Write a figure as a PNG file.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+        What to write.
+    path : path
+        The PNG file; missing folders above it are made.
+    dpi : int
+        Pixels in an inch.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
+    """
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=dpi)
+    with atomic_write(path) as file:
+        file.write(picture.getvalue())

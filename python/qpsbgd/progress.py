@@ -1,0 +1,3 @@
+"""Earlier path of `qpsbgd.data.progress`."""
+
+from qpsbgd.data.progress import *  # noqa: F403

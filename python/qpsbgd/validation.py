@@ -1,0 +1,3 @@
+"""Earlier path of `qpsbgd.problem.checks`."""
+
+from qpsbgd.problem.checks import *  # noqa: F403
