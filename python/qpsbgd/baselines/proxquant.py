@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from qpsbgd.capture.weight import BinaryWeight, relax
+from qpsbgd.nn import BinaryWeight, relax
 from qpsbgd.optim.latent import LatentWeightOptimizer, Update, adam_step, descend
 from qpsbgd.problem.checks import check_betas, check_choice, check_count, check_nonnegative
 

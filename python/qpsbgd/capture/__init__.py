@@ -1,4 +1,4 @@
-"""What a step needs beside the gradient: which weights are binary, and the layer inputs behind their gradients."""
+"""Which weights are binary, and the layer inputs behind their gradients."""
 
 from qpsbgd.capture.autograd import binarize, record_slopes, recorded_product
 from qpsbgd.capture.record import Capture, Record, Unfolding, attach

@@ -7,9 +7,9 @@ A `Capture` holds the samples of exactly those backward passes that added to the
 3. Once torch has added that gradient to ``weight.grad``, a hook of the parameter calls `Capture.commit`, and
    the reported inputs become a `Record`.
 
-A pass that asks for other gradients only never reaches step 2. `torch.autograd.grad` never reaches step 3, and
-what it reported goes with its graph. If ``weight.grad`` was dropped or set to zero since the last commit, by
-anyone and by any means, the records of before are dropped too.
+A pass that asks for other gradients only never reaches step 2. `torch.autograd.grad` never reaches step 3: what
+it reported goes with its graph. Anyone may drop ``weight.grad`` or set it to zero, by any means: the records of
+before are then dropped too.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Record(NamedTuple):
         return len(self.inputs) if self.unfolding is None else self.unfolding.num_samples(self.inputs)
 
     def blocks(self) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """X (groups, k, d) and slopes (groups, k, m / groups), block by block until all n samples were there."""
+        """X (groups, k, d) and slopes (groups, k, m / groups), block by block, n samples in all."""
         if self.unfolding is None:
             yield self.inputs[None], None if self.slopes is None else self.slopes[None]
             return

@@ -18,7 +18,7 @@ class BinaryWeight(nn.Parameter):
     """A latent real weight that its layer uses as ``sign(weight)``.
 
     Optimizers tell binary weights from all other parameters by this type. The type survives
-    ``copy.deepcopy``, pickling and ``Module.to``. An attached `qpsbgd.capture.Capture` stays with the original.
+    ``copy.deepcopy``, pickling and ``Module.to``. A `qpsbgd.capture.Capture` stays with the original.
 
     Parameters
     ----------

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from qpsbgd.capture import BinaryWeight
 from qpsbgd.data.files import atomic_write
 from qpsbgd.diagnostics.full_gradient import Data, LossFunction, full_gradient
 from qpsbgd.diagnostics.measures import Doubles, QuboGap, cdp, cosine, qubo_gap, sign_agreement
@@ -30,6 +29,7 @@ from qpsbgd.diagnostics.summary import (
     markdown_table,
     summarise,
 )
+from qpsbgd.nn import BinaryWeight
 from qpsbgd.optim import QPSBGD, Projection
 from qpsbgd.problem.checks import check_choice, check_integer
 from qpsbgd.projection import project_gradient

@@ -8,8 +8,7 @@ from typing import Literal, Protocol, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from qpsbgd.capture.weight import BinaryWeight
-from qpsbgd.nn import BinaryActivation, BinaryConv2d, BinaryGCNConv, BinaryLinear, Scale
+from qpsbgd.nn import BinaryActivation, BinaryConv2d, BinaryGCNConv, BinaryLinear, BinaryWeight, Scale
 
 __all__ = ["Activation", "Cnn", "Gcn", "Mlp", "Network", "activation", "draw_weights"]
 

@@ -4,6 +4,7 @@ The layers know no solver and no optimizer: a weight is a `qpsbgd.capture.Binary
 wants the layer's inputs attaches a capture to it.
 """
 
+from qpsbgd.capture.weight import BinaryWeight, relax
 from qpsbgd.nn.activation import Activated, BinaryActivation, Scale
 from qpsbgd.nn.convert import to_binary
 from qpsbgd.nn.convolution import BinaryConv2d
@@ -16,6 +17,8 @@ __all__ = [
     "BinaryConv2d",
     "BinaryGCNConv",
     "BinaryLinear",
+    "BinaryWeight",
     "Scale",
+    "relax",
     "to_binary",
 ]

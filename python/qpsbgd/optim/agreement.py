@@ -1,7 +1,7 @@
 """What the processes of one training must agree on before a step: who has gradients, and equal weights.
 
-Every process calls this once a step, before it changes anything. It ends the same way in all of them: either all
-go on, with the same parameters, or all raise.
+Every process calls this once a step, before it changes anything. It ends the same way in all of them: either
+all go on, with the same parameters, or all raise.
 """
 
 from __future__ import annotations
@@ -91,8 +91,8 @@ def agree(
         if len(set(everyone[:, number, 4].tolist())) > 1:
             raise RuntimeError(
                 f"parameter {number} of shape {tuple(view.parameter.shape)} has different values in different "
-                "processes: start all of them from the same weights, as DistributedDataParallel does, or train "
-                "them apart with process_group='independent'"
+                "processes: start all of them from the same weights, as DistributedDataParallel does, or "
+                "train them apart with process_group='independent'"
             )
     return [
         LocalView(

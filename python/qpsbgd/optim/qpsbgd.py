@@ -98,9 +98,9 @@ class QPSBGD(LatentWeightOptimizer):
         0 <= seed < 2**64, for solvers that draw random numbers. A layer's seed in a step is a hash of seed,
         step and parameter number.
     process_group : torch.distributed.ProcessGroup or "independent", optional
-        Processes that train together: gradients and Gram matrices are averaged over them, so that every process
-        takes the same step, that of all their samples. By default it is the world, where torch.distributed is
-        initialised. "independent" is for processes that train models of their own.
+        Processes that train together. Gradients and Gram matrices are averaged over them, so that every
+        process takes the same step, that of all their samples. The default is the world, where
+        torch.distributed is initialised. "independent" is for processes that train models of their own.
 
     Raises
     ------
@@ -115,8 +115,8 @@ class QPSBGD(LatentWeightOptimizer):
     Gram matrix; write to such a tensor through torch, which counts its versions.
 
     The samples behind A are those whose gradients ``weight.grad`` holds: of all backward passes since it was
-    dropped or set to zero, by whatever means. Nothing is a step that has no sample: a zero gradient of a weight
-    that no layer used, or a batch without samples.
+    dropped or set to zero, by whatever means. A gradient without samples is no step: that of an empty batch, or
+    a zero gradient of a weight that no layer used.
 
     The projected variant sets ``W <- argmin over w in {-1,+1}^d of p'(w - W) + ½ (w - W)'H(w - W)`` by
     descent from W. It has no lr, scale or kappa; its damping can be changed in ``param_groups`` as a schedule

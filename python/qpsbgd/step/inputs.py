@@ -137,7 +137,7 @@ class StaticInputs:
         self._known: dict[Tensor, tuple[weakref.ref[Tensor], int, list[Floats]]] = {}
 
     def statistics(self, weight: Tensor, records: Sequence[Record]) -> InputStatistics:
-        """Statistics of all samples behind a gradient; computed anew only if they are not of a static input."""
+        """Statistics of all samples behind a gradient; a static input's Gram matrix is known already."""
         source = records[0].source() if len(records) == 1 else None
         known = self._known.pop(weight, None)
         if source is None:
@@ -205,8 +205,8 @@ class LayerInputs:
     def parts(self, jacobian: str) -> Iterator[Part]:
         """Give the weight's rows with their Gram matrices, in order.
 
-        There is one part for each channel group. With post-activation Jacobians there are chunks of rows, with
-        a matrix for each row.
+        There is one part for each channel group. With post-activation Jacobians there are chunks of rows,
+        with a matrix for each row.
         """
         if jacobian == "post-activation" and self._all.has_slopes:
             yield from self._weighted_parts()

@@ -1,4 +1,4 @@
-"""What a weight's step keeps for the next one: error feedback, running means, and their place in the state."""
+"""What a weight's step keeps for the next one: error feedback and running means."""
 
 from __future__ import annotations
 

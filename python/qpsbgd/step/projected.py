@@ -234,8 +234,8 @@ def row_curvatures(V: Tensor, X: Tensor, gradient: Tensor) -> Tensor:
 def matched_curvatures(factors: CurvatureFactors, gradient: Tensor) -> Tensor:
     """Return mean squares of per-sample gradients, in the units of the gradient that the step uses.
 
-    Where a loss was scaled for half precision, or gradients were clipped, the gradient differs by a factor from
-    that of the recorded passes. The per-sample gradients are given that factor too.
+    Where a loss was scaled for half precision, or gradients were clipped, the gradient differs by a factor
+    from that of the recorded passes. The per-sample gradients are given that factor too.
 
     Parameters
     ----------
@@ -301,7 +301,7 @@ class _Rows(NamedTuple):
 
 
 class ProjectedRule:
-    """Weights are -1 and +1, and a step minimises a quadratic model from them: a `qpsbgd.step.rule.StepRule`."""
+    """Weights are -1 and +1, and a step minimises a quadratic model: a `qpsbgd.step.rule.StepRule`."""
 
     def work(self, layer: LayerStep) -> Work[StepResult]:
         """Find the next binary weights of one weight, as `qpsbgd.step.rule.StepRule.work`."""

@@ -95,8 +95,8 @@ def project_rows(
 ) -> Work[Spins]:
     """Project fields and a Gram matrix, as a piece of work for `qpsbgd.solvers.requests.answer_requests`.
 
-    Parameters are those of `qpsbgd.projection.project_gradient`. The work asks for solutions unless `solver` is
-    "native", so that many layers can be solved at the same time.
+    Parameters are those of `qpsbgd.projection.project_gradient`. The work asks for solutions unless `solver`
+    is "native", so that many layers can be solved at the same time.
     """
     if isinstance(solver, str) and scale != "raw":
         return _native_spins(P, gram, scale, kappa, domain)

@@ -1,4 +1,4 @@
-"""What a step of one weight is given, and what it returns: the one interface between optimizer and mathematics."""
+"""What a step of one weight is given, and what it returns."""
 
 from __future__ import annotations
 
