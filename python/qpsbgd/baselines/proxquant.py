@@ -115,6 +115,8 @@ class ProxQuant(LatentWeightOptimizer):
 
     def _step_binary(self, updates: Sequence[Update]) -> None:
         for group, weight, gradient, _ in updates:
+            if float(group["lr"]) == 0:
+                continue  # a schedule that has ended stops the proximal steps too
             if group["base"] == "adam":
                 state = self.state[weight]
                 adam_step(weight, gradient, state, float(group["lr"]), group["betas"], group["eps"])

@@ -7,9 +7,9 @@ A `Capture` holds the samples of exactly those backward passes that added to the
 3. Once torch has added that gradient to ``weight.grad``, a hook of the parameter calls `Capture.commit`, and
    the reported inputs become a `Record`.
 
-A pass that asks for other gradients only never reaches step 2. `torch.autograd.grad` never reaches step 3: what
-it reported goes with its graph. Anyone may drop ``weight.grad`` or set it to zero, by any means: the records of
-before are then dropped too.
+A pass that asks for other gradients only never reaches step 2. `torch.autograd.grad` never reaches step 3:
+what it reported goes with its graph. Anyone may drop ``weight.grad`` or set it to zero, by any means: the
+records of before are then dropped too.
 """
 
 from __future__ import annotations

@@ -90,9 +90,9 @@ def agree(
     for number, view in enumerate(views):
         if len(set(everyone[:, number, 4].tolist())) > 1:
             raise RuntimeError(
-                f"parameter {number} of shape {tuple(view.parameter.shape)} has different values in different "
-                "processes: start all of them from the same weights, as DistributedDataParallel does, or "
-                "train them apart with process_group='independent'"
+                f"parameter {number} of shape {tuple(view.parameter.shape)} differs between processes: "
+                "start all of them from the same weights, as DistributedDataParallel does, "
+                "or train them apart with process_group='independent'"
             )
     return [
         LocalView(

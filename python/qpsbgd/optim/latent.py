@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
@@ -83,6 +84,8 @@ class LatentWeightOptimizer(Optimizer, ABC):
             self._check_options({**self.defaults, **param_group})
         super().add_param_group(param_group)
         group = self.param_groups[-1]
+        for name, value in group.items():
+            group[name] = plain_option(value)
         group.setdefault("step", 0)
         group.setdefault("base_lr", float(group["lr"]))
 
@@ -176,6 +179,15 @@ class LatentWeightOptimizer(Optimizer, ABC):
         other = type(self).__new__(type(self))
         other.__dict__.update(self.__dict__)
         return other
+
+
+def plain_option(value: Any) -> Any:
+    """Return numbers of NumPy as Python's, so that a state dict is read without pickle."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, (tuple, list)) and value and all(isinstance(part, (int, float)) for part in value):
+        return tuple(plain_option(part) for part in value)
+    return value
 
 
 def other_rate(group: dict[str, Any]) -> float:

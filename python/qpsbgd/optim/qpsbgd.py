@@ -115,8 +115,8 @@ class QPSBGD(LatentWeightOptimizer):
     Gram matrix; write to such a tensor through torch, which counts its versions.
 
     The samples behind A are those whose gradients ``weight.grad`` holds: of all backward passes since it was
-    dropped or set to zero, by whatever means. A gradient without samples is no step: that of an empty batch, or
-    a zero gradient of a weight that no layer used.
+    dropped or set to zero, by whatever means. A gradient without samples is no step: that of an empty batch,
+    or a zero gradient of a weight that no layer used.
 
     The projected variant sets ``W <- argmin over w in {-1,+1}^d of p'(w - W) + ½ (w - W)'H(w - W)`` by
     descent from W. It has no lr, scale or kappa; its damping can be changed in ``param_groups`` as a schedule

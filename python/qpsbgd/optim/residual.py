@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 
-from qpsbgd.optim.checkpoints import restore_state
+from qpsbgd.optim.checkpoints import checked_state_dict, restore_state
 from qpsbgd.problem.checks import (
     DOMAINS,
     MEMORIES,
@@ -249,8 +249,9 @@ class ResidualQPSBGD(Optimizer):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load what `state_dict` returned, as it was saved: dtypes are kept, tensors are not shared."""
-        super().load_state_dict(state_dict)
-        restore_state(self, state_dict)
+        checked = checked_state_dict(self, state_dict, {})
+        super().load_state_dict(checked)
+        restore_state(self, checked)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_solver": self._solver, "_mode": self._mode}

@@ -123,7 +123,13 @@ def empty_state(weight: Tensor, options: Mapping[str, Any]) -> dict[str, Any]:
         state["residual"] = zeros
     elif options["memory"] == "momentum":
         state["gradient_average"] = zeros
-        if options["variant"] == "continuous" and weight.dim() == 2:
-            state["step"] = 0
-            state["gram_average"] = zeros.new_zeros((rows.shape[1], rows.shape[1]))
+    factors = options["variant"] == "projected" and options["majorizer"] == "gauss-newton"
+    if factors:
+        state["curvature_step"] = 0
+        state["curvature_rows"] = zeros.new_zeros(len(rows))
+    elif options["memory"] == "momentum":
+        state["step"] = 0
+    if weight.dim() == 2 and (factors or options["memory"] == "momentum"):
+        gram = zeros.new_zeros((rows.shape[1], rows.shape[1]))
+        state["curvature_gram" if factors else "gram_average"] = gram
     return state
