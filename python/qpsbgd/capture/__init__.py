@@ -5,6 +5,7 @@ from qpsbgd.capture.autograd import (
     Capture,
     Record,
     RowForm,
+    _rebuild,  # noqa: F401  # pickles name it
     as_binary_weight,
     attach,
     binarize,

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from qpsbgd import _core
+from qpsbgd.capture.operands import LatentValues, plain_tensor
 
 __all__ = [
     "BinaryWeight",
@@ -41,7 +42,7 @@ _BLOCK_ELEMENTS = 2**22
 """Numbers in one block of unfolded inputs: 16 MiB of float32."""
 
 
-class BinaryWeight(nn.Parameter):
+class BinaryWeight(nn.Parameter, LatentValues):
     """A latent real weight that its layer uses as ``sign(weight)``.
 
     The type is the mark by which optimizers tell binary weights from all other parameters. It survives
@@ -67,6 +68,8 @@ class BinaryWeight(nn.Parameter):
     'BinaryWeight'
     """
 
+    __torch_function__ = LatentValues.__torch_function__  # nn.Parameter has none
+
     def __new__(cls, data: Tensor, requires_grad: bool = True) -> BinaryWeight:
         """Make a parameter that shares the memory of `data`."""
         if not isinstance(data, Tensor) or not data.is_floating_point():
@@ -85,6 +88,11 @@ def _rebuild(data: Tensor, requires_grad: bool, attributes: dict[str, Any]) -> B
     weight = BinaryWeight(data, requires_grad)
     weight.__dict__.update(attributes)
     return weight
+
+
+# Files hold this name, so it must not move; with it torch.load(..., weights_only=True) reads a weight.
+_rebuild.__module__ = "qpsbgd.capture"
+torch.serialization.add_safe_globals([_rebuild])
 
 
 def as_binary_weight(parameter: nn.Parameter) -> BinaryWeight:
@@ -480,7 +488,8 @@ def _kept(tensor: Tensor, form: RowForm | None) -> Tensor:
 
 def _sign(weight: Tensor) -> Tensor:
     # sign, with 0 moved to 1. Converting the result of a comparison would take four times as long.
-    return weight.sign().add_(0.5).sign_()
+    with torch._C.DisableTorchFunctionSubclass():
+        return weight.sign().add_(0.5).sign_()
 
 
 def binarize(weight: Tensor) -> Tensor:
@@ -532,7 +541,7 @@ def recorded_product(
     2.0
     """
     if _is_relaxed(weight):
-        return product(weight)
+        return product(plain_tensor(weight))
     capture = _current(weight)
     if capture is None or not _recording():
         return product(binarize(weight))
