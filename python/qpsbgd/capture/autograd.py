@@ -42,7 +42,7 @@ _BLOCK_ELEMENTS = 2**22
 """Numbers in one block of unfolded inputs: 16 MiB of float32."""
 
 
-class BinaryWeight(nn.Parameter, LatentValues):
+class BinaryWeight(LatentValues, nn.Parameter):
     """A latent real weight that its layer uses as ``sign(weight)``.
 
     The type is the mark by which optimizers tell binary weights from all other parameters. It survives
@@ -68,7 +68,7 @@ class BinaryWeight(nn.Parameter, LatentValues):
     'BinaryWeight'
     """
 
-    __torch_function__ = LatentValues.__torch_function__  # nn.Parameter has none
+    __deepcopy__ = nn.Parameter.__deepcopy__
 
     def __new__(cls, data: Tensor, requires_grad: bool = True) -> BinaryWeight:
         """Make a parameter that shares the memory of `data`."""
@@ -547,8 +547,10 @@ def recorded_product(
         return product(binarize(weight))
     pending = _Pending(inputs, form)
     capture._latest = weakref.ref(pending)
-    if scale is not None and weight.requires_grad:
-        output = product(_sign(weight.detach()))
+    with torch._C.DisableTorchFunctionSubclass():  # attributes of a guarded tensor cost microseconds
+        known = weight.detach() if scale is not None and weight.requires_grad else None
+    if known is not None:
+        output = product(_sign(known))
         return cast(Tensor, _RecordedLinear.apply(weight, output, inputs, scale, capture, pending))  # type: ignore[no-untyped-call]
     binary = _RecordedSign.apply(weight, inputs.detach(), capture, pending)  # type: ignore[no-untyped-call]
     output = product(binary)

@@ -7,51 +7,108 @@ latent weight has a ``__torch_function__``, which torch calls in place of each o
 ========================================  ==========================================================
 function                                  what happens
 ========================================  ==========================================================
-product: linear, matmul, convolution,     raises `TypeError`
+product: linear, matmul, convolution,     raises `RuntimeError`, unless all operands are latent (W W')
 embedding, attention, packing of weights
-multiplication by a tensor of another     raises `TypeError`: it rescales rows or multiplies by inputs
-shape (a tensor of one number is allowed)
+multiplication by a tensor of another     raises `RuntimeError`: it rescales rows, as folding a batch norm
+shape (a tensor of one number is allowed) does, or multiplies by inputs
 view, copy or cast of the weight          runs; the result is a `LatentValues`, which has the same guard
 anything else: arithmetic, reductions,    runs; the result is a plain tensor
 comparisons, in-place updates
 ========================================  ==========================================================
 
 ``weight.detach()`` and ``weight.data`` are plain tensors without the guard, for code that means the latent
-values. `plain_tensor` gives one that autograd still follows. Functions of torch with a fused path ask for a
+values. `plain_tensor` gives one that autograd still follows. Functions of torch with a fused path look for a
 ``__torch_function__`` first; where there is one they take the path that calls the layers.
+
+The guard sees Python calls. It does not see the inside of a ``torch.jit.script`` function that is given a
+weight, nor a function that another tensor class with a ``__torch_function__`` of its own runs first.
 """
 
 from __future__ import annotations
 
+import enum
 import functools
+import inspect
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 __all__ = ["LatentValues", "plain_tensor"]
 
-_PRODUCT = re.compile(
+_PRODUCT_NAMES = re.compile(
     r"(^|_)(\w*mm|\w*matmul|mv|addmv|inner|vecdot|kron|einsum|tensordot|multi_dot)(_|$)"
     r"|(^|_)embedding(?!_loss)"
-    r"|linear|conv|attention|transformer|lstm|gru|rnn|mkldnn|quantize|prepack|pack_gemm|pack_quantized"
+    r"|linear|conv(?!ert)|attention|transformer|lstm|gru|rnn|mkldnn|quantize|prepack|pack_gemm|pack_quantized"
 )
 """Names of torch's functions that take a weight as a matrix, with those of its private and future variants."""
 
-_ELEMENTWISE_PRODUCTS = frozenset(("mul", "multiply", "__mul__", "__rmul__"))
+_ELEMENTWISE_NAMES = frozenset(("mul", "multiply", "__mul__", "__rmul__"))
 
-_SAME_VALUES = frozenset(
+_ATTRIBUTES = ("T", "mT", "H", "mH", "real")
+_VALUES_NAMES = frozenset(
     # Views.
-    ("T", "mT", "H", "mH", "real", "t", "adjoint", "transpose", "swapaxes", "swapdims", "permute", "movedim")
-    + ("moveaxis", "view", "view_as", "reshape", "reshape_as", "flatten", "ravel", "unflatten", "squeeze")
-    + ("unsqueeze", "expand", "expand_as", "broadcast_to", "narrow", "select", "chunk", "split", "unbind")
-    + ("tensor_split", "split_with_sizes", "as_strided", "__getitem__", "diagonal", "unfold")
+    ("t", "adjoint", "transpose", "swapaxes", "swapdims", "permute", "movedim", "moveaxis", "diagonal")
+    + ("view", "view_as", "reshape", "reshape_as", "flatten", "ravel", "unflatten", "squeeze", "unsqueeze")
+    + ("expand", "expand_as", "broadcast_to", "narrow", "select", "chunk", "split", "unbind", "unfold")
+    + ("tensor_split", "split_with_sizes", "as_strided", "__getitem__")
     # Copies and casts.
     + ("clone", "contiguous", "to", "type", "type_as", "float", "double", "half", "bfloat16")
 )
 """Functions whose result holds the values of their first argument."""
+
+
+class _Kind(enum.Enum):
+    """What a function of torch does with its arguments."""
+
+    PRODUCT = 0
+    PRODUCT_IN_PLACE = 1
+    ELEMENTWISE_PRODUCT = 2
+    VALUES = 3
+    ATTRIBUTE = 4
+
+
+def _kind(name: str) -> _Kind | None:
+    """Tell the kind of the function of this name; None for all those that a latent weight may enter freely."""
+    if name in _ELEMENTWISE_NAMES:
+        return _Kind.ELEMENTWISE_PRODUCT
+    if name in _VALUES_NAMES:
+        return _Kind.VALUES
+    if _PRODUCT_NAMES.search(name.strip("_")) is None or name.startswith("is_"):
+        return None
+    in_place = name.endswith("_") and not name.endswith("__")
+    return _Kind.PRODUCT_IN_PLACE if in_place else _Kind.PRODUCT
+
+
+def _kinds() -> dict[Any, _Kind]:
+    """Kinds of torch's functions. A table of functions, not names, is what torch.compile can trace."""
+    kinds: dict[Any, _Kind] = {}
+    for name in dir(Tensor):
+        attribute = getattr(Tensor, name)
+        if inspect.isgetsetdescriptor(attribute):
+            kinds[attribute.__get__] = _Kind.VALUES if name in _ATTRIBUTES else _Kind.ATTRIBUTE
+    for namespace in (torch, Tensor, functional, torch._C._nn, torch.linalg):  # type: ignore[attr-defined]
+        for name in dir(namespace):
+            kind = _kind(name)
+            function = getattr(namespace, name, None) if kind is not None else None
+            if kind is not None and callable(function) and not isinstance(function, type):
+                kinds[function] = kind
+    return kinds
+
+
+_KINDS = _kinds()
+
+
+@functools.cache
+def _kind_of_unlisted(name: str) -> _Kind | None:
+    # Such as "linear.default", an operator of torch.ops. Compiled graphs are made of operators: what their
+    # views hold was judged when they were traced.
+    kind = _kind(name.partition(".")[0])
+    return None if kind is _Kind.VALUES else kind
+
 
 class LatentValues(Tensor):
     """A view, copy or cast of a latent weight; products with it are refused as those with the weight.
@@ -66,7 +123,7 @@ class LatentValues(Tensor):
     >>> torch.ones(1, 4) @ layer.weight.T
     Traceback (most recent call last):
     ...
-    TypeError: matmul: a latent weight of shape (4, 2) is no matrix ...
+    RuntimeError: __rmatmul__: a latent weight of shape (4, 2) is multiplied as if it were real, ...
     >>> (torch.ones(1, 4) @ layer.weight.detach().T).shape
     torch.Size([1, 2])
     """
@@ -75,21 +132,26 @@ class LatentValues(Tensor):
     def __torch_function__(
         cls, func: Callable[..., Any], types: Iterable[type], args: Any = (), kwargs: Any = None
     ) -> Any:
-        """Run `func`, or raise `TypeError` if it takes latent values as the matrix of a product."""
+        """Run `func`, or raise `RuntimeError` if it takes latent values as the matrix of a product."""
         kwargs = kwargs or {}
-        name = func.__name__
-        if name == "__get__":  # an attribute of a tensor, such as W.T
-            name = func.__self__.__name__  # type: ignore[attr-defined]
-        elif _takes_factors(name):
-            _refuse_products(name, args, kwargs)
-        if name != "grad" and not all(map(_is_common, types)):  # autograd.grad knows its inputs by identity
+        compiling = torch.compiler.is_dynamo_compiling()
+        kind = _KINDS.get(func)
+        if kind is _Kind.ATTRIBUTE and not compiling:  # optimizers read many
+            with torch._C.DisableTorchFunctionSubclass():
+                return func(*args)
+        if kind is None and not compiling:
+            kind = _kind_of_unlisted(func.__name__)
+        if kind is not None and kind is not _Kind.VALUES:
+            _refuse_products(func, kind, args, kwargs)
+        guarded = kind is _Kind.VALUES and len(args) > 0 and isinstance(args[0], LatentValues)
+        if compiling:  # torch.compile reads no attribute of this class
+            args, kwargs = _without_guard(args), _without_guard(kwargs)
+        elif func is not torch.autograd.grad and not all(map(_is_common, types)):
             # Another tensor class has its say: it sees a plain tensor in the weight's place.
             return func(*_without_guard(args), **_without_guard(kwargs))
         with torch._C.DisableTorchFunctionSubclass():
             result = func(*args, **kwargs)
-            if name in _SAME_VALUES and args and _is_guarded(type(args[0])):
-                return _guarded(result, args[0])
-            return result
+            return _guarded(result, args[0]) if guarded else result
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         """Copy the values."""
@@ -107,17 +169,12 @@ def plain_tensor(weight: Tensor) -> Tensor:
     --------
     >>> import torch
     >>> from qpsbgd.capture import BinaryWeight
-    >>> weight = BinaryWeight(torch.tensor([[0.5, -0.2]]))
+    >>> weight = BinaryWeight(torch.tensor([[0.5, -0.25]]))
     >>> (torch.ones(1, 2) @ plain_tensor(weight).T).item()
-    0.30...
+    0.25
     """
     with torch._C.DisableTorchFunctionSubclass():
-        return weight.as_subclass(Tensor)
-
-
-def _is_guarded(kind: type) -> bool:
-    """Whether `kind` is the class of a latent weight or of its values."""
-    return issubclass(kind, LatentValues)
+        return weight.view_as(weight)  # torch.compile does not trace as_subclass(Tensor)
 
 
 def _is_common(kind: type) -> bool:
@@ -125,27 +182,25 @@ def _is_common(kind: type) -> bool:
     return kind is Tensor or issubclass(kind, (LatentValues, torch.nn.Parameter))
 
 
-@functools.cache
-def _takes_factors(name: str) -> bool:
-    """Whether the function of this name multiplies its arguments, or packs them for such a function."""
-    # An operator of torch.ops has the name "linear.default".
-    return name in _ELEMENTWISE_PRODUCTS or bool(_PRODUCT.search(name.partition(".")[0].strip("_")))
-
-
-def _refuse_products(name: str, args: Any, kwargs: Any) -> None:
-    operands = list(_tensors((args, kwargs)))
-    latent = [operand for operand in operands if _is_guarded(type(operand))]
-    in_place = name.endswith("_") and not name.endswith("__")
-    if in_place and operands[0] is latent[0]:
-        latent = latent[1:]  # the first one is written to: an update of the weight
+def _refuse_products(func: Callable[..., Any], kind: _Kind, args: Any, kwargs: dict[str, Any]) -> None:
+    read = list(_tensors(args))
+    for name, argument in kwargs.items():
+        if name != "out":
+            read += _tensors(argument)
+    if kind is _Kind.PRODUCT_IN_PLACE:
+        read = read[1:]  # the first one is written to
+    latent = [operand for operand in read if isinstance(operand, LatentValues)]
     with torch._C.DisableTorchFunctionSubclass():
-        if name in _ELEMENTWISE_PRODUCTS:
-            latent = [weight for weight in latent if _is_rescaled(weight, operands)]
+        if kind is _Kind.ELEMENTWISE_PRODUCT:
+            latent = [weight for weight in latent if _is_rescaled(weight, read)]
+        elif len(latent) == len(read):
+            return  # the weight by itself, as W W': a measure of the weight, no layer
         if latent:
-            raise TypeError(
-                f"{name}: a latent weight of shape {tuple(latent[0].shape)} is no matrix to multiply by: "
-                "its layer uses the sign of it, scaled. Call the layer, or use binarize(weight); "
-                "weight.detach() holds the latent values"
+            # No TypeError: Python would replace it by one that names only the operator.
+            raise RuntimeError(
+                f"{func.__name__}: a latent weight of shape {tuple(latent[0].shape)} is multiplied as if it "
+                "were real, but its layer uses the scaled sign of it. Call the layer, or use "
+                "binarize(weight); weight.detach() holds the latent values"
             )
 
 
@@ -163,23 +218,20 @@ def _is_rescaled(weight: Tensor, factors: list[Tensor]) -> bool:
     return False
 
 
-def _tensors(arguments: Any) -> Iterable[Tensor]:
+def _tensors(arguments: Any) -> Iterator[Tensor]:
     if isinstance(arguments, Tensor):
         yield arguments
     elif isinstance(arguments, (tuple, list)):
         for argument in arguments:
             yield from _tensors(argument)
-    elif isinstance(arguments, dict):
-        for argument in arguments.values():
-            yield from _tensors(argument)
 
 
 def _without_guard(arguments: Any) -> Any:
     """Give `arguments` with a plain tensor for each latent weight."""
-    if isinstance(arguments, Tensor):
-        return plain_tensor(arguments) if _is_guarded(type(arguments)) else arguments
+    if isinstance(arguments, LatentValues):
+        return plain_tensor(arguments)
     if type(arguments) in (tuple, list):
-        return type(arguments)(_without_guard(argument) for argument in arguments)
+        return type(arguments)([_without_guard(argument) for argument in arguments])
     if type(arguments) is dict:
         return {name: _without_guard(argument) for name, argument in arguments.items()}
     return arguments
@@ -188,7 +240,7 @@ def _without_guard(arguments: Any) -> Any:
 def _guarded(result: Any, source: Tensor) -> Any:
     """Mark what holds the values of `source`; what lies on another device is a copy of its own."""
     if isinstance(result, (tuple, list)):
-        return type(result)(_guarded(part, source) for part in result)
+        return type(result)([_guarded(part, source) for part in result])
     if type(result) is not Tensor or result.device != source.device:
         return result
     return result.as_subclass(LatentValues)

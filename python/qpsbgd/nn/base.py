@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from qpsbgd.capture.autograd import BinaryWeight, as_binary_weight
+from qpsbgd.capture.operands import LatentValues, plain_tensor
 
 __all__ = ["BinaryLayer", "check_sizes"]
 
@@ -37,8 +38,13 @@ class BinaryLayer(nn.Module):
         super().register_parameter(name, param)
 
     def _apply(self: _LayerT, fn: Callable[..., Any], recurse: bool = True) -> _LayerT:
+        def plain(tensor: Tensor) -> Tensor:
+            # A parameter cannot be made of a converted weight that still has the weight's guard.
+            converted: Tensor = fn(tensor)
+            return plain_tensor(converted) if type(converted) is LatentValues else converted
+
         # torch makes new plain parameters where memory cannot be swapped, as in Module.to_empty.
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        super()._apply(plain, recurse)  # type: ignore[no-untyped-call]
         weight = self._parameters.get("weight")  # pruning and parametrizations keep it elsewhere
         if weight is not None:
             as_binary_weight(weight)
