@@ -44,20 +44,18 @@ _PRODUCT_NAMES = re.compile(
     r"|(^|_)embedding(?!_loss)"
     r"|linear|conv(?!ert)|attention|transformer|lstm|gru|rnn|mkldnn|quantize|prepack|pack_gemm|pack_quantized"
 )
-"""Names of torch's functions that take a weight as a matrix, with those of its private and future variants."""
+"""Names of the functions that take a weight as a matrix, among them torch's private and future variants."""
 
 _ELEMENTWISE_NAMES = frozenset(("mul", "multiply", "__mul__", "__rmul__"))
 
 _ATTRIBUTES = ("T", "mT", "H", "mH", "real")
-_VALUES_NAMES = frozenset(
-    # Views.
-    ("t", "adjoint", "transpose", "swapaxes", "swapdims", "permute", "movedim", "moveaxis", "diagonal")
-    + ("view", "view_as", "reshape", "reshape_as", "flatten", "ravel", "unflatten", "squeeze", "unsqueeze")
-    + ("expand", "expand_as", "broadcast_to", "narrow", "select", "chunk", "split", "unbind", "unfold")
-    + ("tensor_split", "split_with_sizes", "as_strided", "__getitem__")
-    # Copies and casts.
-    + ("clone", "contiguous", "to", "type", "type_as", "float", "double", "half", "bfloat16")
+_VIEWS = (
+    "t adjoint transpose swapaxes swapdims permute movedim moveaxis diagonal view view_as reshape reshape_as "
+    "flatten ravel unflatten squeeze unsqueeze expand expand_as broadcast_to narrow select chunk split unbind "
+    "unfold tensor_split split_with_sizes as_strided __getitem__"
 )
+_COPIES = "clone contiguous to type type_as float double half bfloat16"
+_VALUES_NAMES = frozenset(f"{_VIEWS} {_COPIES}".split())
 """Functions whose result holds the values of their first argument."""
 
 
@@ -72,7 +70,7 @@ class _Kind(enum.Enum):
 
 
 def _kind(name: str) -> _Kind | None:
-    """Tell the kind of the function of this name; None for all those that a latent weight may enter freely."""
+    """Tell the kind of the function of this name; None if any tensor may enter it."""
     if name in _ELEMENTWISE_NAMES:
         return _Kind.ELEMENTWISE_PRODUCT
     if name in _VALUES_NAMES:
@@ -90,7 +88,7 @@ def _kinds() -> dict[Any, _Kind]:
         attribute = getattr(Tensor, name)
         if inspect.isgetsetdescriptor(attribute):
             kinds[attribute.__get__] = _Kind.VALUES if name in _ATTRIBUTES else _Kind.ATTRIBUTE
-    for namespace in (torch, Tensor, functional, torch._C._nn, torch.linalg):  # type: ignore[attr-defined]
+    for namespace in (torch, Tensor, functional, torch._C._nn, torch.linalg):
         for name in dir(namespace):
             kind = _kind(name)
             function = getattr(namespace, name, None) if kind is not None else None
@@ -120,10 +118,10 @@ class LatentValues(Tensor):
     >>> import torch
     >>> from qpsbgd.nn import BinaryLinear
     >>> layer = BinaryLinear(4, 2)
-    >>> torch.ones(1, 4) @ layer.weight.T
+    >>> torch.ones(1, 4) @ layer.weight.T  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     ...
-    RuntimeError: __rmatmul__: a latent weight of shape (4, 2) is multiplied as if it were real, ...
+    RuntimeError: matmul: a latent weight of shape (4, 2) is multiplied as if it were real, but ...
     >>> (torch.ones(1, 4) @ layer.weight.detach().T).shape
     torch.Size([1, 2])
     """

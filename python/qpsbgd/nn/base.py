@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import operator
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from torch import Tensor, nn
@@ -10,7 +12,7 @@ from torch import Tensor, nn
 from qpsbgd.capture.autograd import BinaryWeight, as_binary_weight
 from qpsbgd.capture.operands import LatentValues, plain_tensor
 
-__all__ = ["BinaryLayer", "check_sizes"]
+__all__ = ["BinaryLayer", "output_scale", "pair", "positive_int"]
 
 _LayerT = TypeVar("_LayerT", bound="BinaryLayer")
 
@@ -51,8 +53,27 @@ class BinaryLayer(nn.Module):
         return self
 
 
-def check_sizes(**sizes: Any) -> None:
-    """Refuse sizes that are no positive integers."""
-    for name, size in sizes.items():
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-            raise ValueError(f"{name} must be a positive integer, but is {size!r}")
+def positive_int(name: str, value: Any) -> int:
+    """Give a size as an int; numpy's integers are sizes too. Raise unless it is at least 1."""
+    if not isinstance(value, bool):
+        with contextlib.suppress(TypeError):
+            size = operator.index(value)
+            if size >= 1:
+                return size
+    raise ValueError(f"{name} must be a positive integer, but is {value!r}")
+
+
+def pair(name: str, value: Any) -> tuple[Any, Any]:
+    """Give the value for height and width as a pair; one number stands for both, as in torch's layers."""
+    values = tuple(value) if isinstance(value, Iterable) else (value, value)
+    if len(values) != 2:
+        raise ValueError(f"{name} must be an integer or a pair of them, but is {value!r}")
+    return values
+
+
+def output_scale(fan_in: int) -> float:
+    """Give the factor ``a = 1 / sqrt(fan_in)``, which keeps the variance of Z at that of X.
+
+    A layer without inputs, which `to_binary` may meet, has outputs of zero at any scale.
+    """
+    return float(max(fan_in, 1) ** -0.5)

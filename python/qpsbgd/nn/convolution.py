@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from qpsbgd.capture.autograd import binarize, recorded_product
-from qpsbgd.nn.base import BinaryLayer, check_sizes
+from qpsbgd.nn.base import BinaryLayer, output_scale, pair, positive_int
 
 __all__ = ["BinaryConv2d"]
 
@@ -68,43 +69,38 @@ class BinaryConv2d(BinaryLayer, nn.Conv2d):  # type: ignore[misc] # torch declar
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        check_sizes(in_channels=in_channels, out_channels=out_channels, groups=groups)
-        for name, pair in (("kernel_size", kernel_size), ("stride", stride), ("dilation", dilation)):
-            sizes = pair if isinstance(pair, tuple) else (pair, pair)
-            if len(sizes) != 2:
-                raise ValueError(f"{name} must be an integer or a pair of them, but is {pair!r}")
-            for size in sizes:
-                check_sizes(**{name: size})
+        sizes = {"kernel_size": kernel_size, "stride": stride, "dilation": dilation}
+        pairs = {name: tuple(positive_int(name, size) for size in pair(name, sizes[name])) for name in sizes}
         super().__init__(
-            in_channels,
-            out_channels,
-            kernel_size,
-            stride,
-            padding,
-            dilation,
-            groups,
-            bias,
-            padding_mode,  # type: ignore[arg-type]
-            device,
-            dtype,
+            positive_int("in_channels", in_channels),
+            positive_int("out_channels", out_channels),
+            padding=padding
+            if isinstance(padding, str)
+            else tuple(map(operator.index, pair("padding", padding))),  # type: ignore[arg-type]
+            groups=positive_int("groups", groups),
+            bias=bool(bias),
+            padding_mode=padding_mode,  # type: ignore[arg-type]
+            device=device,
+            dtype=dtype,
+            **pairs,  # type: ignore[arg-type]
         )
 
     def forward(self, input: Tensor) -> Tensor:
         """Compute Z (N, out_channels, H', W') of images (N, in_channels, H, W), or of one without N."""
-        fan_in = self.in_channels // self.groups * math.prod(self.kernel_size)
+        scale = output_scale(self.in_channels // self.groups * math.prod(self.kernel_size))
 
         def product(binary: Tensor) -> Tensor:
             output: Tensor = self._conv_forward(input, binary, None)
-            return output * float(fan_in**-0.5)
+            return output * scale
 
         if self.training:
-            output = recorded_product(self.weight, input, product, self._form())
+            output = recorded_product(self.weight, input, product, self._unfolding())
         else:
             output = product(binarize(self.weight))
         return output if self.bias is None else output + self.bias[:, None, None]
 
-    def _form(self) -> _Unfolded:
-        return _Unfolded(
+    def _unfolding(self) -> _ImageUnfolding:
+        return _ImageUnfolding(
             self.groups,
             (self.kernel_size[0], self.kernel_size[1]),
             (self.stride[0], self.stride[1]),
@@ -115,8 +111,8 @@ class BinaryConv2d(BinaryLayer, nn.Conv2d):  # type: ignore[misc] # torch declar
 
 
 @dataclass(frozen=True)
-class _Unfolded:
-    """A `qpsbgd.capture.RowForm`: a row for every place in an output image, in the order (image, y, x).
+class _ImageUnfolding:
+    """A `qpsbgd.capture.Unfolding`: a row for every place in an output image, in the order (image, y, x).
 
     Attributes
     ----------
@@ -157,14 +153,16 @@ class _Unfolded:
         """X (groups, n, d) of images (N, C, H, W), with d in the order (channel, y, x) of the weight."""
         padded = F.pad(inputs, self.padding, mode=self.padding_mode)
         columns = F.unfold(padded, self.kernel_size, dilation=self.dilation, stride=self.stride)
-        images, _, places = columns.shape
-        grouped = columns.reshape(images, self.groups, -1, places).permute(1, 0, 3, 2)
-        return grouped.reshape(self.groups, images * places, -1)
+        images, elements, places = columns.shape
+        fan_in = elements // self.groups
+        grouped = columns.reshape(images, self.groups, fan_in, places).permute(1, 0, 3, 2)
+        return grouped.reshape(self.groups, images * places, fan_in)
 
     def output_rows(self, outputs: Tensor) -> Tensor:
         """Z (groups, n, m / groups) of output images (N, m, H', W')."""
-        images = self.batched(outputs)
-        grouped = images.reshape(len(images), self.groups, -1, math.prod(images.shape[2:])).permute(
-            1, 0, 3, 2
-        )
-        return grouped.reshape(self.groups, -1, images.shape[1] // self.groups)
+        # Every size is spelled out: torch cannot infer one of an empty batch.
+        batched = self.batched(outputs)
+        images, channels, places = len(batched), batched.shape[1], math.prod(batched.shape[2:])
+        rows = channels // self.groups
+        grouped = batched.reshape(images, self.groups, rows, places).permute(1, 0, 3, 2)
+        return grouped.reshape(self.groups, images * places, rows)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from qpsbgd.capture.autograd import BinaryWeight, binarize, recorded_product
-from qpsbgd.nn.base import BinaryLayer, check_sizes
+from qpsbgd.nn.base import BinaryLayer, output_scale, positive_int
 
 __all__ = ["BinaryGCNConv"]
 
@@ -78,19 +78,19 @@ class BinaryGCNConv(BinaryLayer):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        check_sizes(in_channels=in_channels, out_channels=out_channels)
-        self.add_self_loops = normalize if add_self_loops is None else add_self_loops
+        self.in_channels = positive_int("in_channels", in_channels)
+        self.out_channels = positive_int("out_channels", out_channels)
+        self.add_self_loops = bool(normalize if add_self_loops is None else add_self_loops)
         if self.add_self_loops and not normalize:
             raise ValueError("add_self_loops is part of the normalisation, but normalize is False")
-        self.in_channels = in_channels
-        self.out_channels = out_channels
-        self.improved = improved
-        self.cached = cached
-        self.normalize = normalize
+        self.improved = bool(improved)
+        self.cached = bool(cached)
+        self.normalize = bool(normalize)
         self._forget()
-        self.weight = BinaryWeight(torch.empty(out_channels, in_channels, device=device, dtype=dtype))
+        values = torch.empty(self.out_channels, self.in_channels, device=device, dtype=dtype)
+        self.weight = BinaryWeight(values)
         if bias:
-            self.bias = nn.Parameter(torch.empty(out_channels, device=device, dtype=dtype))
+            self.bias = nn.Parameter(torch.empty(self.out_channels, device=device, dtype=dtype))
         else:
             self.register_parameter("bias", None)
         self.reset_parameters()
@@ -125,7 +125,7 @@ class BinaryGCNConv(BinaryLayer):
         if x.dim() != 2 or x.shape[1] != self.in_channels:
             raise ValueError(f"x has shape {tuple(x.shape)}, expected (nodes, {self.in_channels})")
         inputs = self._propagate(x, edge_index, edge_weight)
-        scale = float(self.in_channels**-0.5)
+        scale = output_scale(self.in_channels)
 
         def product(binary: Tensor) -> Tensor:
             return F.linear(inputs, binary) * scale

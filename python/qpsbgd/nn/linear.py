@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from qpsbgd.capture.autograd import BinaryWeight, binarize, recorded_product
-from qpsbgd.nn.base import BinaryLayer, check_sizes
+from qpsbgd.nn.base import BinaryLayer, output_scale, positive_int
 
 __all__ = ["BinaryLinear"]
 
@@ -52,19 +52,19 @@ class BinaryLinear(BinaryLayer):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        check_sizes(in_features=in_features, out_features=out_features)
-        self.in_features = in_features
-        self.out_features = out_features
-        self.weight = BinaryWeight(torch.empty(out_features, in_features, device=device, dtype=dtype))
+        self.in_features = positive_int("in_features", in_features)
+        self.out_features = positive_int("out_features", out_features)
+        values = torch.empty(self.out_features, self.in_features, device=device, dtype=dtype)
+        self.weight = BinaryWeight(values)
         if bias:
-            self.bias = nn.Parameter(torch.empty(out_features, device=device, dtype=dtype))
+            self.bias = nn.Parameter(torch.empty(self.out_features, device=device, dtype=dtype))
         else:
             self.register_parameter("bias", None)
         self.reset_parameters()
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Compute Z (..., m) of inputs (..., d)."""
-        scale = float(self.in_features**-0.5)
+        scale = output_scale(self.in_features)
 
         def product(binary: Tensor) -> Tensor:
             # Scaled after the product: with ±1 inputs the sum is an exact integer, and its zeros are exact.
