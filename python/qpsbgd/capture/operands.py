@@ -51,8 +51,8 @@ _ELEMENTWISE_NAMES = frozenset(("mul", "multiply", "__mul__", "__rmul__"))
 _ATTRIBUTES = ("T", "mT", "H", "mH", "real")
 _VIEWS = (
     "t adjoint transpose swapaxes swapdims permute movedim moveaxis diagonal view view_as reshape reshape_as "
-    "flatten ravel unflatten squeeze unsqueeze expand expand_as broadcast_to narrow select chunk split unbind "
-    "unfold tensor_split split_with_sizes as_strided __getitem__"
+    "flatten ravel unflatten squeeze unsqueeze expand expand_as broadcast_to narrow select chunk split "
+    "unbind unfold tensor_split split_with_sizes as_strided __getitem__"
 )
 _COPIES = "clone contiguous to type type_as float double half bfloat16"
 _VALUES_NAMES = frozenset(f"{_VIEWS} {_COPIES}".split())
@@ -153,7 +153,7 @@ class LatentValues(Tensor):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         """Copy the values."""
-        return cast(Tensor, plain_tensor(self).__deepcopy__(memo))  # type: ignore[no-untyped-call]
+        return cast(Tensor, plain_tensor(self).__deepcopy__(memo))
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Pickle the values."""

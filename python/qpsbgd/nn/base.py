@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import operator
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from qpsbgd.capture.autograd import BinaryWeight, as_binary_weight
 from qpsbgd.capture.operands import LatentValues, plain_tensor
 
-__all__ = ["BinaryLayer", "output_scale", "pair", "positive_int"]
+__all__ = ["BinaryLayer", "output_scale", "pair_of_int", "positive_int"]
 
 _LayerT = TypeVar("_LayerT", bound="BinaryLayer")
 
@@ -54,21 +53,30 @@ class BinaryLayer(nn.Module):
 
 
 def positive_int(name: str, value: Any) -> int:
-    """Give a size as an int; numpy's integers are sizes too. Raise unless it is at least 1."""
-    if not isinstance(value, bool):
-        with contextlib.suppress(TypeError):
-            size = operator.index(value)
-            if size >= 1:
-                return size
-    raise ValueError(f"{name} must be a positive integer, but is {value!r}")
+    """Give a size as an int, whatever kind of integer it is; raise unless it is at least 1."""
+    size = _as_int(value)
+    if size is None or size < 1:
+        raise ValueError(f"{name} must be a positive integer, but is {value!r}")
+    return size
 
 
-def pair(name: str, value: Any) -> tuple[Any, Any]:
-    """Give the value for height and width as a pair; one number stands for both, as in torch's layers."""
+def pair_of_int(name: str, value: Any, least: int) -> tuple[int, int]:
+    """Give the sizes for height and width; one number stands for both, as in torch's layers."""
     values = tuple(value) if isinstance(value, Iterable) else (value, value)
-    if len(values) != 2:
-        raise ValueError(f"{name} must be an integer or a pair of them, but is {value!r}")
-    return values
+    sizes = [size for size in map(_as_int, values) if size is not None and size >= least]
+    if len(values) != 2 or len(sizes) != 2:
+        kind = "a positive integer" if least == 1 else f"an integer of at least {least}"
+        raise ValueError(f"{name} must be {kind} or a pair of them, but is {value!r}")
+    return sizes[0], sizes[1]
+
+
+def _as_int(value: Any) -> int | None:
+    if isinstance(value, bool):
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:
+        return None
 
 
 def output_scale(fan_in: int) -> float:

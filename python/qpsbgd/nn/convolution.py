@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import operator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from qpsbgd.capture.autograd import binarize, recorded_product
-from qpsbgd.nn.base import BinaryLayer, output_scale, pair, positive_int
+from qpsbgd.nn.base import BinaryLayer, output_scale, pair_of_int, positive_int
 
 __all__ = ["BinaryConv2d"]
 
@@ -59,30 +59,30 @@ class BinaryConv2d(BinaryLayer, nn.Conv2d):  # type: ignore[misc] # torch declar
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: int | tuple[int, int],
-        stride: int | tuple[int, int] = 1,
-        padding: int | tuple[int, int] | str = 0,
-        dilation: int | tuple[int, int] = 1,
+        kernel_size: int | Sequence[int],
+        stride: int | Sequence[int] = 1,
+        padding: int | Sequence[int] | str = 0,
+        dilation: int | Sequence[int] = 1,
         groups: int = 1,
         bias: bool = False,
         padding_mode: str = "zeros",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        sizes = {"kernel_size": kernel_size, "stride": stride, "dilation": dilation}
-        pairs = {name: tuple(positive_int(name, size) for size in pair(name, sizes[name])) for name in sizes}
+        if not isinstance(padding, str):
+            padding = pair_of_int("padding", padding, 0)
         super().__init__(
             positive_int("in_channels", in_channels),
             positive_int("out_channels", out_channels),
-            padding=padding
-            if isinstance(padding, str)
-            else tuple(map(operator.index, pair("padding", padding))),  # type: ignore[arg-type]
-            groups=positive_int("groups", groups),
-            bias=bool(bias),
-            padding_mode=padding_mode,  # type: ignore[arg-type]
-            device=device,
-            dtype=dtype,
-            **pairs,  # type: ignore[arg-type]
+            pair_of_int("kernel_size", kernel_size, 1),
+            pair_of_int("stride", stride, 1),
+            padding,
+            pair_of_int("dilation", dilation, 1),
+            positive_int("groups", groups),
+            bool(bias),
+            padding_mode,  # type: ignore[arg-type]
+            device,
+            dtype,
         )
 
     def forward(self, input: Tensor) -> Tensor:
