@@ -8,7 +8,8 @@ latent weight has a ``__torch_function__``, which torch calls in place of each o
 function                                  what happens
 ========================================  ==========================================================
 product: linear, matmul, convolution,     raises `RuntimeError`, unless all operands are latent (W W')
-embedding, attention, packing of weights
+embedding, attention
+packing for another library, quantisation raises `RuntimeError`
 multiplication by a tensor of another     raises `RuntimeError`: it rescales rows, as folding a batch norm
 shape (a tensor of one number is allowed) does, or multiplies by inputs
 view, copy or cast of the weight          runs; the result is a `LatentValues`, which has the same guard
@@ -20,8 +21,12 @@ comparisons, in-place updates
 values. `plain_tensor` gives one that autograd still follows. Functions of torch with a fused path look for a
 ``__torch_function__`` first; where there is one they take the path that calls the layers.
 
-The guard sees Python calls. It does not see the inside of a ``torch.jit.script`` function that is given a
-weight, nor a function that another tensor class with a ``__torch_function__`` of its own runs first.
+The guard sees Python calls. It does not see
+
+- the inside of a ``torch.jit.script`` function that is given a weight,
+- what another tensor class with a ``__torch_function__`` of its own runs first,
+- what ``torch.export`` with ``strict=True`` and the compiler's ``freezing`` trace: they take parameters as
+  plain ones. `qpsbgd.nn.to_binary` therefore also turns the fused path of torch's encoders off.
 """
 
 from __future__ import annotations
@@ -42,9 +47,12 @@ __all__ = ["LatentValues", "plain_tensor"]
 _PRODUCT_NAMES = re.compile(
     r"(^|_)(\w*mm|\w*matmul|mv|addmv|inner|vecdot|kron|einsum|tensordot|multi_dot)(_|$)"
     r"|(^|_)embedding(?!_loss)"
-    r"|linear|conv(?!ert)|attention|transformer|lstm|gru|rnn|mkldnn|quantize|prepack|pack_gemm|pack_quantized"
+    r"|linear|conv(?!ert)|attention|transformer|lstm|gru|rnn"
 )
 """Names of the functions that take a weight as a matrix, among them torch's private and future variants."""
+
+_PACKING_NAMES = re.compile(r"mkldnn|quantize|prepack|pack_gemm|pack_quantized")
+"""Names of the functions that prepare a weight for another library's products."""
 
 _ELEMENTWISE_NAMES = frozenset(("mul", "multiply", "__mul__", "__rmul__"))
 
@@ -66,7 +74,8 @@ class _Kind(enum.Enum):
     PRODUCT_IN_PLACE = 1
     ELEMENTWISE_PRODUCT = 2
     VALUES = 3
-    ATTRIBUTE = 4
+    PACKING = 4
+    ATTRIBUTE = 5
 
 
 def _kind(name: str) -> _Kind | None:
@@ -75,7 +84,11 @@ def _kind(name: str) -> _Kind | None:
         return _Kind.ELEMENTWISE_PRODUCT
     if name in _VALUES_NAMES:
         return _Kind.VALUES
-    if _PRODUCT_NAMES.search(name.strip("_")) is None or name.startswith("is_"):
+    if name.startswith("is_"):
+        return None
+    if _PACKING_NAMES.search(name) is not None:
+        return _Kind.PACKING
+    if _PRODUCT_NAMES.search(name.strip("_")) is None:
         return None
     in_place = name.endswith("_") and not name.endswith("__")
     return _Kind.PRODUCT_IN_PLACE if in_place else _Kind.PRODUCT
@@ -191,7 +204,7 @@ def _refuse_products(func: Callable[..., Any], kind: _Kind, args: Any, kwargs: d
     with torch._C.DisableTorchFunctionSubclass():
         if kind is _Kind.ELEMENTWISE_PRODUCT:
             latent = [weight for weight in latent if _is_rescaled(weight, read)]
-        elif len(latent) == len(read):
+        elif kind is not _Kind.PACKING and len(latent) == len(read):
             return  # the weight by itself, as W W': a measure of the weight, no layer
         if latent:
             # No TypeError: Python would replace it by one that names only the operator.

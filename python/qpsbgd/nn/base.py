@@ -63,8 +63,10 @@ def positive_int(name: str, value: Any) -> int:
 def pair_of_int(name: str, value: Any, least: int) -> tuple[int, int]:
     """Give the sizes for height and width; one number stands for both, as in torch's layers."""
     values = tuple(value) if isinstance(value, Iterable) else (value, value)
+    if len(values) != 2:
+        raise ValueError(f"{name} must be an integer or a pair of them, but is {value!r}")
     sizes = [size for size in map(_as_int, values) if size is not None and size >= least]
-    if len(values) != 2 or len(sizes) != 2:
+    if len(sizes) != 2:
         kind = "a positive integer" if least == 1 else f"an integer of at least {least}"
         raise ValueError(f"{name} must be {kind} or a pair of them, but is {value!r}")
     return sizes[0], sizes[1]

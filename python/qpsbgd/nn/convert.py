@@ -66,4 +66,19 @@ def to_binary(module: _ModuleT) -> _ModuleT:
         as_binary_weight(cast(nn.Parameter, layer.weight))
         # Both classes have the same attributes; changing the class keeps hooks, ties and references.
         layer.__class__ = _BINARY[type(layer)]
+    for other in module.modules():
+        _call_layers(other)
     return module
+
+
+def _call_layers(module: nn.Module) -> None:
+    """Let an encoder of torch call its layers; its fused path multiplies by their weights.
+
+    The guard of the weights does so too, but for tracers that take parameters as plain ones.
+    """
+    if isinstance(module, nn.TransformerEncoderLayer) and (
+        isinstance(module.linear1, BinaryLayer) or isinstance(module.linear2, BinaryLayer)
+    ):
+        module.activation_relu_or_gelu = 0  # read by nothing else
+    if isinstance(module, nn.TransformerEncoder):
+        module.use_nested_tensor = False  # which only the fused path takes
