@@ -392,6 +392,10 @@ class _Sign(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Any) -> Any:
         return gradients[0]
 
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        return tangents[0].clone()  # torch takes an output's tangent as its own
+
 
 class _RecordedSign(torch.autograd.Function):
     """`_Sign` whose backward pass appends the layer's inputs to the weight's capture.

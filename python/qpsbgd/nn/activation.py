@@ -25,11 +25,17 @@ class _SignActivation(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
         ctx.save_for_backward(inputs[0])
+        ctx.save_for_forward(inputs[0])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
         (z,) = ctx.saved_tensors
         return gradients[0] * (z.abs() <= 1)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        (z,) = ctx.saved_tensors
+        return tangents[0] * (z.abs() <= 1)
 
 
 class BinaryActivation(nn.Module):
