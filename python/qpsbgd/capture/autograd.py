@@ -392,6 +392,10 @@ class _Sign(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Any) -> Any:
         return gradients[0]
 
+
+class _DualSign(_Sign):
+    """`_Sign` with forward mode, which torch.compile cannot trace."""
+
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:
         return tangents[0].clone()  # torch takes an output's tangent as its own
@@ -505,7 +509,8 @@ def binarize(weight: Tensor) -> Tensor:
     >>> binarize(torch.tensor([0.3, -0.2, 0.0]))
     tensor([ 1., -1.,  1.])
     """
-    return cast(Tensor, _Sign.apply(weight))  # type: ignore[no-untyped-call]
+    sign = _Sign if torch.compiler.is_dynamo_compiling() else _DualSign
+    return cast(Tensor, sign.apply(weight))  # type: ignore[no-untyped-call]
 
 
 # Recording changes Python state in a backward pass, which a compiled graph cannot do: torch.compile

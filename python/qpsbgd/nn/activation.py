@@ -25,12 +25,20 @@ class _SignActivation(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
         ctx.save_for_backward(inputs[0])
-        ctx.save_for_forward(inputs[0])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
         (z,) = ctx.saved_tensors
         return gradients[0] * (z.abs() <= 1)
+
+
+class _DualSignActivation(_SignActivation):
+    """`_SignActivation` with forward mode, which torch.compile cannot trace."""
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.save_for_backward(inputs[0])
+        ctx.save_for_forward(inputs[0])
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:
@@ -50,7 +58,9 @@ class BinaryActivation(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Take the signs of z, in its shape and dtype."""
-        return cast(Tensor, _SignActivation.apply(z))  # type: ignore[no-untyped-call]
+        compiling = torch.compiler.is_dynamo_compiling()
+        sign = _SignActivation if compiling else _DualSignActivation
+        return cast(Tensor, sign.apply(z))  # type: ignore[no-untyped-call]
 
 
 class Scale(nn.Module):

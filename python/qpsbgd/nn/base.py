@@ -62,7 +62,8 @@ def positive_int(name: str, value: Any) -> int:
 
 def pair_of_int(name: str, value: Any, least: int) -> tuple[int, int]:
     """Give the sizes for height and width; one number stands for both, as in torch's layers."""
-    values = tuple(value) if isinstance(value, Iterable) else (value, value)
+    single = _as_int(value) is not None or not isinstance(value, Iterable)
+    values = (value, value) if single else tuple(value)
     if len(values) != 2:
         raise ValueError(f"{name} must be an integer or a pair of them, but is {value!r}")
     sizes = [size for size in map(_as_int, values) if size is not None and size >= least]
