@@ -1,4 +1,4 @@
-"""What binary layers share: a weight that stays marked as binary, and how latent weights start."""
+"""The base class of the binary layers, and the checks of their arguments."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _INITIAL_RANGE = 0.1
 
 
 class BinaryLayer(nn.Module):
-    """Base of the layers whose parameter `weight` is a latent binary weight."""
+    """Keep the parameter `weight` of a layer marked as a latent binary weight."""
 
     weight: BinaryWeight
     bias: nn.Parameter | None
@@ -32,8 +32,8 @@ class BinaryLayer(nn.Module):
             nn.init.zeros_(self.bias)
 
     def register_parameter(self, name: str, param: nn.Parameter | None) -> None:
-        """Register as `torch.nn.Module` does; whatever becomes the weight is marked as binary."""
-        # Assignments come through here, load_state_dict(assign=True) among them.
+        """Register as `torch.nn.Module` does, and mark a parameter named "weight" as binary."""
+        # Every assignment calls this method, load_state_dict(assign=True) too.
         if name == "weight" and param is not None:
             param = as_binary_weight(param)
         super().register_parameter(name, param)
@@ -44,9 +44,9 @@ class BinaryLayer(nn.Module):
             converted: Tensor = fn(tensor)
             return plain_tensor(converted) if type(converted) is LatentValues else converted
 
-        # torch makes new plain parameters where memory cannot be swapped, as in Module.to_empty.
+        # torch makes new plain parameters where it cannot swap memory, as in Module.to_empty.
         super()._apply(plain, recurse)  # type: ignore[no-untyped-call]
-        weight = self._parameters.get("weight")  # pruning and parametrizations keep it elsewhere
+        weight = self._parameters.get("weight")  # pruning and parametrizations move it elsewhere
         if weight is not None:
             as_binary_weight(weight)
         return self

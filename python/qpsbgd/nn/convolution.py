@@ -1,4 +1,4 @@
-"""The binary convolution, and how its images become the rows of X and Z."""
+"""The binary convolution, and the unfolding of its images into the rows of X and Z."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ class BinaryConv2d(BinaryLayer, nn.Conv2d):  # type: ignore[misc] # torch declar
     """``Z = a conv(X, sign(W)) + bias`` with ``a = 1 / sqrt(fan_in)`` and sign(0) = +1.
 
     The fan-in is ``d = in_channels / groups * kernel height * kernel width``. Unfolded, every place of every
-    output image is a row of a matrix X (n, d) and the layer is ``Z = a X B'`` as a `BinaryLinear`; with
-    groups, each group of channels is such a layer of its own. The gradient is passed straight through the
-    sign. Arguments, attributes and state dict are those of `torch.nn.Conv2d`, without bias by default: batch
-    norm usually follows.
+    output image is a row of a matrix X (n, d), and the layer is ``Z = a X B'`` as a `BinaryLinear`. With
+    groups, each channel group is such a layer of its own. The gradient passes straight through the sign.
+    Arguments, attributes and state dict are those of `torch.nn.Conv2d`. The layer has no bias by default,
+    since batch norm usually follows.
 
     Parameters
     ----------
     in_channels, out_channels : int
         Channels of the input and of the output; `groups` divides both.
     kernel_size, stride, dilation : int or pair of int
-        Height and width.
+        Height and width; one number stands for both.
     padding : int, pair of int, "same" or "valid"
-        Added on every side; "same" keeps the image's size (stride 1 only).
+        Rows and columns added on every side; "same" keeps the image's size (stride 1 only).
     groups : int
-        Number of groups of channels that do not see each other.
+        Number of channel groups. Outputs of a group depend on the inputs of that group only.
     bias : bool
         Learn an additive bias of shape (out_channels,).
     padding_mode : {"zeros", "reflect", "replicate", "circular"}
-        What is added.
+        Values of the added rows and columns.
     device, dtype
         As in `torch.nn.Conv2d`.
 
@@ -112,12 +112,14 @@ class BinaryConv2d(BinaryLayer, nn.Conv2d):  # type: ignore[misc] # torch declar
 
 @dataclass(frozen=True)
 class _ImageUnfolding:
-    """A `qpsbgd.capture.Unfolding`: a row for every place in an output image, in the order (image, y, x).
+    """Unfold images: a row for every place in an output image, in the order (image, y, x).
+
+    The class implements `qpsbgd.capture.Unfolding`.
 
     Attributes
     ----------
     groups : int
-        Groups of channels.
+        Number of channel groups.
     kernel_size, stride, dilation : (int, int)
         Height and width.
     padding : tuple of four int
@@ -134,7 +136,7 @@ class _ImageUnfolding:
     padding_mode: str
 
     def num_rows(self, inputs: Tensor) -> int:
-        """Rows of X that the images have."""
+        """Count the rows of X that the images have."""
         left, right, top, bottom = self.padding
         extents = (inputs.shape[-2] + top + bottom, inputs.shape[-1] + left + right)
         places = [
@@ -146,11 +148,11 @@ class _ImageUnfolding:
         return len(self.batched(inputs)) * math.prod(places)
 
     def batched(self, inputs: Tensor) -> Tensor:
-        """Images (N, C, H, W); a single one may come without N."""
+        """Give images (N, C, H, W); a single image may come without N."""
         return inputs if inputs.dim() == 4 else inputs[None]
 
     def input_rows(self, inputs: Tensor) -> Tensor:
-        """X (groups, n, d) of images (N, C, H, W), with d in the order (channel, y, x) of the weight."""
+        """Give X (groups, n, d) of images (N, C, H, W), with d in the order (channel, y, x) of the weight."""
         padded = F.pad(inputs, self.padding, mode=self.padding_mode)
         columns = F.unfold(padded, self.kernel_size, dilation=self.dilation, stride=self.stride)
         images, elements, places = columns.shape
@@ -159,7 +161,7 @@ class _ImageUnfolding:
         return grouped.reshape(self.groups, images * places, fan_in)
 
     def output_rows(self, outputs: Tensor) -> Tensor:
-        """Z (groups, n, m / groups) of output images (N, m, H', W')."""
+        """Give Z (groups, n, m / groups) of output images (N, m, H', W')."""
         # Every size is spelled out: torch cannot infer one of an empty batch.
         batched = self.batched(outputs)
         images, channels, places = len(batched), batched.shape[1], math.prod(batched.shape[2:])

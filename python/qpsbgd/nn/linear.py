@@ -15,15 +15,15 @@ __all__ = ["BinaryLinear"]
 class BinaryLinear(BinaryLayer):
     """``Z = a X sign(W)' + bias`` with ``a = 1 / sqrt(in_features)`` and sign(0) = +1.
 
-    The gradient is passed straight through the sign: ``W.grad = a grad_Z' X`` exactly. The factor a keeps
-    the variance of Z at that of X. The state dict has the keys of `torch.nn.Linear`.
+    The gradient passes straight through the sign: ``W.grad = a grad_Z' X`` exactly. The factor a keeps the
+    variance of Z at that of X. The state dict has the keys of `torch.nn.Linear`.
 
     Parameters
     ----------
     in_features, out_features : int
         Sizes d and m.
     bias : bool
-        Learn an additive bias of shape (m,). Off by default: batch norm usually follows.
+        Learn an additive bias of shape (m,). Off by default, since batch norm usually follows.
     device, dtype
         As in `torch.nn.Linear`.
 
