@@ -223,7 +223,7 @@ def test_a_hundred_evaluation_passes_leave_memory_flat(layer):
     before = live_tensors()
     for _ in range(100):
         model(x)
-    assert live_tensors() == before
+    assert live_tensors() <= before
     assert all(capture.records == [] for capture in captures)
 
 
@@ -235,7 +235,7 @@ def test_forward_passes_without_backward_leave_memory_flat(layer):
     before = live_tensors()
     for _ in range(100):
         layer(x)
-    assert live_tensors() == before
+    assert live_tensors() <= before
     assert capture.records == []
 
 

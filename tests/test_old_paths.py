@@ -32,7 +32,6 @@ MOVED = [
     ("qpsbgd.residual", "qpsbgd.optim.residual"),
     ("qpsbgd.sampler", "qpsbgd.solvers.sampler"),
     ("qpsbgd.solvers.dimod_solver", "qpsbgd.solvers.dimod"),
-    ("qpsbgd.solvers.device_noise", "qpsbgd.solvers.noise.device"),
     ("qpsbgd.solvers.qpu.graph", "qpsbgd.solvers.qpu.chip.graph"),
     ("qpsbgd.solvers.qpu.layout", "qpsbgd.solvers.qpu.chip.layout"),
     ("qpsbgd.solvers.qpu.packing", "qpsbgd.solvers.qpu.chip.packing"),
@@ -45,6 +44,11 @@ MOVED = [
 """Modules that moved as a whole: old path, new path."""
 
 SPLIT = {
+    "qpsbgd.solvers.device_noise": {
+        "qpsbgd.solvers.noise.device": "DeviceNoise",
+        "qpsbgd.solvers.noise.program": "ControlErrors Couplers program",
+        "qpsbgd.solvers.noise.readout": "misread",
+    },
     "qpsbgd.layer_qubos": {
         "qpsbgd.diagnostics.posed": "SolvedRows qubo_matrix solved_rows",
         "qpsbgd.diagnostics.recorder": "QuboRecorder draw_qubos",
@@ -120,7 +124,7 @@ NAMES = {
     "qpsbgd.measures": "QuboGap cdp cosine fraction qubo_gap sign_agreement",
     "qpsbgd.nn": ("Activated BinaryActivation BinaryConv2d BinaryGCNConv BinaryLinear Scale to_binary"),
     "qpsbgd.nn.activation": "Activated BinaryActivation Scale",
-    "qpsbgd.nn.base": "BinaryLayer check_sizes",
+    "qpsbgd.nn.base": "BinaryLayer",
     "qpsbgd.nn.convert": "to_binary",
     "qpsbgd.nn.convolution": "BinaryConv2d",
     "qpsbgd.nn.graph": "BinaryGCNConv",
@@ -150,7 +154,7 @@ NAMES = {
     ),
     "qpsbgd.solvers.device_noise": "ControlErrors Couplers DeviceNoise misread program",
     "qpsbgd.solvers.dimod_solver": "DimodSolver",
-    "qpsbgd.solvers.native": ("METHODS NativeSolver checked_seed default_num_threads solve_ising solve_qubo"),
+    "qpsbgd.solvers.native": ("METHODS NativeSolver default_num_threads solve_ising solve_qubo"),
     "qpsbgd.solvers.noise": "DeviceNoise NoisySolver",
     "qpsbgd.solvers.protocol": "AsyncQuboSolver PendingSolutions QuboSolver",
     "qpsbgd.solvers.qpu": (
@@ -158,7 +162,6 @@ NAMES = {
     ),
     "qpsbgd.solvers.qpu.config": "configured_token redacted require_ocean require_token",
     "qpsbgd.solvers.qpu.cost": "DEFAULT_TIMING_DATA Ledger TimingModel access_time",
-    "qpsbgd.solvers.qpu.device": "Device",
     "qpsbgd.solvers.qpu.errors": (
         "QPUBudgetError QPUConfigError QPUError QPUFallbackWarning QPUTimeoutError"
     ),
@@ -179,8 +182,9 @@ NAMES = {
 }
 """What every module of the flat layout exported.
 
-Left out are ``jobs``, ``plan`` and ``rounds`` of `qpsbgd.solvers.qpu`, the inner parts of `QPUSolver`: no
-page, example or test has imported a name from them.
+Left out are ``device``, ``jobs``, ``plan`` and ``rounds`` of `qpsbgd.solvers.qpu`, the inner parts of
+`QPUSolver`: no page, example or test has imported a name from them. ``check_sizes`` of the layers and
+``checked_seed`` of the native solver were checks of arguments.
 """
 
 

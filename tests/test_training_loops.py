@@ -233,32 +233,3 @@ def test_plain_model_made_binary_trains():
     optimizer = QPSBGD(model.parameters())
     train(model, optimizer, batches(2))
     assert optimizer.num_qubos == 22
-
-
-# Several processes
-
-
-def train_half_of_every_batch(rank, folder):
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2
-    )
-    group = torch.distributed.group.WORLD
-    model = nn.Sequential(BinaryLinear(6, 4), BinaryLinear(4, 3)).double()
-    model.load_state_dict(torch.load(f"{folder}/start.pt"))
-    optimizer = QPSBGD(model.parameters(), lr=0.02, process_group=group)
-    train(model, optimizer, [(x[rank::2], y[rank::2]) for x, y in batches(5, dtype=torch.float64)])
-    torch.save(model.state_dict(), f"{folder}/end{rank}.pt")
-    torch.distributed.barrier()  # gloo aborts where the other process has left
-    torch.distributed.destroy_process_group()
-
-
-def test_processes_with_a_half_of_the_batch_each_train_as_one_with_all_of_it(tmp_path):
-    model = nn.Sequential(BinaryLinear(6, 4), BinaryLinear(4, 3)).double()
-    torch.save(model.state_dict(), tmp_path / "start.pt")
-    torch.multiprocessing.spawn(train_half_of_every_batch, (str(tmp_path),), nprocs=2)
-    train(model, QPSBGD(model.parameters(), lr=0.02), batches(5, dtype=torch.float64))
-    ends = [torch.load(tmp_path / f"end{rank}.pt") for rank in range(2)]
-    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
-    for name, value in model.state_dict().items():
-        torch.testing.assert_close(ends[0][name], value)

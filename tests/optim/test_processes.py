@@ -75,6 +75,7 @@ OPTIONS = [
     {"memory": "momentum"},
     {"variant": "projected"},
     {"scale": "raw"},
+    {"process_group": "world"},
 ]
 
 
@@ -87,14 +88,16 @@ def test_the_default_takes_the_step_of_the_whole_batch(tmp_path, options, wrappe
         model = two_layers()
         loop = DistributedDataParallel(model) if wrapped else model
         data = [(part_of(x, sizes, rank), part_of(y, sizes, rank)) for x, y in shares(sizes)]
-        train(loop, QPSBGD(model.parameters(), **options), data)
+        given = {"process_group": distributed.group.WORLD} if "process_group" in options else options
+        train(loop, QPSBGD(model.parameters(), **given), data)
         return weights(model)
 
     results, errors = in_processes(tmp_path, half)
     assert errors == [None, None]
     assert_equal_weights(results)
     model = two_layers()
-    train(model, QPSBGD(model.parameters(), **options), shares(sizes))
+    alone = {} if "process_group" in options else options
+    train(model, QPSBGD(model.parameters(), **alone), shares(sizes))
     for one, whole in zip(results[0], weights(model), strict=True):
         assert one == pytest.approx(whole, abs=1e-9)
 

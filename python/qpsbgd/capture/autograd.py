@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from qpsbgd import _core
+from qpsbgd.capture.operands import plain_tensor
 from qpsbgd.capture.record import Capture, Pass, Unfolding, current_capture
 from qpsbgd.capture.weight import is_relaxed
 
@@ -40,6 +41,14 @@ class _Sign(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
         return gradients[0]
+
+
+class _DualSign(_Sign):
+    """`_Sign` with forward mode, which torch.compile cannot trace."""
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        return tangents[0].clone()  # torch takes an output's tangent as its own
 
 
 class _RecordedSign(torch.autograd.Function):
@@ -114,7 +123,8 @@ def _weight_gradient(X: Tensor, V: Tensor, scale: float) -> Tensor:
 
 def _sign(weight: Tensor) -> Tensor:
     # sign, with 0 moved to 1. Converting the result of a comparison would take four times as long.
-    return weight.sign().add_(0.5).sign_()
+    with torch._C.DisableTorchFunctionSubclass():
+        return weight.sign().add_(0.5).sign_()
 
 
 def binarize(weight: Tensor) -> Tensor:
@@ -126,10 +136,8 @@ def binarize(weight: Tensor) -> Tensor:
     >>> binarize(torch.tensor([0.3, -0.2, 0.0]))
     tensor([ 1., -1.,  1.])
     """
-    if forward_ad._current_level >= 0:
-        # A rule for tangents in `_Sign` would break graphs of torch.compile. The difference is exactly zero.
-        return _sign(weight.detach()) + (weight - weight.detach())
-    return cast(Tensor, _Sign.apply(weight))  # type: ignore[no-untyped-call]
+    sign = _Sign if torch.compiler.is_dynamo_compiling() else _DualSign
+    return cast(Tensor, sign.apply(weight))  # type: ignore[no-untyped-call]
 
 
 # Recording changes Python state in a backward pass, which a compiled graph cannot do: torch.compile
@@ -170,11 +178,14 @@ def recorded_product(
     2.0
     """
     if is_relaxed(weight):
-        return product(weight)
+        return product(plain_tensor(weight))
     capture = current_capture(weight)
-    if capture is None or not _recording() or not weight.requires_grad:
+    if capture is None or not _recording():
         return product(binarize(weight))
-    started = capture.start(inputs, unfolding)
+    with torch._C.DisableTorchFunctionSubclass():  # attributes of a guarded tensor cost microseconds
+        started = capture.start(inputs, unfolding) if weight.requires_grad else None
+    if started is None:
+        return product(binarize(weight))
     binary = cast(
         Tensor,
         _RecordedSign.apply(weight, inputs.detach(), weakref.ref(capture), started),  # type: ignore[no-untyped-call]

@@ -248,8 +248,9 @@ class Capture:
 
     def report(self, reported: Pass, inputs: Tensor) -> None:
         """Take note of the inputs of a pass, while its backward pass computes the weight's gradient."""
-        if self.gradient_was_dropped():
-            self._forget_records()
+        with torch._C.DisableTorchFunctionSubclass():
+            if self.gradient_was_dropped():
+                self._forget_records()
         reported.inputs = inputs.detach()
         alive = [known for known in self._reported if known[1]() is not None]
         self._reported = [*alive, (torch._C._current_graph_task_id(), weakref.ref(reported))]
@@ -259,7 +260,8 @@ class Capture:
         task = torch._C._current_graph_task_id()
         own = [reference() for number, reference in self._reported if number == task]
         self._reported = [known for known in self._reported if known[0] != task]
-        gradient = self.parameter.grad
+        with torch._C.DisableTorchFunctionSubclass():
+            gradient = self.parameter.grad
         if not own and (self._gradient is None or self._gradient() is not gradient):
             # The first gradient since a drop, and no layer's: a penalty on the weights, for example.
             self._forget_records()

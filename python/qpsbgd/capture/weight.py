@@ -8,13 +8,15 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from qpsbgd.capture.operands import LatentValues
+
 __all__ = ["BinaryWeight", "as_binary_weight", "relax"]
 
 CAPTURE_ATTRIBUTE = "_qpsbgd_capture"
 _RELAXED = "_qpsbgd_relaxed_by"
 
 
-class BinaryWeight(nn.Parameter):
+class BinaryWeight(LatentValues, nn.Parameter):
     """A latent real weight that its layer uses as ``sign(weight)``.
 
     Optimizers tell binary weights from all other parameters by this type. The type survives
@@ -40,6 +42,8 @@ class BinaryWeight(nn.Parameter):
     'BinaryWeight'
     """
 
+    __deepcopy__ = nn.Parameter.__deepcopy__
+
     def __new__(cls, data: Tensor, requires_grad: bool = True) -> BinaryWeight:
         """Make a parameter that shares the memory of `data`."""
         if not isinstance(data, Tensor) or not data.is_floating_point():
@@ -60,7 +64,9 @@ def _rebuild(data: Tensor, requires_grad: bool, attributes: dict[str, Any]) -> B
     return weight
 
 
-_rebuild.__module__ = "qpsbgd.capture"  # saved networks name this path, which stays when files move
+# Files hold this name, so it must not move. With it torch.load(..., weights_only=True) reads a weight.
+_rebuild.__module__ = "qpsbgd.capture"
+torch.serialization.add_safe_globals([_rebuild])
 
 
 def as_binary_weight(parameter: nn.Parameter) -> BinaryWeight:

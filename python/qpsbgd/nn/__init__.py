@@ -1,7 +1,7 @@
 """Layers with binary weights, for ordinary torch modules.
 
-The layers know no solver and no optimizer: a weight is a `qpsbgd.capture.BinaryWeight`, and whoever
-wants the layer's inputs attaches a capture to it.
+The layers import no solver and no optimizer. Their weights are of the type `qpsbgd.capture.BinaryWeight`; an
+optimizer that needs a layer's inputs attaches a capture to the layer's weight.
 """
 
 from qpsbgd.capture.weight import BinaryWeight, relax

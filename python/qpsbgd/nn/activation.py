@@ -1,4 +1,4 @@
-"""What comes after a binary layer: its activation, and the scale at the end of a classifier."""
+"""Modules that follow a binary layer: activations, and the scale at the end of a classifier."""
 
 from __future__ import annotations
 
@@ -32,6 +32,20 @@ class _SignActivation(torch.autograd.Function):
         return gradients[0] * (z.abs() <= 1)
 
 
+class _DualSignActivation(_SignActivation):
+    """`_SignActivation` with forward mode, which torch.compile cannot trace."""
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.save_for_backward(inputs[0])
+        ctx.save_for_forward(inputs[0])
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        (z,) = ctx.saved_tensors
+        return tangents[0] * (z.abs() <= 1)
+
+
 class BinaryActivation(nn.Module):
     """sign(z) in {-1, +1}, sign(0) = +1, with the clipped straight-through gradient ``1[|z| <= 1]``.
 
@@ -44,13 +58,15 @@ class BinaryActivation(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Take the signs of z, in its shape and dtype."""
-        return cast(Tensor, _SignActivation.apply(z))  # type: ignore[no-untyped-call]
+        compiling = torch.compiler.is_dynamo_compiling()
+        sign = _SignActivation if compiling else _DualSignActivation
+        return cast(Tensor, sign.apply(z))  # type: ignore[no-untyped-call]
 
 
 class Scale(nn.Module):
-    """Multiplies by one learnable number; the last ±1 layer of a classifier needs it.
+    """Multiply by one learnable number; a classifier needs it after its last ±1 layer.
 
-    The outputs of a binary layer have a fixed size, so a softmax over them could not become confident.
+    Training cannot change the size of a binary layer's outputs, so a softmax of them cannot become confident.
 
     Parameters
     ----------
@@ -82,22 +98,22 @@ class Scale(nn.Module):
 
 
 class Activated(nn.Sequential):
-    """A binary layer, norms if any, and an elementwise activation, run in order as one module.
+    """Run a binary layer, norms if any, and an elementwise activation as one module.
 
-    It computes what `torch.nn.Sequential` does and has the same state dict. Beyond that it tells the layer's
-    capture the activation's derivative φ', which ``QPSBGD(..., jacobian="post-activation")`` needs. The norms
-    are taken as constant rescalings of each neuron; a common factor of a neuron's slopes cancels in the
+    The module computes what `torch.nn.Sequential` computes and has the same state dict. It also gives the
+    activation's derivative φ' to the layer's capture; ``QPSBGD(..., jacobian="post-activation")`` needs it.
+    The norms count as constant rescalings of each neuron. A common factor of a neuron's slopes cancels in the
     "relative" and "auto" scales.
 
     Parameters
     ----------
     *modules : torch.nn.Module
-        The binary layer first, the activation last; between them what keeps the shape, such as batch norm.
+        The binary layer first and the activation last. Modules between them keep the shape, as batch norm.
 
     Raises
     ------
     TypeError
-        If the first module is no binary layer.
+        If the first module is not a binary layer.
     ValueError
         If there are fewer than two modules.
 
@@ -131,9 +147,9 @@ class Activated(nn.Sequential):
 
 
 def _slopes(activation: nn.Module, z: Tensor) -> Tensor:
-    """φ'(z) of an elementwise activation φ, as autograd sees it."""
+    """Compute φ'(z) of an elementwise activation φ by autograd."""
     probe = z.detach().requires_grad_()
-    output = activation(probe.clone())  # an activation may work in place
+    output = activation(probe.clone())  # some activations change their input
     if output.shape != z.shape:
         raise ValueError(
             f"the activation {type(activation).__name__} makes shape {tuple(output.shape)} of "

@@ -1,4 +1,4 @@
-"""Plain models turned into binary ones."""
+"""`to_binary` turns plain models into binary ones."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ _BINARY: dict[type[nn.Module], type[BinaryLayer]] = {nn.Linear: BinaryLinear, nn
 def to_binary(module: _ModuleT) -> _ModuleT:
     """Turn every `torch.nn.Linear` and `torch.nn.Conv2d` in `module` into a binary layer, in place.
 
-    The layers stay the same objects with the same parameters: values, ties, hooks, devices, dtypes and
-    ``requires_grad`` are kept, and an optimizer's references stay valid (attach `QPSBGD` afterwards). Only
-    exactly these two types are turned; subclasses and all other layers are left as they are.
+    The layers and their parameters stay the same objects. Values, ties, hooks, devices, dtypes and
+    ``requires_grad`` stay as they are, and references of optimizers stay valid (attach `QPSBGD` afterwards).
+    Subclasses of the two types and all other layers stay plain, the output projection of
+    `torch.nn.MultiheadAttention` among them.
 
     Parameters
     ----------
@@ -38,7 +39,7 @@ def to_binary(module: _ModuleT) -> _ModuleT:
     Raises
     ------
     TypeError
-        If `module` is no module, or a layer's weight is no plain floating-point parameter.
+        If `module` is not a module, or a layer's weight is not a plain floating-point parameter.
     ValueError
         If a layer shares its weight with a layer of another kind, such as an embedding.
 
@@ -64,6 +65,21 @@ def to_binary(module: _ModuleT) -> _ModuleT:
                 )
     for layer in layers:
         as_binary_weight(cast(nn.Parameter, layer.weight))
-        # Both classes have the same attributes; changing the class keeps hooks, ties and references.
+        # Both classes have the same attributes. A change of class keeps hooks, ties and references.
         layer.__class__ = _BINARY[type(layer)]
+    for other in module.modules():
+        _call_layers(other)
     return module
+
+
+def _call_layers(module: nn.Module) -> None:
+    """Let an encoder of torch call its layers; its fused path multiplies by their weights.
+
+    The guard of the weights does so too, but for tracers that take parameters as plain ones.
+    """
+    if isinstance(module, nn.TransformerEncoderLayer) and (
+        isinstance(module.linear1, BinaryLayer) or isinstance(module.linear2, BinaryLayer)
+    ):
+        module.activation_relu_or_gelu = 0  # read by nothing else
+    if isinstance(module, nn.TransformerEncoder):
+        module.use_nested_tensor = False  # which only the fused path takes

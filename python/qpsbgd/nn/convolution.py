@@ -1,8 +1,9 @@
-"""The binary convolution, and how its images become the rows of X and Z."""
+"""The binary convolution, and the unfolding of its images into the rows of X and Z."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from qpsbgd.capture.autograd import binarize, recorded_product
-from qpsbgd.nn.base import BinaryLayer, check_sizes
+from qpsbgd.nn.base import BinaryLayer, output_scale, pair_of_int, positive_int
 
 __all__ = ["BinaryConv2d"]
 
@@ -19,25 +20,25 @@ class BinaryConv2d(BinaryLayer, nn.Conv2d):  # type: ignore[misc] # torch declar
     """``Z = a conv(X, sign(W)) + bias`` with ``a = 1 / sqrt(fan_in)`` and sign(0) = +1.
 
     The fan-in is ``d = in_channels / groups * kernel height * kernel width``. Unfolded, every place of every
-    output image is a row of a matrix X (n, d) and the layer is ``Z = a X B'`` as a `BinaryLinear`; with
-    groups, each group of channels is such a layer of its own. The gradient is passed straight through the
-    sign. Arguments, attributes and state dict are those of `torch.nn.Conv2d`, without bias by default: batch
-    norm usually follows.
+    output image is a row of a matrix X (n, d), and the layer is ``Z = a X B'`` as a `BinaryLinear`. With
+    groups, each channel group is such a layer of its own. The gradient passes straight through the sign.
+    Arguments, attributes and state dict are those of `torch.nn.Conv2d`. The layer has no bias by default,
+    since batch norm usually follows.
 
     Parameters
     ----------
     in_channels, out_channels : int
         Channels of the input and of the output; `groups` divides both.
     kernel_size, stride, dilation : int or pair of int
-        Height and width.
+        Height and width; one number stands for both.
     padding : int, pair of int, "same" or "valid"
-        Added on every side; "same" keeps the image's size (stride 1 only).
+        Rows and columns added on every side; "same" keeps the image's size (stride 1 only).
     groups : int
-        Number of groups of channels that do not see each other.
+        Number of channel groups. Outputs of a group depend on the inputs of that group only.
     bias : bool
         Learn an additive bias of shape (out_channels,).
     padding_mode : {"zeros", "reflect", "replicate", "circular"}
-        What is added.
+        Values of the added rows and columns.
     device, dtype
         As in `torch.nn.Conv2d`.
 
@@ -58,32 +59,27 @@ class BinaryConv2d(BinaryLayer, nn.Conv2d):  # type: ignore[misc] # torch declar
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: int | tuple[int, int],
-        stride: int | tuple[int, int] = 1,
-        padding: int | tuple[int, int] | str = 0,
-        dilation: int | tuple[int, int] = 1,
+        kernel_size: int | Sequence[int],
+        stride: int | Sequence[int] = 1,
+        padding: int | Sequence[int] | str = 0,
+        dilation: int | Sequence[int] = 1,
         groups: int = 1,
         bias: bool = False,
         padding_mode: str = "zeros",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        check_sizes(in_channels=in_channels, out_channels=out_channels, groups=groups)
-        for name, pair in (("kernel_size", kernel_size), ("stride", stride), ("dilation", dilation)):
-            sizes = pair if isinstance(pair, tuple) else (pair, pair)
-            if len(sizes) != 2:
-                raise ValueError(f"{name} must be an integer or a pair of them, but is {pair!r}")
-            for size in sizes:
-                check_sizes(**{name: size})
+        if not isinstance(padding, str):
+            padding = pair_of_int("padding", padding, 0)
         super().__init__(
-            in_channels,
-            out_channels,
-            kernel_size,
-            stride,
+            positive_int("in_channels", in_channels),
+            positive_int("out_channels", out_channels),
+            pair_of_int("kernel_size", kernel_size, 1),
+            pair_of_int("stride", stride, 1),
             padding,
-            dilation,
-            groups,
-            bias,
+            pair_of_int("dilation", dilation, 1),
+            positive_int("groups", groups),
+            bool(bias),
             padding_mode,  # type: ignore[arg-type]
             device,
             dtype,
@@ -91,11 +87,11 @@ class BinaryConv2d(BinaryLayer, nn.Conv2d):  # type: ignore[misc] # torch declar
 
     def forward(self, input: Tensor) -> Tensor:
         """Compute Z (N, out_channels, H', W') of images (N, in_channels, H, W), or of one without N."""
-        fan_in = self.in_channels // self.groups * math.prod(self.kernel_size)
+        scale = output_scale(self.in_channels // self.groups * math.prod(self.kernel_size))
 
         def product(binary: Tensor) -> Tensor:
             output: Tensor = self._conv_forward(input, binary, None)
-            return output * float(fan_in**-0.5)
+            return output * scale
 
         if self.training:
             output = recorded_product(self.weight, input, product, self._unfolding())
@@ -103,8 +99,8 @@ class BinaryConv2d(BinaryLayer, nn.Conv2d):  # type: ignore[misc] # torch declar
             output = product(binarize(self.weight))
         return output if self.bias is None else output + self.bias[:, None, None]
 
-    def _unfolding(self) -> _Unfolded:
-        return _Unfolded(
+    def _unfolding(self) -> _ImageUnfolding:
+        return _ImageUnfolding(
             self.groups,
             (self.kernel_size[0], self.kernel_size[1]),
             (self.stride[0], self.stride[1]),
@@ -115,13 +111,15 @@ class BinaryConv2d(BinaryLayer, nn.Conv2d):  # type: ignore[misc] # torch declar
 
 
 @dataclass(frozen=True)
-class _Unfolded:
-    """A `qpsbgd.capture.Unfolding`: a row for every place in an output image, in the order (image, y, x).
+class _ImageUnfolding:
+    """Unfold images: a row for every place in an output image, in the order (image, y, x).
+
+    The class implements `qpsbgd.capture.Unfolding`.
 
     Attributes
     ----------
     groups : int
-        Groups of channels.
+        Number of channel groups.
     kernel_size, stride, dilation : (int, int)
         Height and width.
     padding : tuple of four int
@@ -138,7 +136,7 @@ class _Unfolded:
     padding_mode: str
 
     def num_samples(self, inputs: Tensor) -> int:
-        """Rows of X that the images have."""
+        """Count the samples (rows of X) that the images have."""
         left, right, top, bottom = self.padding
         extents = (inputs.shape[-2] + top + bottom, inputs.shape[-1] + left + right)
         places = [
@@ -150,21 +148,23 @@ class _Unfolded:
         return len(self.batched(inputs)) * math.prod(places)
 
     def batched(self, inputs: Tensor) -> Tensor:
-        """Images (N, C, H, W); a single one may come without N."""
+        """Give images (N, C, H, W); a single image may come without N."""
         return inputs if inputs.dim() == 4 else inputs[None]
 
     def input_samples(self, inputs: Tensor) -> Tensor:
-        """X (groups, n, d) of images (N, C, H, W), with d in the order (channel, y, x) of the weight."""
+        """Give X (groups, n, d) of images (N, C, H, W), with d in the order (channel, y, x) of the weight."""
         padded = F.pad(inputs, self.padding, mode=self.padding_mode)
         columns = F.unfold(padded, self.kernel_size, dilation=self.dilation, stride=self.stride)
-        images, _, places = columns.shape
-        grouped = columns.reshape(images, self.groups, -1, places).permute(1, 0, 3, 2)
-        return grouped.reshape(self.groups, images * places, -1)
+        images, elements, places = columns.shape
+        fan_in = elements // self.groups
+        grouped = columns.reshape(images, self.groups, fan_in, places).permute(1, 0, 3, 2)
+        return grouped.reshape(self.groups, images * places, fan_in)
 
     def output_samples(self, outputs: Tensor) -> Tensor:
-        """Z (groups, n, m / groups) of output images (N, m, H', W')."""
-        images = self.batched(outputs)
-        grouped = images.reshape(len(images), self.groups, -1, math.prod(images.shape[2:])).permute(
-            1, 0, 3, 2
-        )
-        return grouped.reshape(self.groups, -1, images.shape[1] // self.groups)
+        """Give Z (groups, n, m / groups) of output images (N, m, H', W')."""
+        # Every size is spelled out: torch cannot infer one of an empty batch.
+        batched = self.batched(outputs)
+        images, channels, places = len(batched), batched.shape[1], math.prod(batched.shape[2:])
+        rows = channels // self.groups
+        grouped = batched.reshape(images, self.groups, rows, places).permute(1, 0, 3, 2)
+        return grouped.reshape(self.groups, images * places, rows)

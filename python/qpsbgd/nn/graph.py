@@ -1,4 +1,4 @@
-"""The binary graph convolution, on edge lists as PyTorch Geometric has them but without needing it."""
+"""The binary graph convolution. It takes the edge lists of PyTorch Geometric but does not import it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from qpsbgd.capture.autograd import binarize, recorded_product
 from qpsbgd.capture.weight import BinaryWeight
-from qpsbgd.nn.base import BinaryLayer, check_sizes
+from qpsbgd.nn.base import BinaryLayer, output_scale, positive_int
 
 __all__ = ["BinaryGCNConv"]
 
@@ -20,9 +20,10 @@ class BinaryGCNConv(BinaryLayer):
     """``Z = a Â X sign(W)' + bias`` with ``a = 1 / sqrt(in_channels)``, a layer of Kipf and Welling's GCN.
 
     ``Â = D^-1/2 (A + I) D^-1/2`` is the normalised adjacency, D the diagonal of the row sums of A + I, and
-    A_ij the weight of the edge from j to i. It is a binary linear layer whose inputs are the rows of ÂX, one
-    a node. Options, arguments of `forward` and results are those of ``torch_geometric.nn.GCNConv`` with the
-    weight ``a sign(W)``; without bias by default, since batch norm usually follows.
+    A_ij the weight of the edge from j to i. The layer is a binary linear layer whose inputs are the rows of
+    ÂX, one row a node. Options, arguments of `forward` and results are those of
+    ``torch_geometric.nn.GCNConv`` with the weight ``a sign(W)``. The layer has no bias by default, since
+    batch norm usually follows.
 
     Parameters
     ----------
@@ -79,19 +80,19 @@ class BinaryGCNConv(BinaryLayer):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        check_sizes(in_channels=in_channels, out_channels=out_channels)
-        self.add_self_loops = normalize if add_self_loops is None else add_self_loops
+        self.in_channels = positive_int("in_channels", in_channels)
+        self.out_channels = positive_int("out_channels", out_channels)
+        self.add_self_loops = bool(normalize if add_self_loops is None else add_self_loops)
         if self.add_self_loops and not normalize:
             raise ValueError("add_self_loops is part of the normalisation, but normalize is False")
-        self.in_channels = in_channels
-        self.out_channels = out_channels
-        self.improved = improved
-        self.cached = cached
-        self.normalize = normalize
+        self.improved = bool(improved)
+        self.cached = bool(cached)
+        self.normalize = bool(normalize)
         self._forget()
-        self.weight = BinaryWeight(torch.empty(out_channels, in_channels, device=device, dtype=dtype))
+        values = torch.empty(self.out_channels, self.in_channels, device=device, dtype=dtype)
+        self.weight = BinaryWeight(values)
         if bias:
-            self.bias = nn.Parameter(torch.empty(out_channels, device=device, dtype=dtype))
+            self.bias = nn.Parameter(torch.empty(self.out_channels, device=device, dtype=dtype))
         else:
             self.register_parameter("bias", None)
         self.reset_parameters()
@@ -126,7 +127,7 @@ class BinaryGCNConv(BinaryLayer):
         if x.dim() != 2 or x.shape[1] != self.in_channels:
             raise ValueError(f"x has shape {tuple(x.shape)}, expected (nodes, {self.in_channels})")
         inputs = self._propagate(x, edge_index, edge_weight)
-        scale = float(self.in_channels**-0.5)
+        scale = output_scale(self.in_channels)
 
         def product(binary: Tensor) -> Tensor:
             return F.linear(inputs, binary) * scale
@@ -138,7 +139,7 @@ class BinaryGCNConv(BinaryLayer):
         return output if self.bias is None else output + self.bias
 
     def _propagate(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None) -> Tensor:
-        """ÂX (nodes, d), or that of the last call if it is still true."""
+        """Compute ÂX (nodes, d), or give that of the last call if nothing has changed."""
         if not self.cached:
             return _product(self._adjacency(x, edge_index, edge_weight), x)
         graph = self._adjacency(x, edge_index, edge_weight) if self._graph is None else self._graph
@@ -157,7 +158,7 @@ class BinaryGCNConv(BinaryLayer):
         return inputs
 
     def _adjacency(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None) -> Tensor:
-        """Â, or A without normalisation, as a sparse matrix (target, source)."""
+        """Build Â, or A without normalisation, as a sparse matrix (target, source)."""
         _check_edges(len(x), edge_index, edge_weight)
         edges = edge_index.long()
         weights = x.new_ones(edges.shape[1]) if edge_weight is None else edge_weight.to(x.dtype)
@@ -220,11 +221,11 @@ def _check_edges(nodes: int, edge_index: Any, edge_weight: Any) -> None:
 def _normalised(
     edges: Tensor, weights: Tensor, nodes: int, add_self_loops: bool, fill: float
 ) -> tuple[Tensor, Tensor]:
-    """Edges and weights of D^-1/2 (A + fill I) D^-1/2; nodes that have a loop keep its weight."""
+    """Give edges and weights of D^-1/2 (A + fill I) D^-1/2; a node with a loop keeps the loop's weight."""
     if add_self_loops:
         loop = edges[0] == edges[1]
         loops = weights.new_full((nodes,), fill)
-        # As in PyTorch Geometric the last one counts of a node's several loops.
+        # Of a node's several loops the last one counts, as in PyTorch Geometric.
         loops = loops.index_put((edges[0, loop],), weights[loop])
         every = torch.arange(nodes, device=edges.device)
         edges = torch.cat([edges[:, ~loop], torch.stack([every, every])], dim=1)

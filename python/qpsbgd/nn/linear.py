@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from qpsbgd.capture.autograd import binarize, recorded_product
 from qpsbgd.capture.weight import BinaryWeight
-from qpsbgd.nn.base import BinaryLayer, check_sizes
+from qpsbgd.nn.base import BinaryLayer, output_scale, positive_int
 
 __all__ = ["BinaryLinear"]
 
@@ -16,15 +16,15 @@ __all__ = ["BinaryLinear"]
 class BinaryLinear(BinaryLayer):
     """``Z = a X sign(W)' + bias`` with ``a = 1 / sqrt(in_features)`` and sign(0) = +1.
 
-    The gradient is passed straight through the sign: ``W.grad = a grad_Z' X`` exactly. The factor a keeps
-    the variance of Z at that of X. The state dict has the keys of `torch.nn.Linear`.
+    The gradient passes straight through the sign: ``W.grad = a grad_Z' X`` exactly. The factor a keeps the
+    variance of Z at that of X. The state dict has the keys of `torch.nn.Linear`.
 
     Parameters
     ----------
     in_features, out_features : int
         Sizes d and m.
     bias : bool
-        Learn an additive bias of shape (m,). Off by default: batch norm usually follows.
+        Learn an additive bias of shape (m,). Off by default, since batch norm usually follows.
     device, dtype
         As in `torch.nn.Linear`.
 
@@ -53,19 +53,19 @@ class BinaryLinear(BinaryLayer):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        check_sizes(in_features=in_features, out_features=out_features)
-        self.in_features = in_features
-        self.out_features = out_features
-        self.weight = BinaryWeight(torch.empty(out_features, in_features, device=device, dtype=dtype))
+        self.in_features = positive_int("in_features", in_features)
+        self.out_features = positive_int("out_features", out_features)
+        values = torch.empty(self.out_features, self.in_features, device=device, dtype=dtype)
+        self.weight = BinaryWeight(values)
         if bias:
-            self.bias = nn.Parameter(torch.empty(out_features, device=device, dtype=dtype))
+            self.bias = nn.Parameter(torch.empty(self.out_features, device=device, dtype=dtype))
         else:
             self.register_parameter("bias", None)
         self.reset_parameters()
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Compute Z (..., m) of inputs (..., d)."""
-        scale = float(self.in_features**-0.5)
+        scale = output_scale(self.in_features)
 
         def product(binary: Tensor) -> Tensor:
             # Scaled after the product: with ±1 inputs the sum is an exact integer, and its zeros are exact.
