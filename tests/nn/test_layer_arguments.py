@@ -109,8 +109,8 @@ def test_unfolding_of_no_images_has_no_rows():
     unfolding = layer._unfolding()
     x, z = torch.ones(0, 4, 5, 6), torch.ones(0, 6, 3, 5)
     assert unfolding.num_samples(x) == 0
-    assert unfolding.input_rows(x).shape == (2, 0, 12)
-    assert unfolding.output_rows(z).shape == (2, 0, 3)
+    assert unfolding.input_samples(x).shape == (2, 0, 12)
+    assert unfolding.output_samples(z).shape == (2, 0, 3)
 
 
 @pytest.mark.filterwarnings("ignore:Initializing zero-element tensors:UserWarning")
