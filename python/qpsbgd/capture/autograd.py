@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 from qpsbgd import _core
 from qpsbgd.capture.operands import LatentValues, plain_tensor
@@ -31,6 +32,7 @@ __all__ = [
     "as_binary_weight",
     "attach",
     "binarize",
+    "is_transformed",
     "record_slopes",
     "recorded_product",
     "relax",
@@ -378,6 +380,18 @@ def _current(weight: Tensor) -> Capture | None:
 class _Sign(torch.autograd.Function):
     """sign(W) with sign(0) = +1; the gradient passes straight through to W."""
 
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor) -> Tensor:
+        return _sign(weight)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        return gradients[0]
+
+
+class _TransformedSign(torch.autograd.Function):
+    """`_Sign` with the rules of forward mode and torch.func; slower, and torch.compile cannot trace it."""
+
     generate_vmap_rule = True
 
     @staticmethod
@@ -392,13 +406,16 @@ class _Sign(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Any) -> Any:
         return gradients[0]
 
-
-class _DualSign(_Sign):
-    """`_Sign` with forward mode, which torch.compile cannot trace."""
-
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:
         return tangents[0].clone()  # torch takes an output's tangent as its own
+
+
+def is_transformed() -> bool:
+    """Whether torch.func or forward mode differentiates what runs now."""
+    if torch.compiler.is_dynamo_compiling():
+        return False
+    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
 class _RecordedSign(torch.autograd.Function):
@@ -509,7 +526,7 @@ def binarize(weight: Tensor) -> Tensor:
     >>> binarize(torch.tensor([0.3, -0.2, 0.0]))
     tensor([ 1., -1.,  1.])
     """
-    sign = _Sign if torch.compiler.is_dynamo_compiling() else _DualSign
+    sign = _TransformedSign if is_transformed() else _Sign
     return cast(Tensor, sign.apply(weight))  # type: ignore[no-untyped-call]
 
 
