@@ -343,10 +343,11 @@ class QPSBGD(LatentWeightOptimizer):
 
     def _step_binary(self, updates: Sequence[Update]) -> None:
         results = self._work(updates)
-        for result in results:
-            for projection in result.projections:
-                for hook in list(self._projection_hooks.values()):
-                    hook(projection)
+        with torch._C._EnableTorchFunction():  # hooks may run the model
+            for result in results:
+                for projection in result.projections:
+                    for hook in list(self._projection_hooks.values()):
+                        hook(projection)
         self._commit(updates, results)
 
     def _work(self, updates: Sequence[Update]) -> list[StepResult]:
