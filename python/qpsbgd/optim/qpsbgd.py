@@ -372,10 +372,10 @@ class QPSBGD(LatentWeightOptimizer):
             seed=partial(layer_seed, group["seed"], group["step"], update.number),
             observed=bool(self._projection_hooks),
         )
-        return self._rule(group).work(layer)
+        return self.step_rule(group).work(layer)
 
-    def _rule(self, group: dict[str, Any]) -> StepRule:
-        """Return the mathematics of a parameter group's steps."""
+    def step_rule(self, group: dict[str, Any]) -> StepRule:
+        """Return the mathematics of a parameter group's steps; a subclass may return a rule of its own."""
         return _RULES[group["variant"]]
 
     def _commit(self, updates: Sequence[Update], results: Sequence[StepResult]) -> None:
