@@ -1,4 +1,4 @@
-"""A solver sees a whole step before it works on any of it, and hooks see every projection, in every variant."""
+"""A solver sees a whole step before it works on any of it, and hooks see every projection."""
 
 import pytest
 import torch

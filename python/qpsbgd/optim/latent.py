@@ -114,6 +114,12 @@ class LatentWeightOptimizer(Optimizer, ABC):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        # A step means the latent values: without the guard of latent weights its many small calls are quick.
+        with torch._C.DisableTorchFunctionSubclass():
+            self._step()
+        return loss
+
+    def _step(self) -> None:
         updates = self._gather()
         rates = [other_rate(update.group) for update in updates]
         self._step_binary([update for update in updates if isinstance(update.parameter, BinaryWeight)])
@@ -125,7 +131,11 @@ class LatentWeightOptimizer(Optimizer, ABC):
                 )
         for group in self.param_groups:
             group["step"] += 1
-        return loss
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Reset gradients, as `torch.optim.Optimizer.zero_grad`."""
+        with torch._C.DisableTorchFunctionSubclass():
+            super().zero_grad(set_to_none)
 
     def _gather(self) -> list[Update]:
         """All parameters with a gradient, checked before anything is changed."""
