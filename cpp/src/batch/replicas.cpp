@@ -13,6 +13,7 @@
 #include "base/schedule.hpp"
 #include "base/threads.hpp"
 #include "batch/share_time.hpp"
+#include "search/int8/acceptance.hpp"
 #include "search/int8/replica_group.hpp"
 
 namespace qpsbgd {
@@ -48,8 +49,11 @@ public:
           ranges_(batch.problems),
           found_(batch.problems) {}
 
-    ReplicaReport run() {
+    std::optional<ReplicaReport> run() {
         choose_ranges();
+        if (!std::ranges::all_of(ranges_, [&](const BetaRange& range) { return tables_serve(range); })) {
+            return std::nullopt;
+        }
         form_groups();
         TimeShare time(token_, groups_.size(), options_.threads);
         parallel_for(groups_.size(), options_.threads, token_, [&](std::size_t worker, std::size_t group) {
@@ -116,6 +120,13 @@ private:
             }
             workers_[worker].sweeps += group.sweeps_done();
         });
+    }
+
+    // Are the tables of acceptance long enough for the hottest sweep?
+    bool tables_serve(const BetaRange& range) const {
+        const double beta = geometric_beta(range, 0, timed_ ? kFirstRoundSweeps : sweeps_);
+        return Int8AcceptanceTable::serves(Int8AcceptanceTable::ratio(beta, couplings_.unit()),
+                                           couplings_.hub_reach());
     }
 
     // Replicas with the same range, 64 to a group.
@@ -243,7 +254,7 @@ private:
 
 }  // namespace
 
-ReplicaReport anneal_replicas(const Int8ReplicaCouplings& couplings, const IsingBatch& batch,
+std::optional<ReplicaReport> anneal_replicas(const Int8ReplicaCouplings& couplings, const IsingBatch& batch,
                               const SolveOptions& options, std::size_t sweeps, std::span<std::int8_t> samples,
                               const std::function<void(std::size_t, std::size_t, std::size_t)>& finish,
                               StopToken& token) {

@@ -143,26 +143,23 @@ class NativeSolver:
             starts = np.repeat(starts, self.num_reads, axis=1)
         elif starts is not None and starts.shape[1] != self.num_reads:
             raise ValueError(f"initial_states has {starts.shape[1]} reads but num_reads is {self.num_reads}")
-        common = (
-            problem.offset,
-            problem.coupling_scale,
-            starts,
-            self.method,
-            int(self.num_reads),
-            None if self.num_sweeps is None else int(self.num_sweeps),
-            None if self.beta_range is None else (float(self.beta_range[0]), float(self.beta_range[1])),
-            None if self.time_limit is None else float(self.time_limit),
-            seed,
-            default_num_threads() if self.num_threads is None else int(self.num_threads),
-            first_problem,
-            interrupt_function,
+        options = _core.SolveOptions(
+            method=self.method,
+            num_reads=int(self.num_reads),
+            num_sweeps=None if self.num_sweeps is None else int(self.num_sweeps),
+            beta_range=None if self.beta_range is None else (float(self.beta_range[0]), float(self.beta_range[1])),
+            time_limit=None if self.time_limit is None else float(self.time_limit),
+            seed=seed,
+            num_threads=default_num_threads() if self.num_threads is None else int(self.num_threads),
+            first_problem=first_problem,
+            interrupt_function=interrupt_function,
         )
-        fields = np.ascontiguousarray(problem.h)
-        if isinstance(problem.J, CSRCouplings):
-            J = problem.J
-            answer = _core.solve_sparse(fields, J.indptr, J.indices, J.data, *common)
+        fields, J = np.ascontiguousarray(problem.h), problem.J
+        rest = (problem.offset, problem.coupling_scale, starts, options)
+        if isinstance(J, CSRCouplings):
+            answer = _core.solve_sparse(fields, J.indptr, J.indices, J.data, *rest)
         else:
-            answer = _core.solve_dense(fields, problem.J, *common)
+            answer = _core.solve_dense(fields, J, *rest)
         samples, energies, info = answer
         if interrupt_function is not None:
             reads = int(np.isfinite(energies).sum(axis=1).min())  # reads that were left out are infinite
