@@ -21,6 +21,9 @@
 
 namespace qpsbgd {
 
+// Takes the memory that the first exception of this thread needs. False where there is none: such a thread must not throw.
+bool prepare_for_exceptions();
+
 // Keeps the first exception of any worker, and tells the others to stop.
 class FirstFailure {
 public:
@@ -152,6 +155,7 @@ std::vector<std::jthread> start_helpers(std::size_t count, Meeting& meeting, con
 template <class Prepare, class Work>
 void prepare_and_share(std::size_t most, std::size_t threads, StopToken& token, const Prepare& prepare,
                        const Work& work) {
+    prepare_for_exceptions();
     Meeting meeting;
     FirstFailure failure(token);
     const auto drain = [&](std::size_t worker) {
@@ -163,8 +167,10 @@ void prepare_and_share(std::size_t most, std::size_t threads, StopToken& token, 
         });
     };
     const auto help = [&](std::size_t worker) {
-        meeting.wait_until_open();
-        drain(worker);
+        if (prepare_for_exceptions()) {
+            meeting.wait_until_open();
+            drain(worker);
+        }
         meeting.leave();
     };
     {
