@@ -1,4 +1,4 @@
-"""The native core at the edges: huge numbers, unaligned arrays, little memory, ends of threads and of the interpreter."""
+"""The native core at the edges: huge numbers, unaligned arrays, little memory, threads that end late."""
 
 from __future__ import annotations
 
@@ -54,7 +54,8 @@ def test_residual_and_step_of_numbers_near_the_largest(dtype: Any, scale: str | 
         g * of_g, A * of_A, residual=residual * of_g, keep_residual=True, scale=large_scale
     )
     assert np.array_equal(step, expected)
-    assert left is not None and large_left is not None
+    assert left is not None
+    assert large_left is not None
     assert np.array_equal(large_left, left * of_g)
 
 
@@ -78,7 +79,10 @@ def test_numbers_that_are_not_finite_are_named(where: str, name: str, bad: float
     G, left, finite = _core.project_rows(
         A, g, keep_residual=True, scale="relative", kappa=1.0, domain="spin", num_threads=2
     )
-    assert not finite and not G.any() and left is not None and not left.any()
+    assert not finite
+    assert not G.any()
+    assert left is not None
+    assert not left.any()
 
 
 @pytest.mark.parametrize(
@@ -108,7 +112,8 @@ def unaligned(array: Any) -> Any:
     memory = np.empty(array.nbytes + 1, dtype=np.uint8)
     view = memory[1:].view(array.dtype).reshape(array.shape)
     view[...] = array
-    assert not view.flags.aligned and view.flags.c_contiguous
+    assert not view.flags.aligned
+    assert view.flags.c_contiguous
     return view
 
 
@@ -131,7 +136,8 @@ def test_unaligned_arrays_are_read(dtype: Any) -> None:
     chosen = _core.SolveOptions(method="anneal", num_reads=2, num_sweeps=5, seed=1)
     dense = _core.solve_dense(h, J, offset, 1.0, None, chosen)
     again = _core.solve_dense(unaligned(h), unaligned(J), unaligned(offset), 1.0, None, chosen)
-    assert np.array_equal(dense[0], again[0]) and np.array_equal(dense[1], again[1])
+    assert np.array_equal(dense[0], again[0])
+    assert np.array_equal(dense[1], again[1])
 
 
 def test_sparse_unaligned_arrays_are_read() -> None:
@@ -141,7 +147,8 @@ def test_sparse_unaligned_arrays_are_read() -> None:
     chosen = _core.SolveOptions(method="anneal", num_sweeps=5, seed=1)
     one = _core.solve_sparse(h, *parts, offset, 1.0, None, chosen)
     two = _core.solve_sparse(h, *map(unaligned, parts), offset, 1.0, None, chosen)
-    assert np.array_equal(one[0], two[0]) and np.array_equal(one[1], two[1])
+    assert np.array_equal(one[0], two[0])
+    assert np.array_equal(one[1], two[1])
 
 
 def test_unaligned_arrays_are_not_written_to() -> None:
@@ -180,7 +187,8 @@ def test_sparse_indices_may_change_during_a_solve() -> None:
     expected = _core.solve_sparse(*arguments, _core.SolveOptions(**options))
     found = _core.solve_sparse(*arguments, _core.SolveOptions(**options, interrupt_function=spoil))
     assert calls
-    assert np.array_equal(found[0], expected[0]) and np.array_equal(found[1], expected[1])
+    assert np.array_equal(found[0], expected[0])
+    assert np.array_equal(found[1], expected[1])
 
 
 def test_reads_that_were_left_out_hold_spins() -> None:
@@ -196,7 +204,11 @@ def test_reads_that_were_left_out_hold_spins() -> None:
 def run_script(script: str) -> None:
     """Run a script in an interpreter of its own. It forks: the package takes seconds to import."""
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)], check=False, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", textwrap.dedent(script)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert done.returncode == 0, done.stderr
 

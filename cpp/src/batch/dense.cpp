@@ -139,8 +139,7 @@ void solve_dense(BatchRun& run, const DenseView<Real>& view, SolveReport& report
                      [&](std::size_t worker, std::size_t index) {
                          const std::size_t first = index * group;
                          const std::size_t last = std::min(first + group, run.batch.problems);
-                         const DenseMatrices matrices(run.batch, run.options, view, first, last,
-                                                            run.token);
+                         const DenseMatrices matrices(run.batch, run.options, view, first, last, run.token);
                          solve_pieces(run, matrices, run.workers[worker], first * run.options.reads,
                                       last * run.options.reads);
                      });

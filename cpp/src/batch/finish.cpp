@@ -153,8 +153,8 @@ void finish_sparse(const IsingBatch& batch, const Finished& read, FinishSpace& s
                                         }
                                     });
                                 });
-                store_energy(energy_of(read.spins, fields, std::span(space.local.data(), n)) +
-                                 scale * trace + batch.offset[read.problem],
+                store_energy(energy_of(read.spins, fields, std::span(space.local.data(), n)) + scale * trace +
+                                 batch.offset[read.problem],
                              *read.energy);
             }
         },

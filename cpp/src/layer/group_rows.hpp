@@ -47,7 +47,9 @@ public:
     const ProjectionOptions& options() const { return options_; }
     const std::uint64_t* signs() const { return signs_.data(); }  // of row r at r, r + most_rows, ...
     double norm(std::size_t row) const { return norms_[row]; }
-    const Real* p(std::size_t row) { return layer_.residual.empty() ? of_row(layer_.gradient, row) : sum(row); }
+    const Real* p(std::size_t row) {
+        return layer_.residual.empty() ? of_row(layer_.gradient, row) : sum(row);
+    }
     std::int8_t* step(std::size_t row) const { return of_row(layer_.steps, row); }
 
     // s for the curvature sigma'A sigma, or 0 where the sign is the answer.

@@ -92,8 +92,7 @@ double FloatProjection<Real>::refit(std::size_t row, double before) {
     std::int8_t* step = rows_.step(row);
     const Real* p = rows_.p(row);
     const std::size_t d = rows_.d();
-    const double slope =
-        kernels_.write_step(p, spins_.data(), problem_.own(), rows_.options().mask, d, step);
+    const double slope = kernels_.write_step(p, spins_.data(), problem_.own(), rows_.options().mask, d, step);
     // A G = f + t h A_ii / 2 + p / s
     double curvature = slope / before;
     for (std::size_t i = 0; i < d; ++i) {

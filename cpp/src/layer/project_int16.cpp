@@ -62,7 +62,8 @@ bool Int16Projection::start(std::size_t row, std::size_t i) {
     const double curvature = problem_.trace() + problem_.inverse_factor() * others;
     const double scale = rows_.first_scale(row, curvature);
     if (scale > 0.0) {
-        kernels_.start(rows_.p(row), problem_.start_int16(), 1.0 / scale, rows_.d(), states_.spins(i), fields);
+        kernels_.start(rows_.p(row), problem_.start_int16(), 1.0 / scale, rows_.d(), states_.spins(i),
+                       fields);
         std::copy_n(fields, rows_.d(), states_.fields(i));
     }
     states_.scales[i] = scale;
@@ -89,8 +90,8 @@ void Int16Projection::descend(std::size_t count, StopToken& token) {
 
 bool Int16Projection::is_better(std::size_t row, std::size_t i) {
     const Int16Descent& descent = states_.descents[i];
-    const Int16Change change = kernels_.change(rows_.p(row), states_.first_fields(i), descent,
-                                               problem_.units_int16(), rows_.d());
+    const Int16Change change =
+        kernels_.change(rows_.p(row), states_.first_fields(i), descent, problem_.units_int16(), rows_.d());
     const double certain = change.lowered - problem_.error_int16() * change.units;
     return change.units > 0.0 &&
            rows_.is_better(row, states_.scales[i], change.lowered, certain,

@@ -147,7 +147,9 @@ class NativeSolver:
             method=self.method,
             num_reads=int(self.num_reads),
             num_sweeps=None if self.num_sweeps is None else int(self.num_sweeps),
-            beta_range=None if self.beta_range is None else (float(self.beta_range[0]), float(self.beta_range[1])),
+            beta_range=None
+            if self.beta_range is None
+            else (float(self.beta_range[0]), float(self.beta_range[1])),
             time_limit=None if self.time_limit is None else float(self.time_limit),
             seed=seed,
             num_threads=default_num_threads() if self.num_threads is None else int(self.num_threads),
