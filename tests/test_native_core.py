@@ -88,7 +88,7 @@ def test_numbers_that_are_not_finite_are_named(where: str, name: str, bad: float
 @pytest.mark.parametrize(
     ("V", "X", "message"),
     [
-        (V0, X0 * 1e200, "X must be smaller: the Gram matrix"),
+        (V0, X0 * 1e200, "X must be smaller: the gram matrix"),
         (V0 * 1e200, X0 * 1e120, "V and X must be smaller: the gradient"),
     ],
 )

@@ -46,6 +46,8 @@ public:
     WithGil() : state_(taken([] { return PyGILState_Ensure(); })) {}
     WithGil(const WithGil&) = delete;
     WithGil& operator=(const WithGil&) = delete;
+    WithGil(WithGil&&) = delete;
+    WithGil& operator=(WithGil&&) = delete;
     ~WithGil() { PyGILState_Release(state_); }
 
 private:
@@ -58,6 +60,8 @@ public:
     WithoutGil() : state_(PyEval_SaveThread()) {}
     WithoutGil(const WithoutGil&) = delete;
     WithoutGil& operator=(const WithoutGil&) = delete;
+    WithoutGil(WithoutGil&&) = delete;
+    WithoutGil& operator=(WithoutGil&&) = delete;
     ~WithoutGil() {
         taken([this] { PyEval_RestoreThread(state_); });
     }

@@ -160,7 +160,7 @@ def project(
     for rows, A in _matrices(x, gram, weights):
         # The largest entry of X'X is on its diagonal.
         names = "X" if weights is None else "X and slopes"
-        _check_overflow(names, "Gram matrix", np.diagonal(A, axis1=-2, axis2=-1))
+        _check_overflow(names, "gram matrix", np.diagonal(A, axis1=-2, axis2=-1))
         parts.append(
             project_gradient(
                 fields[rows],

@@ -4,6 +4,7 @@
 #include <optional>
 #include <vector>
 
+#include "base/portions.hpp"
 #include "base/threads.hpp"
 #include "batch/dense_matrices.hpp"
 #include "batch/run.hpp"
