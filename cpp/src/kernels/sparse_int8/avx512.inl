@@ -107,8 +107,9 @@ inline __m512i odd_rise_int8(const Int8Replicas& replicas, std::size_t i, __mmas
 // -s_i L_i, or where that is too large for a hub, the nearest int8: no table accepts so high a rise.
 inline __m512i any_rise_int8(const Int8Replicas& replicas, std::size_t i, __mmask64 up) {
     const __m512i rise = rise_int8(replicas, i, up);
+    // In this order: twice a large rise would saturate before the odd part comes, and end beside the nearest int8.
     return is_halved_int8(replicas, i)
-               ? _mm512_adds_epi8(_mm512_adds_epi8(rise, rise), odd_rise_int8(replicas, i, up))
+               ? _mm512_adds_epi8(_mm512_adds_epi8(rise, odd_rise_int8(replicas, i, up)), rise)
                : rise;
 }
 
