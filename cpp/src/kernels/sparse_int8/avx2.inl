@@ -1,4 +1,6 @@
 // 64 replicas of small-integer couplings: a spin's local fields are two vectors, its bits are spread to bytes +1 and -1.
+//
+// An attempt takes about 45 operations, an edge of a flipped spin 8, for 64 replicas. All loads are aligned.
 
 // Random bytes of 8 visits, 64 lanes each, in two halves.
 struct DrawnBytes {
