@@ -21,7 +21,7 @@ using reference::replicas_int16::Read;
 // S, n x n: as large as fields of at most `reach` allow, in a few levels where `levels` is small.
 std::vector<int> couplings_of(std::size_t n, int reach, int levels, Draws& draws) {
     std::vector<int> couplings(n * n, 0);
-    const int most = n > 1 ? reach / static_cast<int>(n - 1) : 0;
+    const int most = n > 1 ? std::min(reach / static_cast<int>(n - 1), 16383) : 0;  // W = 2 S is int16
     for (std::size_t i = 0; i < n; ++i) {
         for (std::size_t j = 0; j < i; ++j) {
             couplings[i * n + j] = couplings[j * n + i] =
