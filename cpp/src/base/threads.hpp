@@ -155,7 +155,7 @@ std::vector<std::jthread> start_helpers(std::size_t count, Meeting& meeting, con
 template <class Prepare, class Work>
 void prepare_and_share(std::size_t most, std::size_t threads, StopToken& token, const Prepare& prepare,
                        const Work& work) {
-    prepare_for_exceptions();
+    static_cast<void>(std::uncaught_exceptions());  // as prepare_for_exceptions: this thread has no choice
     Meeting meeting;
     FirstFailure failure(token);
     const auto drain = [&](std::size_t worker) {

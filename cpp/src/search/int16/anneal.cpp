@@ -43,15 +43,15 @@ bool run_in_step(Int16Group& group, std::size_t sweeps, Budget& budget) {
 // One run of every read over its whole ladder; ends in local minima.
 void run_schedule(Int16Group& group, std::span<Int16Read> reads, std::size_t sweeps, Budget& budget) {
     constexpr std::size_t kWindow = 1024;  // sweeps whose temperatures are held at once
-    std::vector<std::vector<std::uint32_t>> temperatures(group.size());
     const bool in_step = group.fits_in_step();
     bool time_left = true;
     for (std::size_t first = 0; first < sweeps && time_left; first += kWindow) {
         const std::size_t count = std::min(kWindow, sweeps - first);
         for (std::size_t index = 0; index < group.size(); ++index) {
+            auto& temperatures = group.temperatures(index);
             fill_temperatures(reads[index].beta_range, group.matrix(index).unit(), first, count, sweeps,
-                              temperatures[index]);
-            group.begin_sweeps(index, temperatures[index].data());
+                              temperatures);
+            group.begin_sweeps(index, temperatures.data());
         }
         time_left = in_step ? run_in_step(group, count, budget) : group.run_sweeps(count, budget);
         for (std::size_t index = 0; index < group.size(); ++index) {

@@ -44,6 +44,8 @@ public:
     const Int16Matrix& matrix(std::size_t index) const { return *matrices_[index]; }
     std::span<const std::uint32_t> best(std::size_t index) const { return space_[index].best; }
     std::span<std::int16_t> scratch(std::size_t index) { return space_[index].scratch; }
+    // Memory for temperatures of sweeps to come.
+    std::vector<std::uint32_t>& temperatures(std::size_t index) { return space_[index].temperatures; }
 
     // Mean |L|, in units.
     double mean_field(std::size_t index) const;
@@ -51,7 +53,7 @@ public:
     // Steps or flips of one kernel call: some hundred microseconds, so that deadlines and interrupts are noticed.
     std::size_t steps_of_a_call() const;
 
-    // Temperatures of the sweeps to come, of which the first is next. They are the caller's memory.
+    // Sweeps by these temperatures, of which the first is next. They have to stay.
     void begin_sweeps(std::size_t index, const std::uint32_t* temperatures);
     // All replicas up to sweep `last` of their temperatures. False when the budget ran out.
     bool run_sweeps(std::size_t last, Budget& budget);
@@ -76,6 +78,7 @@ private:
         AlignedVector<std::int16_t> scratch;
         std::vector<std::uint32_t> negative;
         std::vector<std::uint32_t> best;
+        std::vector<std::uint32_t> temperatures;
     };
 
     void place(Int16Read& read, Start start, Space& space) const;
