@@ -274,10 +274,10 @@ def _read_array(archive: zipfile.ZipFile, name: str) -> npt.NDArray[Any]:
         content = file.read(size)
     if len(content) != size:
         raise ValueError(f"{name} ends after {len(content)} of {size} bytes")
-    order = "F" if fortran_order else "C"
     if dtype.kind == "b" and max(content, default=0) > 1:
         raise ValueError(f"{name} has the byte {max(content)}, expected 0 or 1")
-    array: npt.NDArray[Any] = np.frombuffer(content, dtype).reshape(shape, order=order)
+    array: npt.NDArray[Any] = np.frombuffer(content, dtype)
+    array = array.reshape(shape, order="F") if fortran_order else array.reshape(shape)
     return array.astype(dtype.newbyteorder("="))
 
 
@@ -292,11 +292,10 @@ def _dense(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np
             path, f"is corrupt: x_shape states {nodes} by {width} features, more than {_MAX_BYTES:,} bytes"
         )
     _require(path, "x_indptr", starts.min() >= 0 and starts.max() <= data.size, starts)
-    counts = np.diff(starts.astype(np.int64))
+    counts = starts[1:].astype(np.int64) - starts[:-1].astype(np.int64)
     _require(path, "x_indptr", starts[0] == 0 and starts[-1] == data.size and counts.min() >= 0, starts)
-    representable = data.ndim == 1 and data.dtype.kind == "f"
-    representable = representable and np.all(np.abs(data) <= np.finfo(np.float32).max)  # false for NaN
-    _require(path, "x_data", representable, data)
+    _require(path, "x_data", data.ndim == 1 and data.dtype.kind == "f", data)
+    _require(path, "x_data", np.all(np.abs(data) <= np.finfo(np.float32).max), data)  # false for NaN
     fits = columns.shape == data.shape and columns.dtype.kind in "iu"
     _require(path, "x_indices", fits and columns.min(initial=0) >= 0, columns)
     _require(path, "x_indices", columns.max(initial=0) < width, columns)

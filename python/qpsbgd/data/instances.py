@@ -315,8 +315,9 @@ def _header(file: Path, number: int, fields: list[str], max_variables: int) -> t
     if n < 1 or m < 0:
         expected = "the numbers of variables and of lines"
         raise BrokenFileError(file, f", line {number}: found {shown(' '.join(fields))}, expected {expected}")
+    max_variables = min(max_variables, np.iinfo(np.int32).max)  # columns are int32
     if n > max_variables:
-        found = f"the header states {shown(n)[1:-1]} variables"
+        found = f"the header states {shown(fields[0])} variables"
         raise BrokenFileError(file, f", line {number}: {found}, expected at most {max_variables}")
     return n, m
 
@@ -372,9 +373,8 @@ def best_known(path: str | os.PathLike[str]) -> BestKnown | None:
         entry = instances[name]
         if not (isinstance(entry, dict) and isinstance(entry.get("status"), str)):
             raise BrokenFileError(table, f"{problem}: {name!r} has no text 'status'")
-        value = entry.get("best_known")
         try:
-            number = float(value)
+            number = float(entry.get("best_known", math.nan))
         except (TypeError, ValueError, OverflowError):
             number = math.nan
         if not math.isfinite(number):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -91,7 +92,11 @@ def read_bounded(path: str | os.PathLike[str], limit: int) -> bytes:
     b'abc'
     """
     content = bytearray()
-    with Path(path).open("rb") as file:
+    # Without O_NONBLOCK a pipe in the file's place would be waited for.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    with open(path, "rb", opener=lambda name, _flags: os.open(name, flags)) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise BrokenFileError(path, "is no ordinary file")
         # Piece by piece, until the limit and one byte: the size that the system tells may be wrong.
         while len(content) <= limit:
             piece = file.read(min(_CHUNK_BYTES, limit + 1 - len(content)))
