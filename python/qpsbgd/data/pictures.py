@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import os
 from typing import Any
@@ -20,7 +21,7 @@ def can_draw() -> bool:
     True
     """
     try:
-        import matplotlib.figure
+        importlib.import_module("matplotlib.figure")
     except ImportError:  # it is missing, or it does not fit the other packages
         return False
     return True

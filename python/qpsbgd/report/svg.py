@@ -56,9 +56,9 @@ class _Axis:
 
     def ticks(self) -> list[float]:
         if self.logarithmic and self.high - self.low >= 1:
-            step = math.ceil((self.high - self.low) / _MOST_DECADES)
-            first = step * math.ceil(self.low / step)
-            return [10.0**power for power in range(first, math.floor(self.high) + 1, step)]
+            decades = math.ceil((self.high - self.low) / _MOST_DECADES)
+            first = decades * math.ceil(self.low / decades)
+            return [10.0**power for power in range(first, math.floor(self.high) + 1, decades)]
         low, high = (10**self.low, 10**self.high) if self.logarithmic else (self.low, self.high)
         step = 10.0 ** math.floor(math.log10((high - low) / _TICKS))
         step *= next(factor for factor in (1, 2, 5, 10) if (high - low) / (factor * step) <= _TICKS + 1)
