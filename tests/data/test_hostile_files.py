@@ -282,6 +282,7 @@ def test_mutated_instances_are_read_or_refused(tmp_path):
         ("2 2\n1 2 1e308\n1 2 1e308\n", "beyond the range of float64"),
         ("x" * MEGABYTE, "line 1: it has more than 1024 characters"),
     ],
+    ids=["8 GB", "long number", "lines that are not there", "more lines", "sum", "long line"],
 )
 def test_instance_that_lies_about_its_size_costs_no_memory(tmp_path, content, message):
     (tmp_path / "x.sparse").write_text(content)
