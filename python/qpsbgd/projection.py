@@ -151,11 +151,16 @@ def project(
         gram, fields = _core.gram_and_weight_gradient(x, v, 1.0 / (n * d), d**-0.5 / n, threads)
     else:
         fields = _core.weight_gradient(x, v, d**-0.5 / n, threads)
+    _check_overflow("V and X", "gradient", fields)
     if extra is not None:
         fields = fields + extra
+        _check_overflow("memory", "sum with the gradient", fields)
     first_seed = _fresh_seed() if seed is None else check_seed(seed)
     parts = []
     for rows, A in _matrices(x, gram, weights):
+        # The largest entry of X'X is on its diagonal.
+        names = "X" if weights is None else "X and slopes"
+        _check_overflow(names, "gram matrix", np.diagonal(A, axis1=-2, axis2=-1))
         parts.append(
             project_gradient(
                 fields[rows],
@@ -179,6 +184,12 @@ def _matrices(x: Floats, gram: Floats | None, slopes: Floats | None) -> Iterator
     if slopes is not None:
         for rows in row_chunks(slopes.shape[1], x.shape[1]):
             yield rows, weighted_grams([(x, slopes[:, rows])], len(x))
+
+
+def _check_overflow(names: str, made: str, values: Floats) -> None:
+    """Raise a ValueError if what was made of finite arguments is not finite."""
+    if not np.isfinite(values).all():
+        raise ValueError(f"{names} must be smaller: the {made} overflows {values.dtype}")
 
 
 def _like(V: ArrayT, spins: Spins) -> ArrayT:

@@ -52,16 +52,19 @@ void quantise_row(const Real* row, std::size_t n, std::size_t i, double factor, 
     for (; j + 8 <= n; j += 8) {
         Doubles8 units;
         load_entries(row + j, units);
+        if (i - j < 8) {
+            units[i - j] = 0.0;  // the diagonal may be of any size, and no integer holds that
+        }
         units = (units * factor + kShift) - kShift;
         const Shorts8 doubled =
             __builtin_convertvector(__builtin_convertvector(units + units, Ints8), Shorts8);
         __builtin_memcpy(out + j, &doubled, sizeof(doubled));
     }
     for (; j < n; ++j) {
-        const double units = (static_cast<double>(row[j]) * factor + kShift) - kShift;
+        const double entry = j == i ? 0.0 : static_cast<double>(row[j]);
+        const double units = (entry * factor + kShift) - kShift;
         out[j] = static_cast<std::int16_t>(static_cast<std::int32_t>(units + units));
     }
-    out[i] = 0;
 }
 
 template <class Real>

@@ -15,6 +15,7 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <stdexcept>
 #include <variant>
 
 #include "base/rounding.hpp"
@@ -106,6 +107,9 @@ void ExactSearch::quantise() {
             add(coupling_[i][j]);
         }
         sum += row_sum;
+    }
+    if (!std::isfinite(sum)) {
+        throw std::domain_error("an energy overflows float64: h or J is too large");
     }
     if (sum == 0.0) {
         try_unit(1.0);
