@@ -268,6 +268,7 @@ def _problem_of(
     n = len(linear)
     couplings, multiplicity = _couplings_of(n, rows, columns, values)
     fields, constant, scale = linear.astype(np.float64)[None], np.array([float(offset)]), 1.0
+    check_energies("the coefficients of bqm", np.append(fields, [constant], axis=1), couplings)
     binary = bqm.vartype is dimod.BINARY
     if binary:
         if isinstance(couplings, CSRCouplings):
@@ -277,7 +278,6 @@ def _problem_of(
             sums = couplings.sum(axis=1, dtype=np.float64)
         fields, shift = fields_of_bits(fields, sums[None], 0.5 * sums.sum(keepdims=True))
         constant, scale = constant + shift, 0.25
-    check_energies("the coefficients of bqm", np.hstack([fields, [[float(offset)]]]), couplings)
     problem = IsingProblem(fields, couplings, constant, scale / multiplicity, binary, starts)
     return problem, list(labels)
 

@@ -45,7 +45,9 @@ def configured_token(config: Mapping[str, Any]) -> str | None:
     """
     if config.get("token"):
         return str(config["token"])
-    token = _loaded(config).get("token")
+    defaults = config.get("defaults")
+    last = defaults.get("token") if isinstance(defaults, Mapping) else None
+    token = _loaded(config).get("token") or last
     return str(token) if token else None
 
 
@@ -65,7 +67,7 @@ def _loaded(config: Mapping[str, Any]) -> Mapping[str, Any]:
     from dwave.cloud.config import load_config
     from dwave.cloud.exceptions import ConfigFileError
 
-    where = {name: config[name] for name in ("config_file", "profile", "defaults") if name in config}
+    where = {name: config[name] for name in ("config_file", "profile") if name in config}
     try:
         return dict(load_config(**where))
     except (ConfigFileError, ValueError) as error:

@@ -207,5 +207,4 @@ def _user_of(url: str) -> str:
     >>> _user_of("http://me:word@proxy:3128")
     'me:word'
     """
-    before, at, _ = url.partition("//")[2].partition("/")[0].rpartition("@")
-    return before if at else ""
+    return url.partition("//")[2].rpartition("@")[0]
