@@ -26,6 +26,7 @@ from torch import Tensor
 
 from qpsbgd import _core
 from qpsbgd.problem import check_finite
+from qpsbgd.problem.arrays import contiguous, real_array
 from qpsbgd.problem.checks import DOMAINS, check_choice, check_nonnegative, check_scale, check_seed
 from qpsbgd.solvers.requests import answer_requests
 from qpsbgd.solvers.resolve import Solver, resolve_solver
@@ -291,17 +292,27 @@ def _host_arrays(
     floating = V.is_floating_point() if isinstance(V, Tensor) else np.issubdtype(V.dtype, np.floating)
     if not floating:
         raise TypeError(f"V must hold floating-point numbers, but its dtype is {V.dtype}")
-    double = any(value.dtype in (np.float64, torch.float64) for value in named.values())
+    reals = {name: _real(name, value) for name, value in named.items()}
+    double = any(value.dtype in (np.float64, torch.float64) for value in reals.values())
     arrays: dict[str, Floats] = {}
-    for name, value in named.items():
+    for name, value in reals.items():
         if isinstance(value, Tensor):
-            if value.is_complex():
-                raise TypeError(f"{name} must hold real numbers, but its dtype is {value.dtype}")
             array = to_host(value, torch.float64 if double else torch.float32)
         else:
-            if value.dtype.kind not in "fiub":
-                raise TypeError(f"{name} must hold real numbers, but its dtype is {value.dtype}")
-            array = np.ascontiguousarray(value, dtype=np.float64 if double else np.float32)
+            array = contiguous(name, value, np.float64 if double else np.float32)
         check_finite(name, array)
         arrays[name] = array
     return arrays["V"], arrays["X"], arrays.get("memory"), arrays.get("slopes")
+
+
+def _real(name: str, value: Any) -> Any:
+    """Return an array of float32 or float64, or a tensor of floating-point numbers; nothing is lost."""
+    if not isinstance(value, Tensor):
+        return real_array(name, value)
+    if value.layout != torch.strided:
+        raise TypeError(f"{name} must be a dense tensor, but its layout is {value.layout}")
+    if value.is_complex():
+        raise TypeError(f"{name} must hold real numbers, but its dtype is {value.dtype}")
+    if value.is_floating_point():
+        return value
+    return torch.from_numpy(real_array(name, value.detach().cpu().numpy()))

@@ -14,15 +14,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from qpsbgd.problem.arrays import any_array, contiguous, real_array
 from qpsbgd.problem.checks import check_finite
 from qpsbgd.problem.ising import Couplings, CSRCouplings, IsingProblem
+from qpsbgd.problem.memory import check_memory
+from qpsbgd.problem.sparse import sparse_couplings
 
-__all__ = ["fields_of_bits", "ising_problem", "qubo_problem"]
+__all__ = ["check_energies", "fields_of_bits", "ising_problem", "qubo_problem"]
 
 Doubles = npt.NDArray[np.float64]
 
-_EXACT_IN_FLOAT32 = 2**24
-"""Integers of at most this size are exactly representable in float32."""
+_MOST_ENERGY = 2.0**1020
+"""What the absolute values of a problem may add up to: energies and their parts then stay below float64's end."""
 
 
 def ising_problem(
@@ -62,6 +65,7 @@ def ising_problem(
     fields = _fields("h", h)
     couplings = _couplings("J", J)
     _check_couplings_fit("J", couplings, "h", fields)
+    check_energies("h and J", fields, couplings)
     b, n = max(_num_matrices(couplings), len(fields)), fields.shape[1]
     starts = _initial_states(initial_states, b, n, num_reads, (-1, 1))
     return IsingProblem(
@@ -109,11 +113,12 @@ def qubo_problem(
     if linear is not None:
         bits = _fields("linear", linear)
         _check_couplings_fit("Q", couplings, "linear", bits)
+    check_energies("Q" if linear is None else "Q and linear", bits, couplings)
     b = max(_num_matrices(couplings), len(bits))
     fields, offset = fields_of_bits(_for_each(bits, b), *_row_and_column_sums(couplings))
     starts = _initial_states(initial_states, b, n, num_reads, (0, 1))
     if starts is not None:
-        starts = (2 * starts - 1).astype(np.int8)
+        starts = 2 * starts - np.int8(1)
     return IsingProblem(fields, _shared_if_single(couplings, b), offset, 0.25, True, starts)
 
 
@@ -142,13 +147,52 @@ def fields_of_bits(linear: Doubles, sums: Doubles, totals: Doubles) -> tuple[Dou
     return 0.25 * sums + 0.5 * linear, 0.25 * totals + 0.5 * linear.sum(axis=1)
 
 
+def check_energies(names: str, fields: Doubles, couplings: Couplings) -> None:
+    """Raise unless every energy, and every sum on the way to it, is a float64 number.
+
+    Parameters
+    ----------
+    names : str
+        The arguments that hold the coefficients, for the message.
+    fields : float64 array (1 or b, n)
+    couplings : as in `IsingProblem`
+
+    Examples
+    --------
+    >>> check_energies("h and J", np.array([[1.0]]), np.array([[1e308]]))
+    Traceback (most recent call last):
+    ...
+    ValueError: h and J are too large: an energy overflows float64 (absolute values of problem 0 add up to 1e+308)
+    """
+    values = couplings.data if isinstance(couplings, CSRCouplings) else couplings
+    with np.errstate(over="ignore"):
+        bound = fields.shape[1] * _largest(fields) + values.size * _largest(values)
+        if bound < _MOST_ENERGY:  # nearly always, and without an array of absolute values
+            return
+        axes = None if values.ndim < 3 else (1, 2)
+        sums = np.abs(fields).sum(axis=1) + np.abs(values).sum(axis=axes, dtype=np.float64)
+    worst = int(sums.argmax())
+    if not sums[worst] < _MOST_ENERGY:
+        raise ValueError(
+            f"{names} are too large: an energy overflows float64 "
+            f"(absolute values of problem {worst} add up to {sums[worst]:g})"
+        )
+
+
+def _largest(values: npt.NDArray[np.floating[Any]]) -> float:
+    """Return the largest absolute value."""
+    return max(float(values.max()), -float(values.min())) if values.size else 0.0
+
+
 def _num_matrices(couplings: Couplings) -> int:
     return 1 if isinstance(couplings, CSRCouplings) or couplings.ndim == 2 else len(couplings)
 
 
 def _for_each(rows: Doubles, b: int) -> Doubles:
     """Repeat a single row of fields for each of `b` problems."""
-    return rows if len(rows) == b else np.ascontiguousarray(np.broadcast_to(rows, (b, rows.shape[1])))
+    if len(rows) == b:
+        return rows
+    return contiguous(f"fields of {b} problems", np.broadcast_to(rows, (b, rows.shape[1])))
 
 
 def _shared_if_single(couplings: Couplings, b: int) -> Couplings:
@@ -159,61 +203,26 @@ def _shared_if_single(couplings: Couplings, b: int) -> Couplings:
     return shared
 
 
-def _real_array(name: str, value: Any) -> npt.NDArray[Any]:
-    """`value` as a numeric array of float32 or float64; integers become float32 where that is exact."""
-    try:
-        array = np.asarray(value)
-    except ValueError as error:  # ragged nested lists
-        raise ValueError(f"{name} must be a rectangular array of real numbers: {error}") from None
-    if array.dtype == np.float32 or array.dtype == np.float64:
-        return array
-    if array.dtype == np.bool_ or np.issubdtype(array.dtype, np.integer):
-        fits = array.size == 0 or (
-            int(array.max()) <= _EXACT_IN_FLOAT32 and int(array.min()) >= -_EXACT_IN_FLOAT32
-        )
-        return array.astype(np.float32 if fits else np.float64)
-    if array.dtype == np.float16:
-        return array.astype(np.float32)
-    raise TypeError(f"{name} must hold real numbers (float or integer), but its dtype is {array.dtype}")
-
-
 def _fields(name: str, value: Any) -> Doubles:
-    array = _real_array(name, value)
+    array = real_array(name, value)
     if array.ndim not in (1, 2):
         raise ValueError(f"{name} must have shape (n,) or (b, n), but has shape {array.shape}")
     if array.size == 0:
         raise ValueError(f"{name} has shape {array.shape}; at least one problem and one spin are needed")
     check_finite(name, array)
-    return np.ascontiguousarray(np.atleast_2d(array), dtype=np.float64)
+    return contiguous(f"fields {name}", np.atleast_2d(array), np.float64)
 
 
 def _couplings(name: str, value: Any) -> Couplings:
     if hasattr(value, "tocsr"):
-        return _sparse_couplings(name, value)
-    array = _real_array(name, value)
+        return sparse_couplings(name, value)
+    array = real_array(name, value)
     if array.ndim not in (2, 3) or array.shape[-1] != array.shape[-2]:
         raise ValueError(f"{name} must have shape (n, n) or (b, n, n), but has shape {array.shape}")
     if array.size == 0:
         raise ValueError(f"{name} has shape {array.shape}; at least one problem and one spin are needed")
     check_finite(name, array)
-    return np.ascontiguousarray(array)
-
-
-def _sparse_couplings(name: str, value: Any) -> CSRCouplings:
-    matrix = value.tocsr()
-    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
-        raise ValueError(f"sparse {name} must have shape (n, n), but has shape {matrix.shape}")
-    n = int(matrix.shape[0])
-    if n == 0:
-        raise ValueError(f"{name} has shape {matrix.shape}; at least one spin is needed")
-    data = np.ascontiguousarray(_real_array(name, matrix.data))
-    check_finite(name, data)
-    return CSRCouplings(
-        n,
-        np.ascontiguousarray(matrix.indptr, dtype=np.int64),
-        np.ascontiguousarray(matrix.indices, dtype=np.int32),
-        data,
-    )
+    return contiguous(f"couplings {name}", array)
 
 
 def _check_couplings_fit(name: str, couplings: Couplings, other: str, fields: Doubles) -> None:
@@ -244,15 +253,16 @@ def _initial_states(
 ) -> npt.NDArray[np.int8] | None:
     if value is None:
         return None
-    array = np.asarray(value)
+    array = any_array("initial_states", value)
     if array.shape == (b, n):
         array = np.broadcast_to(array[:, None, :], (b, num_reads, n))
     if array.shape != (b, num_reads, n):
         raise ValueError(
             f"initial_states has shape {array.shape}, expected ({b}, {n}) or ({b}, {num_reads}, {n})"
         )
-    if not (np.issubdtype(array.dtype, np.number) or array.dtype == np.bool_):
-        raise TypeError(f"initial_states must hold numbers, but its dtype is {array.dtype}")
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"initial_states must hold numbers (float or integer), but its dtype is {array.dtype}")
+    check_memory(f"initial states of {num_reads} reads", array.size)
     low, high = allowed
     if not bool(np.all((array == low) | (array == high))):
         raise ValueError(f"initial_states must hold only {low} and {high}")

@@ -18,6 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 __all__ = [
+    "MOST_COUNT",
+    "MOST_THREADS",
     "check_betas",
     "check_bool",
     "check_choice",
@@ -42,6 +44,12 @@ MEMORIES = ("error-feedback", "momentum", None)
 
 _SEEDS = 2**64
 
+MOST_COUNT = 2**63 - 1
+"""The largest number of sweeps: what the native core counts with."""
+
+MOST_THREADS = 1024
+"""Threads that a solve starts at most: more than pay on any machine."""
+
 
 def _is_integer(value: Any) -> bool:
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
@@ -49,6 +57,14 @@ def _is_integer(value: Any) -> bool:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether a number is finite as a float64: integers and fractions may be beyond it."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 # Arguments of functions and solvers.
@@ -91,7 +107,7 @@ def check_number(
     """
     if not _is_number(value):
         raise TypeError(f"{name} must be a real number, but is {value!r}")
-    if not math.isfinite(value):
+    if not _is_finite(value):
         raise ValueError(f"{name} must be finite, but is {value}")
     if positive and value <= 0:
         raise ValueError(f"{name} must be positive, but is {value}")
@@ -105,7 +121,7 @@ def check_positive(name: str, value: Any) -> float:
     """Return `value` as a float; raise unless it is a finite number above 0."""
     if not _is_number(value):
         raise TypeError(f"{name} must be a number, but is {value!r}")
-    if not 0 < value < math.inf:
+    if not (value > 0 and _is_finite(value)):
         raise ValueError(f"{name} must be positive and finite, but is {value}")
     return float(value)
 
@@ -170,7 +186,7 @@ def _check_option(name: str, value: Any) -> None:
 def check_nonnegative(name: str, value: Any) -> None:
     """Raise unless `value` is a finite number >= 0."""
     _check_option(name, value)
-    if not (0 <= value < math.inf):
+    if not (value >= 0 and _is_finite(value)):
         raise _invalid(name, value, "a finite number of at least 0")
 
 

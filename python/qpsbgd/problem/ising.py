@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from qpsbgd.problem.arrays import refuse_masked
+
 if TYPE_CHECKING:
     import dimod
 
@@ -176,6 +178,7 @@ class IsingProblem:
         >>> problem.energies([[[-1, -1], [1, -1]]])
         array([[-2.,  2.]])
         """
+        refuse_masked("spins", spins)
         states = np.asarray(spins, dtype=np.float64)
         if isinstance(self.J, CSRCouplings):
             rows, columns, values = self.J.triplets()

@@ -15,11 +15,26 @@ import numpy.typing as npt
 
 from qpsbgd import _core
 from qpsbgd.problem.build import ising_problem, qubo_problem
-from qpsbgd.problem.checks import check_integer, check_member, check_number, seed_or_random
+from qpsbgd.problem.checks import (
+    MOST_COUNT,
+    MOST_THREADS,
+    check_integer,
+    check_member,
+    check_number,
+    seed_or_random,
+)
 from qpsbgd.problem.ising import CSRCouplings, IsingProblem, Solutions
+from qpsbgd.problem.memory import check_memory
 from qpsbgd.solvers.protocol import timing
 
-__all__ = ["METHODS", "NativeSolver", "default_num_threads", "solve_ising", "solve_qubo"]
+__all__ = [
+    "METHODS",
+    "NativeSolver",
+    "check_answer_size",
+    "default_num_threads",
+    "solve_ising",
+    "solve_qubo",
+]
 
 METHODS = ("auto", "exact", "descent", "anneal", "tabu")
 
@@ -46,7 +61,7 @@ class NativeSolver:
         None: 1000 for "anneal", 200 for "tabu", until no flip helps for "descent"; with `time_limit`, as many
         as the time allows.
     num_threads : int or None
-        Threads; None: every processor this process may use. Results do not depend on it.
+        Threads, at most 1024; None: every processor this process may use. Results do not depend on it.
     beta_range : sequence of two floats or None
         First and last inverse temperature of "anneal"; None: from the local fields.
     time_limit : float or None
@@ -72,7 +87,7 @@ class NativeSolver:
         check_member("method", self.method, METHODS)
         check_integer("num_reads", self.num_reads, 1)
         if self.num_sweeps is not None:
-            check_integer("num_sweeps", self.num_sweeps, 1)
+            check_integer("num_sweeps", self.num_sweeps, 1, MOST_COUNT)
         if self.num_threads is not None:
             check_integer("num_threads", self.num_threads, 1)
         if self.time_limit is not None:
@@ -100,6 +115,8 @@ class NativeSolver:
         ------
         ValueError
             If the problem does not suit the method, or `initial_states` has not `num_reads` reads.
+        MemoryError
+            If the answers take more memory than this process may use; nothing was allocated then.
         KeyboardInterrupt
             On Ctrl-C, within milliseconds.
         """
@@ -115,6 +132,7 @@ class NativeSolver:
         """Solve a part of a batch that begins with problem number `first_problem`."""
         begin = time.perf_counter_ns()
         starts = problem.initial_states
+        check_answer_size(problem.num_problems, self.num_reads, problem.num_spins)
         if starts is not None and starts.shape[1] == 1:
             problem = replace(problem, initial_states=np.repeat(starts, self.num_reads, axis=1))
         elif starts is not None and starts.shape[1] != self.num_reads:
@@ -138,7 +156,9 @@ class NativeSolver:
         interrupt_function: Callable[[], object] | None,
     ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float64], dict[str, Any]]:
         """Hand a batch to the native core: the one place that calls it."""
-        beta_range = self.beta_range
+        beta_range, num_threads = self.beta_range, default_num_threads()
+        if self.num_threads is not None:
+            num_threads = min(int(self.num_threads), MOST_THREADS)
         options = _core.SolveOptions(
             method=self.method,
             num_reads=int(self.num_reads),
@@ -146,7 +166,7 @@ class NativeSolver:
             beta_range=None if beta_range is None else (float(beta_range[0]), float(beta_range[1])),
             time_limit=None if self.time_limit is None else float(self.time_limit),
             seed=seed,
-            num_threads=default_num_threads() if self.num_threads is None else int(self.num_threads),
+            num_threads=num_threads,
             first_problem=first_problem,
             interrupt_function=interrupt_function,
         )
@@ -155,6 +175,20 @@ class NativeSolver:
         if isinstance(J, CSRCouplings):
             return _core.solve_sparse(fields, J.indptr, J.indices, J.data, *rest)
         return _core.solve_dense(fields, J, *rest)
+
+
+def check_answer_size(problems: int, reads: int, spins: int) -> None:
+    """Raise a MemoryError unless there is room for the answers of a batch, and for its starts and a copy.
+
+    Examples
+    --------
+    >>> check_answer_size(1, 10**9, 10**9)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ...
+    MemoryError: num_reads = 1000000000 of 1 problems of 1000000000 spins take 2000000008000000000 bytes, but ...
+    """
+    what = f"num_reads = {reads} of {problems} problems of {spins} spins"
+    check_memory(what, int(problems) * int(reads) * (2 * int(spins) + 8))
 
 
 def _solve_part(solver: NativeSolver, problem: IsingProblem, seed: int, first_problem: int) -> Solutions:

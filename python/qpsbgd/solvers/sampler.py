@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from qpsbgd import _core
-from qpsbgd.problem.build import fields_of_bits
-from qpsbgd.problem.checks import check_finite, seed_or_random
+from qpsbgd.problem.arrays import refuse_masked
+from qpsbgd.problem.build import check_energies, fields_of_bits
+from qpsbgd.problem.checks import check_finite, check_integer, seed_or_random
 from qpsbgd.problem.ising import Couplings, CSRCouplings, IsingProblem
-from qpsbgd.solvers.native import METHODS, NativeSolver
+from qpsbgd.solvers.native import METHODS, NativeSolver, check_answer_size
 from qpsbgd.solvers.protocol import timing
 
 __all__ = ["NativeSampler"]
@@ -202,6 +203,9 @@ class NativeSampler(dimod.Sampler, dimod.Initialized):  # type: ignore[misc]  # 
         self, bqm: dimod.BinaryQuadraticModel, states: Any, generator: str, num_reads: int | None, seed: int
     ) -> tuple[npt.NDArray[np.int8] | None, int]:
         """Return spins (1, reads, n) to start from, in the model's order, None for random ones; the reads."""
+        refuse_masked("initial_states", states)
+        if num_reads is not None:
+            check_answer_size(1, check_integer("num_reads", num_reads, 1), bqm.num_variables)
         if states is None and generator == "random":
             return None, 1 if num_reads is None else num_reads  # drawn natively, one stream a read
         parsed = self.parse_initial_states(
@@ -264,6 +268,7 @@ def _problem_of(
     n = len(linear)
     couplings, multiplicity = _couplings_of(n, rows, columns, values)
     fields, constant, scale = linear.astype(np.float64)[None], np.array([float(offset)]), 1.0
+    check_energies("the coefficients of bqm", np.append(fields, [constant], axis=1), couplings)
     binary = bqm.vartype is dimod.BINARY
     if binary:
         if isinstance(couplings, CSRCouplings):

@@ -1,6 +1,7 @@
 """Packings: disjoint cliques that a graph really holds, kept in files that may be damaged."""
 
 import json
+import os
 
 import networkx as nx
 import numpy as np
@@ -117,29 +118,56 @@ def test_memory_saves_the_second_solver_the_search(tmp_path, fresh_memory):
     assert EmbeddingStore(working_graph(mock()), tmp_path / "two").packing(6)
 
 
+def reloaded(store, fresh_memory):
+    fresh_memory.setattr(store_module, "_PACKINGS", {})
+    return EmbeddingStore(store.graph, store.path(6).parent).packing(6)
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
         lambda text: text[: len(text) // 2],
         lambda text: "null",
-        lambda text: text.replace('"format":1', '"format":0'),
+        lambda text: "[" * 100_000,
+        lambda text: "\0" * 100,
         lambda text: text.replace('"size":6', '"size":5'),
         lambda text: json.dumps({**json.loads(text), "graph": "another"}),
+        lambda text: json.dumps({**json.loads(text), "cliques": []}),
         lambda text: json.dumps({**json.loads(text), "cliques": [[[0], [0]]]}),
         lambda text: json.dumps({**json.loads(text), "cliques": json.loads(text)["cliques"][:1] * 2}),
         lambda text: json.dumps({**json.loads(text), "cliques": [[[0], [1], [2], [3], [4], [5]]]}),
         lambda text: json.dumps({**json.loads(text), "cliques": "x"}),
+        lambda text: json.dumps({**json.loads(text), "cliques": [["01", "2", "3", "4", "5", "6"]]}),
+        lambda text: json.dumps({**json.loads(text), "cliques": [[[2**80]] * 6]}),
+        lambda text: '{"format":1,"cliques":[[[1e999]]]}',
+        lambda text: text.replace('"cliques":[[[', '"cliques":[[[1e999,'),
     ],
 )
-def test_damaged_or_stale_file_is_made_anew(tmp_path, fresh_memory, spoil):
+def test_damaged_file_is_made_anew_with_a_warning(tmp_path, fresh_memory, spoil):
     store = EmbeddingStore(working_graph(mock()), tmp_path)
     good = store.packing(6)
     whole = store.path(6).read_text()
     store.path(6).write_text(spoil(whole))
     assert store.path(6).read_text() != whole
-    fresh_memory.setattr(store_module, "_PACKINGS", {})
-    assert EmbeddingStore(store.graph, tmp_path).packing(6) == good
+    with pytest.warns(RuntimeWarning, match="ignored and made anew"):
+        assert reloaded(store, fresh_memory) == good
     assert store.path(6).read_text() == whole
+
+
+def test_file_of_another_version_is_made_anew(tmp_path, fresh_memory):
+    store = EmbeddingStore(working_graph(mock()), tmp_path)
+    good = store.packing(6)
+    whole = store.path(6).read_text()
+    store.path(6).write_text(whole.replace('"format":1', '"format":0'))
+    assert reloaded(store, fresh_memory) == good
+    assert store.path(6).read_text() == whole
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="makes a pipe")
+def test_pipe_in_place_of_a_file_is_not_waited_for(tmp_path):
+    store = EmbeddingStore(working_graph(mock()), tmp_path)
+    os.mkfifo(store.path(6))
+    assert store.packing(6)
 
 
 def test_folder_that_cannot_be_written_costs_only_the_file(tmp_path, fresh_memory):

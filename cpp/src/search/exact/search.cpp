@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstdlib>
 #include <limits>
 #include <stdexcept>
 #include <variant>
@@ -26,6 +27,8 @@ namespace {
 // Two energies closer than this many int16 units are equal: below the rounding error of the float64 sums.
 constexpr double kTie = 1e-9;
 constexpr std::uint64_t kStepsBetweenPolls = std::uint64_t{1} << 14;  // about a tenth of a millisecond
+constexpr std::uint64_t kEnergyInSteps = 8;  // what an energy in float64 costs, in steps through the tables
+constexpr int kOrdinary = 900;  // energies of up to this power of two, and of its inverse, are worked on as they are
 
 }  // namespace
 
@@ -67,17 +70,43 @@ void ExactSearch::load(const SparseView<Real>& view, std::size_t /*problem*/, do
     }
 }
 
+// Near the ends of float64's range a scale that brings coefficients to int16 is no float64 number, and tiny ones keep few
+// bits. Such problems are solved in another power of two, which `energy` takes back.
+void ExactSearch::bring_into_range() {
+    double largest = 0.0;
+    for (std::size_t i = 0; i < n_; ++i) {
+        largest = std::max(largest, std::fabs(field_[i]));
+        for (std::size_t j = 0; j < i; ++j) {
+            largest = std::max(largest, std::fabs(coupling_[i][j]));
+        }
+    }
+    exponent_ = 0;
+    if (largest == 0.0 || !std::isfinite(largest) || std::abs(std::ilogb(largest)) <= kOrdinary) {
+        return;
+    }
+    exponent_ = std::ilogb(largest);
+    for (std::size_t i = 0; i < n_; ++i) {
+        field_[i] = std::ldexp(field_[i], -exponent_);
+        for (std::size_t j = 0; j < n_; ++j) {
+            coupling_[i][j] = std::ldexp(coupling_[i][j], -exponent_);
+        }
+    }
+}
+
+double ExactSearch::energy() const {
+    return (exponent_ == 0 ? best_energy_ : std::ldexp(best_energy_, exponent_)) + constant_;
+}
+
 // Rounds to int16 at this scale and measures the error.
 void ExactSearch::try_unit(double units_per_energy) {
     scale_ = units_per_energy;
     error_ = 0.0;
     const auto rounded = [&](double value, double& error) {
         constexpr double kMost = 32767.0;
-        double scaled = value * scale_;
-        scaled =
-            scaled < kMost ? (scaled > -kMost ? scaled : -kMost) : kMost;  // an overflow must stay harmless
-        const double integer = nearest_integer(scaled);
-        error += std::fabs(integer - scaled);
+        const double scaled = value * scale_;
+        const double within = scaled < kMost ? (scaled > -kMost ? scaled : -kMost) : kMost;
+        const double integer = nearest_integer(within);
+        error += std::fabs(integer - scaled);  // what does not fit is an error too, or a wrong state were proven
         return static_cast<std::int16_t>(static_cast<std::int32_t>(integer));
     };
     for (std::size_t i = 0; i < n_; ++i) {
@@ -187,15 +216,17 @@ void ExactSearch::descend() {
     best_energy_ = energy_of(state);
 }
 
-// Looks for better states among the 256 of the present table.
-void ExactSearch::visit_table() {
+// Looks for better states among the 256 of the present table; the number of them that it had to evaluate.
+std::uint64_t ExactSearch::visit_table() {
     const std::uint64_t outer = static_cast<std::uint64_t>(tables_->outer_up) << kInnerSpins;
     const std::size_t states = std::size_t{1} << std::min(n_, kInnerSpins);  // those beyond only repeat them
+    std::uint64_t evaluated = 0;
     for (std::size_t inner = 0;; ++inner) {
         inner = kernels_.find(*tables_, inner, limit());
         if (inner >= states) {
-            return;
+            return evaluated;
         }
+        ++evaluated;
         const double energy = energy_of(outer | inner);
         if (energy < best_energy_) {
             best_energy_ = energy;
@@ -213,6 +244,7 @@ bool ExactSearch::run(const IsingBatch& batch, std::size_t problem, std::span<st
     constant_ = batch.offset[problem];
     std::visit([&](const auto& view) { load(view, problem, batch.coupling_scale); }, batch.couplings);
     std::ranges::copy(batch.field(problem), field_);
+    bring_into_range();
     quantise();
     kernels_.prepare(*tables_, n_);
 
@@ -224,17 +256,18 @@ bool ExactSearch::run(const IsingBatch& batch, std::size_t problem, std::span<st
     }
     const std::uint64_t steps = std::uint64_t{1} << outer;
     bool proven = true;
-    std::uint64_t poll = kStepsBetweenPolls;
+    std::uint64_t done = 0;  // work since the last poll, in steps: where rounding decides little, energies are most of it
     for (std::uint64_t step = 0; step < steps;) {
-        const std::uint64_t found = kernels_.advance(*tables_, step, std::min(steps, poll), limit());
-        if (found < std::min(steps, poll)) {
-            visit_table();
-            step = found + 1;
-        } else {
-            step = found;
+        const std::uint64_t end = std::min(steps, step + kStepsBetweenPolls);
+        const std::uint64_t found = kernels_.advance(*tables_, step, end, limit());
+        done += found - step;
+        step = found;
+        if (found < end) {
+            done += 1 + kEnergyInSteps * visit_table();
+            ++step;
         }
-        if (step >= poll) {
-            poll += kStepsBetweenPolls;
+        if (done >= kStepsBetweenPolls) {
+            done = 0;
             if (step < steps && budget.exhausted()) {
                 proven = false;
                 break;

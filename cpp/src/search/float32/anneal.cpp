@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "base/units.hpp"
 #include "search/float32/read_state.hpp"
 #include "search/float32/sweeping.hpp"
 
@@ -39,7 +40,7 @@ void anneal(const Matrix& matrix, ReadState& state, BetaRange range, std::size_t
     for (std::size_t sweep = 0; sweep < sweeps; ++sweep) {
         // The energy rises by -2 s L, so the threshold on s L is half of that on the energy.
         const double temperature = 0.5 / (geometric_beta(range, sweep, sweeps) * matrix.unit());
-        draw_thresholds(random, static_cast<float>(temperature), state.thresholds);
+        draw_thresholds(random, in_float32(temperature), state.thresholds);
         double gain = 0.0;
         const bool finished = in_chunks(matrix, budget, [&](std::size_t begin, std::size_t end) {
             gain += matrix.metropolis(begin, end, state.thresholds.data(), state.spins.data(),

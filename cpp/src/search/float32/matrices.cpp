@@ -35,7 +35,7 @@ DenseMatrix::DenseMatrix(const DenseView<Real>& view, std::size_t problem, doubl
                 for (std::size_t j = column; j < std::min(column + kTile, n_); ++j) {
                     const double mean = 0.5 * static_cast<double>(source[i * n_ + j]) +
                                         0.5 * static_cast<double>(source[j * n_ + i]);
-                    values_[i * stride_ + j] = i == j ? 0.0F : static_cast<float>(factor * mean);
+                    values_[i * stride_ + j] = i == j ? 0.0F : in_float32(factor * mean);
                 }
             }
         }
@@ -96,9 +96,9 @@ SparseMatrix::SparseMatrix(const SparseView<Real>& view, double scale) : row_sta
             for (; entry != end && entry->column == column; ++entry) {
                 sum += factor * entry->value;
             }
-            if (sum != 0.0) {
+            if (const float value = in_float32(sum); value != 0.0F) {
                 column_.push_back(column);
-                value_.push_back(static_cast<float>(sum));
+                value_.push_back(value);
             }
         }
         row_start_[i + 1] = column_.size();

@@ -6,6 +6,7 @@ from qpsbgd.solvers.qpu.errors import (
     QPUError,
     QPUFallbackWarning,
     QPUTimeoutError,
+    QPUUnreachableError,
 )
 from qpsbgd.solvers.qpu.solver import QPUSolver
 
@@ -16,4 +17,5 @@ __all__ = [
     "QPUFallbackWarning",
     "QPUSolver",
     "QPUTimeoutError",
+    "QPUUnreachableError",
 ]

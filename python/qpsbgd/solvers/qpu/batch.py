@@ -15,12 +15,13 @@ from qpsbgd.problem.ising import CSRCouplings, IsingProblem, Solutions
 from qpsbgd.solvers.native import NativeSolver
 from qpsbgd.solvers.protocol import timing
 from qpsbgd.solvers.qpu.chip.layout import Doubles, Layout
+from qpsbgd.solvers.qpu.errors import QPUError
 from qpsbgd.solvers.qpu.jobs import Job, Rounds, read_samples
 from qpsbgd.solvers.qpu.plan import Plan
 from qpsbgd.solvers.qpu.scaling import bounded_fields, chain_strengths, effective_bits, row_scales
 from qpsbgd.solvers.qpu.session import Session
 
-__all__ = ["solve_rounds"]
+__all__ = ["fallback_rounds", "solve_rounds"]
 
 Spins = npt.NDArray[np.int8]
 
@@ -102,6 +103,47 @@ def solve_rounds(session: Session, problem: IsingProblem, plan: Plan, seed: int)
     info["timing"] = timing(begin, prepared, sampled)
     info["timing"]["qpu_access_ns"] = round(batch.record.qpu_seconds * 1e9)
     return solutions
+
+
+def fallback_rounds(session: Session, problem: IsingProblem, error: QPUError, seed: int) -> Rounds:
+    """Answer a batch natively, since no QPU could be opened; rows never end above their initial states."""
+    begin = time.perf_counter_ns()
+    session.failure(error, 1)  # warns once
+    session.healthy = False
+    session.report.fallback_rows += problem.num_problems
+    spins = _native_spins(problem, seed)
+    sampled = time.perf_counter_ns()
+    unknown = np.full(problem.num_problems, np.nan)
+    info: dict[str, Any] = {
+        "method": "qpu",
+        "sweeps": None,
+        "qpu": {
+            "submissions": 0,
+            "attempts": 0,
+            "fallback_rows": problem.num_problems,
+            "chain_strength": unknown,
+            "scale": unknown,
+            "effective_bits": unknown,
+            "chain_break_fraction": np.zeros(problem.num_problems),
+        },
+    }
+    reads = session.options.num_reads
+    solutions = Solutions.of(problem, np.repeat(spins, reads, axis=1), info=info)
+    info["timing"] = timing(begin, begin, sampled)
+    info["timing"]["qpu_access_ns"] = 0
+    yield from ()  # no job, but rounds all the same
+    return solutions
+
+
+def _native_spins(problem: IsingProblem, seed: int) -> Spins:
+    """Spins (b, 1, n) of the native solver, or the best initial states where those are better."""
+    plain = replace(problem, binary=False, initial_states=None)
+    spins = NativeSolver().solve(plain, seed=seed).samples
+    if problem.initial_states is not None:
+        spins = np.concatenate([spins, problem.initial_states], axis=1)
+        best = np.argmin(problem.energies(spins), axis=1)
+        spins = np.take_along_axis(spins, best[:, None, None], axis=1)
+    return spins
 
 
 def _block_rounds(batch: _Batch, problem: IsingProblem, W: Doubles) -> Generator[list[Job], None, Spins]:

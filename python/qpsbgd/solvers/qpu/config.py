@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from qpsbgd.solvers.qpu.errors import QPUConfigError
+from qpsbgd.solvers.qpu.secrecy import Secrets, redacted
 
-__all__ = ["configured_token", "redacted", "require_ocean", "require_token"]
+__all__ = ["configured_secrets", "configured_token", "redacted", "require_ocean", "require_token"]
 
 _ADVICE = (
     "no D-Wave API token is configured: run 'dwave config create', or set DWAVE_API_TOKEN "
@@ -44,15 +45,35 @@ def configured_token(config: Mapping[str, Any]) -> str | None:
     """
     if config.get("token"):
         return str(config["token"])
+    defaults = config.get("defaults")
+    last = defaults.get("token") if isinstance(defaults, Mapping) else None
+    token = _loaded(config).get("token") or last
+    return str(token) if token else None
+
+
+def configured_secrets(config: Mapping[str, Any], sampler: Any = None) -> Secrets:
+    """Return the secrets of these arguments, of the environment, of a file, and of an opened sampler."""
+    try:
+        loaded = _loaded(config)
+    except (ImportError, QPUConfigError):
+        loaded = {}
+    secrets = Secrets(config, loaded)
+    secrets.add_client(sampler)
+    return secrets
+
+
+def _loaded(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Read what the environment and the files add to these arguments."""
     from dwave.cloud.config import load_config
     from dwave.cloud.exceptions import ConfigFileError
 
     where = {name: config[name] for name in ("config_file", "profile") if name in config}
     try:
-        token = load_config(**where).get("token")
+        return dict(load_config(**where))
     except (ConfigFileError, ValueError) as error:
-        raise QPUConfigError(f"the D-Wave configuration cannot be read: {error}") from None
-    return str(token) if token else None
+        kind = type(error).__name__
+    # Outside of the handler and without the message: it may show the line that could not be read.
+    raise QPUConfigError(f"the D-Wave configuration cannot be read ({kind}): run 'dwave config inspect'")
 
 
 def require_token(config: Mapping[str, Any]) -> str:
@@ -67,17 +88,3 @@ def require_token(config: Mapping[str, Any]) -> str:
     if token is None:
         raise QPUConfigError(_ADVICE)
     return token
-
-
-def redacted(text: str, secrets: Iterable[str | None]) -> str:
-    """Text without any of the secrets in it.
-
-    Examples
-    --------
-    >>> redacted("token DEV-123 refused", ["DEV-123", None])
-    'token *** refused'
-    """
-    for secret in secrets:
-        if secret:
-            text = text.replace(secret, "***")
-    return text

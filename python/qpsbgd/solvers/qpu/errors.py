@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["QPUBudgetError", "QPUConfigError", "QPUError", "QPUFallbackWarning", "QPUTimeoutError"]
+__all__ = [
+    "QPUBudgetError",
+    "QPUConfigError",
+    "QPUError",
+    "QPUFallbackWarning",
+    "QPUTimeoutError",
+    "QPUUnreachableError",
+]
 
 
 class QPUError(RuntimeError):
@@ -11,6 +18,10 @@ class QPUError(RuntimeError):
 
 class QPUConfigError(QPUError):
     """No QPU can be reached with what is configured."""
+
+
+class QPUUnreachableError(QPUConfigError):
+    """The way to the QPU failed while it was opened: it may be reached later."""
 
 
 class QPUBudgetError(QPUError):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import concurrent.futures
+import errno
 from dataclasses import dataclass
 
-from qpsbgd.solvers.qpu.errors import QPUTimeoutError
+from qpsbgd.solvers.qpu.errors import QPUTimeoutError, QPUUnreachableError
 
 __all__ = ["RetryPolicy", "is_device_failure", "is_transient"]
 
@@ -28,8 +29,19 @@ _TRANSIENT = {
         "Timeout",
     ),
     "dwave.system.exceptions": ("RetryCondition",),
-    "requests.exceptions": ("ConnectionError", "Timeout", "ChunkedEncodingError"),
+    "http.client": ("HTTPException",),
+    "requests.exceptions": ("ConnectionError", "ContentDecodingError", "Timeout", "ChunkedEncodingError"),
+    "socket": ("gaierror", "herror"),  # names that cannot be resolved
+    "ssl": ("SSLError",),
+    "urllib3.exceptions": ("HTTPError",),
 }
+_NETWORK = frozenset(
+    getattr(errno, name)
+    for name in ("EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN", "ENETRESET", "ENETUNREACH", "ENOTCONN", "ENOBUFS")
+    if hasattr(errno, name)
+)
+"""Numbers of an OSError that has no class of its own."""
+
 _FAILURES = {
     "dwave.cloud.api.exceptions": ("RequestError",),
     "dwave.cloud.exceptions": ("SolverError", "ProblemError", "UseAfterCloseError"),
@@ -75,8 +87,16 @@ def is_transient(error: BaseException) -> bool:
     >>> is_transient(TimeoutError()), is_transient(ValueError())
     (True, False)
     """
-    passing = (QPUTimeoutError, TimeoutError, ConnectionError, concurrent.futures.TimeoutError)
-    return isinstance(error, passing) or _named(error, _TRANSIENT)
+    passing = (
+        QPUTimeoutError,
+        QPUUnreachableError,
+        TimeoutError,
+        ConnectionError,
+        concurrent.futures.TimeoutError,
+    )
+    if isinstance(error, passing) or (isinstance(error, OSError) and error.errno in _NETWORK):
+        return True
+    return _named(error, _TRANSIENT)
 
 
 def is_device_failure(error: BaseException) -> bool:

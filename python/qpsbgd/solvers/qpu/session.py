@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import os
+import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,12 +23,13 @@ import numpy.typing as npt
 from qpsbgd.solvers.qpu.chip.graph import working_graph
 from qpsbgd.solvers.qpu.chip.layout import Doubles, Layout, make_layout
 from qpsbgd.solvers.qpu.chip.store import EmbeddingStore
-from qpsbgd.solvers.qpu.config import configured_token, redacted, require_token
+from qpsbgd.solvers.qpu.config import configured_secrets, require_token
 from qpsbgd.solvers.qpu.cost import Ledger, TimingModel
-from qpsbgd.solvers.qpu.errors import QPUConfigError, QPUError, QPUFallbackWarning
+from qpsbgd.solvers.qpu.errors import QPUConfigError, QPUError, QPUFallbackWarning, QPUUnreachableError
 from qpsbgd.solvers.qpu.options import Options
-from qpsbgd.solvers.qpu.retry import is_device_failure
+from qpsbgd.solvers.qpu.retry import is_device_failure, is_transient
 from qpsbgd.solvers.qpu.scaling import Limits
+from qpsbgd.solvers.qpu.secrecy import Secrets, portable
 
 __all__ = ["Device", "Report", "Session"]
 
@@ -218,12 +220,13 @@ class Session:
         Raises
         ------
         QPUConfigError
-            If no token is configured, or no QPU can be opened with it.
+            If no token is configured, or no QPU can be opened with it. `QPUUnreachableError`, which is one,
+            if the network failed and retries did not help.
         ValueError
             If reads or annealing time are outside of what the sampler takes.
         """
         if self._device is None:
-            sampler = self._given if self._given is not None else _open(self._config)
+            sampler = self._given if self._given is not None else self._open()
             self._device = Device(sampler, self._cache_dir, self._timing_data)
         _check_ranges(self.options, self._device.sampler.properties)
         return self._device
@@ -239,16 +242,28 @@ class Session:
         if device is not None and self._given is None:
             device.sampler.close()
 
+    def _open(self) -> Any:
+        """Open the sampler; try again after failures of the network."""
+        retries = self.options.retry.max_retries if self.healthy else 0
+        for attempt in range(1, retries + 1):
+            try:
+                return _open(self._config)
+            except QPUUnreachableError:
+                time.sleep(self.options.retry.delay(attempt))
+        return _open(self._config)
+
     def failure(self, error: Exception, attempts: int) -> QPUError | None:
         """Return what to raise for a submission's final failure; None if the native solver shall answer.
 
-        Mistakes in the program, budget and configuration errors are raised as they are.
+        Mistakes in the program, budget and configuration errors are raised as they are, unless a secret is in
+        them or in what they came from.
         """
-        if not is_device_failure(error):
-            raise error
-        tries = f"{attempts} tries" if attempts > 1 else "1 try"
+        secrets = self._secrets()
         kind = type(error).__name__
-        text = redacted(f"{kind}: {error}", self._secrets())
+        text = secrets.redacted(f"{kind}: {error}")
+        if not is_device_failure(error):
+            raise QPUError(text) if secrets.are_in(error) else error
+        tries = f"{attempts} tries" if attempts > 1 else "1 try"
         if self.options.fallback == "native":
             if not self._warned:
                 self._warned = True
@@ -258,15 +273,12 @@ class Session:
         advice = "fallback='native' would have gone on without it"
         return QPUError(f"the QPU failed after {tries} ({text}); {advice}")
 
-    def _secrets(self) -> list[str | None]:
-        client = getattr(getattr(self._device, "sampler", None), "client", None)
-        token = getattr(client, "token", None) or getattr(getattr(client, "config", None), "token", None)
-        return [token, configured_token(self._config) if self._given is None else None]
+    def _secrets(self) -> Secrets:
+        return configured_secrets(self._config, getattr(self._device, "sampler", None))
 
     def __getstate__(self) -> dict[str, Any]:
-        # Connections stay here, and so does the token: a copy elsewhere reads its own configuration.
-        config = {name: value for name, value in self._config.items() if name != "token"}
-        return {**self.__dict__, "_config": config, "_device": None}
+        # Connections stay here, and so do secrets: a copy elsewhere reads its own configuration.
+        return {**self.__dict__, "_config": portable(self._config), "_device": None}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Session:
         """Copy settings and counts; the sampler, a connection, is shared."""
@@ -278,15 +290,16 @@ class Session:
 
 
 def _open(config: Mapping[str, Any]) -> Any:
-    token = require_token(config)
+    require_token(config)
     from dwave.system import DWaveSampler
 
     try:
         return DWaveSampler(**copy.deepcopy(dict(config)))
     except Exception as error:
         kind = type(error).__name__
-        text = redacted(f"no QPU could be opened ({kind}: {error})", [token])
-    raise QPUConfigError(text)  # outside the handler: the original message may hold the token
+        text = configured_secrets(config).redacted(f"no QPU could be opened ({kind}: {error})")
+        failure = QPUUnreachableError if is_transient(error) else QPUConfigError
+    raise failure(text)  # outside the handler: the original message may hold a secret
 
 
 def _check_ranges(options: Options, properties: Mapping[str, Any]) -> None:

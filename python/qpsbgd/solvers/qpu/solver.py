@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from qpsbgd.problem.ising import IsingProblem, Solutions
-from qpsbgd.solvers.qpu.batch import solve_rounds
+from qpsbgd.solvers.qpu.batch import fallback_rounds, solve_rounds
 from qpsbgd.solvers.qpu.config import require_ocean
 from qpsbgd.solvers.qpu.cost import Ledger
+from qpsbgd.solvers.qpu.errors import QPUUnreachableError
 from qpsbgd.solvers.qpu.jobs import Pending
 from qpsbgd.solvers.qpu.options import Options
 from qpsbgd.solvers.qpu.plan import Plan, make_plan
@@ -216,7 +217,12 @@ class QPUSolver:
         if self.options.max_qpu_seconds is None:
             return
         rows = sum(problem.num_problems for problem in problems)
-        seconds = sum(self.estimate(problem) for problem in problems)
+        try:
+            seconds = sum(self.estimate(problem) for problem in problems)
+        except QPUUnreachableError:
+            if self.options.fallback != "native":
+                raise
+            return  # the native solver will answer, or what is submitted later is checked then
         self.ledger.check(seconds, f"a step of {rows} rows (by {self.device.timing.source})")
 
     def submit(self, problem: IsingProblem, *, seed: int) -> Pending:
@@ -230,9 +236,14 @@ class QPUSolver:
         QPUBudgetError
             If the batch would exceed `max_qpu_seconds`; nothing was submitted then.
         QPUConfigError
-            If no QPU can be opened.
+            If no QPU can be opened, and that is no matter of the network or there is no fallback.
         """
-        plan = self._plan(problem.num_problems, problem.num_spins)
+        try:
+            plan = self._plan(problem.num_problems, problem.num_spins)
+        except QPUUnreachableError as error:
+            if self.options.fallback != "native":
+                raise
+            return Pending(fallback_rounds(self._session, problem, error, seed), self._advance, self._ended)
         source = self.device.timing.source
         self.ledger.reserve(plan.seconds, f"a batch of {problem.num_problems} rows (by {source})")
         rounds = solve_rounds(self._session, problem, plan, seed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ __all__ = ["EmbeddingStore", "default_cache_dir"]
 
 _FORMAT = 1
 """Version of the file format and of the packing search; files of other versions are made anew."""
+
+_MOST_BYTES = 2**26
+"""Of a file; the largest chips need a hundredth of it."""
 
 _PACKINGS: dict[tuple[str, int], list[Clique]] = {}
 _LARGEST: dict[str, int] = {}
@@ -37,8 +41,8 @@ class EmbeddingStore:
     graph : WorkingGraph
         Qubits and couplers.
     cache_dir : path, optional
-        Folder of the files ``GRAPH-SIZE.json``; `default_cache_dir` if not given. A file is made anew if it
-        is damaged, belongs to another graph, or was written by another version. If the folder cannot be
+        Folder of the files ``GRAPH-SIZE.json``; `default_cache_dir` if not given. A file is made anew, with a
+        warning, if it is damaged or belongs to another graph; and if it was written by another version. If the folder cannot be
         written, the next process searches again.
     """
 
@@ -75,22 +79,53 @@ class EmbeddingStore:
         return cliques
 
     def _load(self, size: int) -> list[Clique] | None:
+        """Return the packing of a file, or None, with a warning where the file is not what was written."""
+        path = self.path(size)
         try:
-            content = json.loads(self.path(size).read_text())
-        except (OSError, ValueError):
+            # Not a pipe, which nobody may ever write to, and of bounded size.
+            if not path.is_file():
+                return None
+            with path.open("rb") as file:
+                text = file.read(_MOST_BYTES + 1)
+            if len(text) > _MOST_BYTES:
+                raise ValueError(f"it has more than {_MOST_BYTES} bytes")
+            return self._checked(json.loads(text), size)
+        except (OSError, ValueError, RecursionError) as error:
+            message = f"the cached embedding {path} is ignored and made anew: {error}"
+            warnings.warn(message, RuntimeWarning, stacklevel=4)
             return None
-        return self._checked(content, size)
 
     def _checked(self, content: Any, size: int) -> list[Clique] | None:
-        """Return the cliques of a file's content, or None unless all of them are whole and fit this graph."""
-        expected = {"format": _FORMAT, "graph": self.graph.key, "size": size}
-        if not isinstance(content, dict) or {name: content.get(name) for name in expected} != expected:
+        """Return the cliques of a file's content; None for those of another version.
+
+        Raises
+        ------
+        ValueError
+            Unless all of them are whole and fit this graph.
+        """
+        if not isinstance(content, dict):
+            raise ValueError("it holds no record")
+        if content.get("format") != _FORMAT:
             return None
-        try:
-            cliques = [tuple(tuple(map(int, chain)) for chain in clique) for clique in content["cliques"]]
-        except (KeyError, TypeError, ValueError):
-            return None
-        return cliques if is_packing(self.graph, cliques, size) else None
+        expected = {"graph": self.graph.key, "size": size}
+        if any(content.get(name) != value for name, value in expected.items()):
+            raise ValueError("it belongs to another graph or size")
+        cliques = _cliques(content.get("cliques"))
+        if not cliques or not is_packing(self.graph, cliques, size):
+            raise ValueError(f"it holds no disjoint cliques of {size} chains of this graph")
+        return cliques
+
+
+def _cliques(value: Any) -> list[Clique]:
+    """Lists of lists of lists of qubits as cliques; an empty list for anything else."""
+    if not isinstance(value, list) or not all(isinstance(clique, list) for clique in value):
+        return []
+    chains = [chain for clique in value for chain in clique]
+    if not all(isinstance(chain, list) for chain in chains):
+        return []
+    if not all(type(qubit) is int for chain in chains for qubit in chain):  # a bool is an int too
+        return []
+    return [tuple(map(tuple, clique)) for clique in value]
 
 
 def is_packing(graph: WorkingGraph, cliques: list[Clique], size: int) -> bool:
@@ -104,7 +139,7 @@ def is_packing(graph: WorkingGraph, cliques: list[Clique], size: int) -> bool:
     (True, False)
     """
     used = [qubit for clique in cliques for chain in clique for qubit in chain]
-    if len(set(used)) != len(used) or not np.isin(used, graph.qubits).all():
+    if len(set(used)) != len(used) or not set(used) <= set(graph.qubits.tolist()):
         return False
     if any(len(clique) != size or not all(clique) for clique in cliques):
         return False
