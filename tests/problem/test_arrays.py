@@ -137,4 +137,6 @@ def test_problem_that_overflows_is_named():
 
 
 def test_many_large_numbers_of_both_signs_are_summed_before_they_are_refused():
-    assert solve_ising(np.full(64, 1e305), np.zeros((64, 64)), seed=0).best_energies == pytest.approx([-6.4e306])
+    assert solve_ising(np.full(64, 1e305), np.zeros((64, 64)), seed=0).best_energies == pytest.approx(
+        [-6.4e306]
+    )

@@ -261,7 +261,9 @@ def _initial_states(
             f"initial_states has shape {array.shape}, expected ({b}, {n}) or ({b}, {num_reads}, {n})"
         )
     if array.dtype.kind not in "biuf":
-        raise TypeError(f"initial_states must hold numbers (float or integer), but its dtype is {array.dtype}")
+        raise TypeError(
+            f"initial_states must hold numbers (float or integer), but its dtype is {array.dtype}"
+        )
     check_memory(f"initial states of {num_reads} reads", array.size)
     low, high = allowed
     if not bool(np.all((array == low) | (array == high))):

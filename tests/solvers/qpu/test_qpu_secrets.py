@@ -159,7 +159,9 @@ NETWORK = [
 ]
 
 
-@pytest.mark.parametrize("error", NETWORK, ids=lambda error: f"{type(error).__module__}-{type(error).__name__}")
+@pytest.mark.parametrize(
+    "error", NETWORK, ids=lambda error: f"{type(error).__module__}-{type(error).__name__}"
+)
 def test_network_failures_are_tried_again_and_fall_back(error):
     assert is_transient(error) and is_device_failure(error)
     qpu = ScriptedQPU([error])

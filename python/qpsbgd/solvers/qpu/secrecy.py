@@ -148,7 +148,14 @@ class Secrets:
     def _add_texts(self, texts: Iterable[str]) -> None:
         for text in texts:
             code = base64.b64encode(text.encode("utf-8", "replace")).decode()
-            forms = {text, repr(text)[1:-1], json.dumps(text)[1:-1], quote(text, safe=""), quote_plus(text), code}
+            forms = {
+                text,
+                repr(text)[1:-1],
+                json.dumps(text)[1:-1],
+                quote(text, safe=""),
+                quote_plus(text),
+                code,
+            }
             self._known |= {form for form in forms if form}
 
 
