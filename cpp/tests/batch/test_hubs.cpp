@@ -118,7 +118,10 @@ double measured_acceptance(std::size_t leaves, double ratio, const KernelTable& 
     batch.couplings = view;
     StopToken token(std::nullopt, nullptr);
     const auto couplings = Int8ReplicaCouplings::make(SparseMatrix(view, 1.0), batch, token, false);
-    EXPECT_TRUE(couplings);
+    if (!couplings) {
+        ADD_FAILURE() << "a star of " << leaves << " leaves does not fit int8";
+        return 0.0;
+    }
     EXPECT_EQ(couplings->order()[0], 0U);
     EXPECT_TRUE(Int8AcceptanceTable::serves(ratio, couplings->hub_reach()));
 
