@@ -35,9 +35,9 @@ inline std::string name_of(const testing::TestParamInfo<const KernelTable*>& inf
 
 // Around the sizes of vectors, blocks and tiles.
 inline const std::vector<std::size_t>& sizes() {
-    static const std::vector<std::size_t> kSizes{1,  2,  3,  5,  7,  8,  15, 16,  17,  31,  32,
+    static const std::vector<std::size_t> around{1,  2,  3,  5,  7,  8,  15, 16,  17,  31,  32,
                                                  33, 47, 48, 63, 64, 65, 95, 100, 127, 129, 160};
-    return kSizes;
+    return around;
 }
 
 enum class Values : std::uint8_t {
@@ -51,9 +51,9 @@ enum class Values : std::uint8_t {
 };
 
 inline const std::vector<Values>& all_values() {
-    static const std::vector<Values> kAll{Values::ordinary, Values::few,  Values::equal, Values::zero,
-                                          Values::denormal, Values::huge, Values::spread};
-    return kAll;
+    static const std::vector<Values> all{Values::ordinary, Values::few,  Values::equal, Values::zero,
+                                         Values::denormal, Values::huge, Values::spread};
+    return all;
 }
 
 class Draws {

@@ -11,6 +11,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 
 #include "base/rng.hpp"
 #include "kernels/dense_int16/table.hpp"
@@ -125,7 +126,7 @@ inline void tabu(Int16Replica& read, std::size_t n, std::size_t stride, std::siz
         int best = -32768;  // a spin that falls by so little never flips
         std::size_t spin = n;
         for (std::size_t i = 0; i < n; ++i) {
-            const bool rests = read.scratch[i] > static_cast<int>(now);
+            const bool rests = std::cmp_greater(read.scratch[i], now);
             if (fall_of(read, i) > best && (!rests || fall_of(read, i) > aspiration)) {
                 best = fall_of(read, i);
                 spin = i;

@@ -21,9 +21,9 @@ struct Read {
     std::vector<int> best_spins;
     std::vector<int> fields;
     std::vector<std::uint32_t> temperature;
-    RandomState random;
-    std::int64_t gain;
-    std::int64_t best_gain;
+    RandomState random{};
+    std::int64_t gain = 0;
+    std::int64_t best_gain = 0;
 };
 
 // `couplings` is S, n x n.

@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 
 #include "kernels/sparse_bits/table.hpp"
 #include "kernels/sparse_int8/reference.inl"
@@ -41,7 +42,7 @@ inline void metropolis(const BitReplicas& replicas, std::size_t begin, std::size
             const int rise = rise_of(replicas, i, lane);
             const std::uint8_t* table = acceptance.table + 16 * dither_at(i, acceptance.phase);
             const int c = rise <= 0 ? 0 : table[rise];
-            if (static_cast<int>(word % 256) > c) {
+            if (std::cmp_greater(word % 256, c)) {
                 flip(replicas, i, lane);
             }
         }

@@ -10,6 +10,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 
 #include "kernels/sparse_int8/table.hpp"
 
@@ -34,7 +35,7 @@ inline int spin_of(const Int8Replicas& replicas, std::size_t i, std::size_t lane
 }
 
 inline int field_of(const Int8Replicas& replicas, std::size_t i, std::size_t lane) {
-    const int stored = replicas.local[64 * i + lane];
+    const std::int8_t stored = replicas.local[64 * i + lane];
     const bool is_hub = replicas.halved != nullptr && replicas.halved[i] != -1;
     return is_hub ? 2 * stored + replicas.halved[i] : stored;
 }
@@ -44,7 +45,7 @@ inline void flip(const Int8Replicas& replicas, std::size_t i, std::size_t lane) 
     replicas.gain[lane] += spin * field_of(replicas, i, lane);
     replicas.up[i] ^= std::uint64_t{1} << lane;
     for (std::uint32_t e = replicas.row_start[i]; e != replicas.row_start[i + 1]; ++e) {
-        const int weight = replicas.weights[replicas.edges[e].weight + lane];
+        const std::int8_t weight = replicas.weights[replicas.edges[e].weight + lane];
         std::int8_t& local = replicas.local[replicas.edges[e].neighbour + lane];
         local = static_cast<std::int8_t>(local - spin * weight);  // modulo 256
     }
@@ -71,7 +72,7 @@ inline void metropolis(const Int8Replicas& replicas, std::size_t begin, std::siz
             const std::size_t dither = dither_at(i, acceptance.phase);
             const std::size_t entry = std::min(static_cast<std::size_t>(std::max(rise, 0)), entries - 1);
             const int c = rise < 0 ? 0 : acceptance.table[dither * entries + entry];
-            if (static_cast<int>(word % 256) > c) {
+            if (std::cmp_greater(word % 256, c)) {
                 flip(replicas, i, lane);
             }
         }
