@@ -144,18 +144,8 @@ def project(
         return _like(V, project_published(y, x))
     chosen = resolve_solver(solver)
     v, x, extra, weights = _host_arrays(V, X, memory, slopes)
-    n, d = x.shape
-    threads = torch.get_num_threads()
-    gram: Floats | None = None
-    fields: Floats
-    if weights is None:
-        gram, fields = _core.gram_and_weight_gradient(x, v, 1.0 / (n * d), d**-0.5 / n, threads)
-    else:
-        fields = _core.weight_gradient(x, v, d**-0.5 / n, threads)
-    _check_overflow("V and X", "gradient", fields)
-    if extra is not None:
-        fields = fields + extra
-        _check_overflow("memory", "sum with the gradient", fields)
+    n = len(x)
+    gram, fields = _gram_and_fields(v, x, extra, shared=weights is None)
     first_seed = _fresh_seed() if seed is None else check_seed(seed)
     parts = []
     for rows, A in _matrices(x, gram, weights):
@@ -176,6 +166,25 @@ def project(
         )
     spins = parts[0] if len(parts) == 1 else np.concatenate(parts)
     return _like(V, spins)
+
+
+def _gram_and_fields(
+    v: Floats, x: Floats, memory: Floats | None, *, shared: bool
+) -> tuple[Floats | None, Floats]:
+    """Return A (d, d), if the rows share it, and p (m, d)."""
+    n, d = x.shape
+    threads = torch.get_num_threads()
+    gram: Floats | None = None
+    fields: Floats
+    if shared:
+        gram, fields = _core.gram_and_weight_gradient(x, v, 1.0 / (n * d), d**-0.5 / n, threads)
+    else:
+        fields = _core.weight_gradient(x, v, d**-0.5 / n, threads)
+    _check_overflow("V and X", "gradient", fields)
+    if memory is not None:
+        fields = fields + memory
+        _check_overflow("memory", "sum with the gradient", fields)
+    return gram, fields
 
 
 def _matrices(x: Floats, gram: Floats | None, slopes: Floats | None) -> Iterator[tuple[slice, Floats]]:
