@@ -35,7 +35,7 @@ ABSURD = 10**12
 def test_absurd_sizes_are_refused_at_once(call, monkeypatch):
     monkeypatch.setattr("qpsbgd.problem.memory._machine", lambda: 2**33)
     begin = time.perf_counter()
-    with pytest.raises(MemoryError, match=r"take \d+ bytes, but this process may use \d+"):
+    with pytest.raises(MemoryError, match=r"takes? \d+ bytes, but this process may use \d+"):
         call()
     assert time.perf_counter() - begin < 1.0
 
@@ -58,7 +58,7 @@ def test_limit_of_the_address_space_is_an_error_and_the_process_lives():
         limit = size + 2**28
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         refused = 0
-        for reads in (10**5, 10**6, 10**7, 10**8, 10**12, 10**18, 10**30):
+        for reads in (10**4, 10**6, 10**7, 10**8, 10**12, 10**18, 10**30):
             for threads in (1, 2):
                 try:
                     solve_ising(np.zeros(200), np.ones((200, 200)), num_reads=reads, num_sweeps=1,

@@ -20,9 +20,13 @@ def csr(data=(1.0, 2.0, 3.0), indices=(1, 2, 0), indptr=(0, 1, 2, 3, 3), n=4):
 
 @pytest.mark.parametrize("make", [sp.coo_matrix, sp.coo_array])
 @pytest.mark.parametrize("form", FORMATS)
-@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int8, np.uint16, np.int64, np.longdouble, ">f8"])
+@pytest.mark.parametrize(
+    "dtype", [np.float64, np.float32, np.int8, np.uint16, np.int64, np.longdouble, ">f8"]
+)
 def test_every_format_and_dtype_is_read(make, form, dtype):
-    dense = np.rint(DENSE).astype(dtype) if np.dtype(dtype).kind != "u" else np.abs(np.rint(DENSE)).astype(dtype)
+    dense = (
+        np.rint(DENSE).astype(dtype) if np.dtype(dtype).kind != "u" else np.abs(np.rint(DENSE)).astype(dtype)
+    )
     try:
         matrix = make(dense).asformat(form)
     except ValueError:
@@ -113,7 +117,9 @@ def test_repeated_small_integers_do_not_wrap():
 def test_rows_need_not_be_sorted():
     one, other = csr((1.0, 2.0), (3, 1), (0, 2, 2, 2, 2)), csr((2.0, 1.0), (1, 3), (0, 2, 2, 2, 2))
     spins = np.array([[[1, -1, 1, 1]]])
-    assert ising_problem(np.zeros(4), one).energies(spins) == ising_problem(np.zeros(4), other).energies(spins)
+    assert ising_problem(np.zeros(4), one).energies(spins) == ising_problem(np.zeros(4), other).energies(
+        spins
+    )
 
 
 @pytest.mark.parametrize("shape", [(3, 4), (0, 0)])

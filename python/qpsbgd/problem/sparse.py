@@ -1,7 +1,7 @@
 """Sparse matrices of scipy, of any format, as checked `CSRCouplings`.
 
-scipy's conversions trust the indices that a matrix holds: with wrong ones they read and write memory that is not
-theirs. So the parts of a matrix are checked before scipy converts it, and those of the answer afterwards.
+scipy's conversions trust the indices that a matrix holds: with wrong ones they read and write memory that is
+not theirs. So the parts of a matrix are checked before scipy converts it, and those of the answer afterwards.
 
 Nothing here imports scipy: whoever passes such a matrix has done so.
 """
@@ -121,7 +121,7 @@ _CHECKS: dict[str, Callable[[str, Any, int], None]] = {
     "coo": _check_coo,
     "dia": _check_dia,
 }
-"""Formats "lil" and "dok" are Python objects, which cannot point outside of themselves: the answer is checked."""
+"""Formats "lil" and "dok" are Python objects, which cannot point elsewhere: their answer is checked."""
 
 
 def _check_compressed(name: str, value: Any, rows: int, columns: int, word: str) -> None:
@@ -137,7 +137,9 @@ def _check_compressed(name: str, value: Any, rows: int, columns: int, word: str)
     falls = np.flatnonzero(indptr[1:] < indptr[:-1])
     if len(falls):
         k = int(falls[0]) + 1
-        raise ValueError(f"sparse {name} has indptr[{k}] = {indptr[k]} after {indptr[k - 1]}; it must not fall")
+        raise ValueError(
+            f"sparse {name} has indptr[{k}] = {indptr[k]} after {indptr[k - 1]}; it must not fall"
+        )
     if indptr[-1] != len(indices):
         raise ValueError(
             f"sparse {name} has indptr[{rows}] = {indptr[-1]}, expected {len(indices)}, the number of entries"
@@ -149,9 +151,7 @@ def _check_indices(name: str, indices: Any, count: int, word: str) -> None:
     array = _integers(name, indices, f"{word} indices")
     if array.size and not (array.min() >= 0 and array.max() < count):
         k = int(np.flatnonzero((array < 0) | (array >= count))[0])
-        raise ValueError(
-            f"sparse {name} has {word} index {array[k]} at entry {k}, expected 0 to {count - 1}"
-        )
+        raise ValueError(f"sparse {name} has {word} index {array[k]} at entry {k}, expected 0 to {count - 1}")
 
 
 def _integers(name: str, value: Any, what: str) -> npt.NDArray[Any]:

@@ -1,7 +1,7 @@
 """The one place that knows what is secret: tokens, headers and proxies, wherever they were configured.
 
-What leaves the solver, a message, an exception or a pickle, passes through here. Settings are secret unless they
-are known to be harmless.
+What leaves the solver, a message, an exception or a pickle, passes through here. Settings are secret unless
+they are known to be harmless.
 """
 
 from __future__ import annotations
@@ -148,7 +148,14 @@ class Secrets:
     def _add_texts(self, texts: Iterable[str]) -> None:
         for text in texts:
             code = base64.b64encode(text.encode("utf-8", "replace")).decode()
-            forms = {text, repr(text)[1:-1], json.dumps(text)[1:-1], quote(text, safe=""), quote_plus(text), code}
+            forms = {
+                text,
+                repr(text)[1:-1],
+                json.dumps(text)[1:-1],
+                quote(text, safe=""),
+                quote_plus(text),
+                code,
+            }
             self._known |= {form for form in forms if form}
 
 
