@@ -73,7 +73,7 @@ def real_array(name: str, value: Any) -> npt.NDArray[Any]:
         with np.errstate(over="ignore"):  # what overflows becomes infinite, and that is refused by name
             return array.astype(np.float32 if single else np.float64)
     hint = " (numbers beyond 64 bits, or no numbers)" if array.dtype == np.object_ else ""
-    raise TypeError(f"{name} must hold real numbers (float or integer), but its dtype is {array.dtype}{hint}")
+    raise TypeError(f"{name} must hold real numbers, but its dtype is {array.dtype}{hint}")
 
 
 def _of_integers(name: str, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
