@@ -473,9 +473,10 @@ def test_empty_batches_give_the_gradients_without_an_optimizer(model_and_input, 
 
 
 @pytest.mark.filterwarnings("ignore")  # torch warns about its own compiler
-def test_compiled_gradients_are_those_without_an_optimizer(model_and_input):
+def test_compiled_gradients_are_those_without_an_optimizer(model_and_input, request):
     model, x = model_and_input
     torch._dynamo.reset()
+    request.addfinalizer(torch._dynamo.reset)
 
     def measure(m):
         inputs = x.clone().requires_grad_()

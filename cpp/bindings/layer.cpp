@@ -30,13 +30,13 @@ SpreadMatrix<Real> spread_matrix(std::size_t m, std::size_t d) {
 }
 
 template <class Real>
-py::array_t<Real> gram_of(const Array<Real>& inputs, double scale, std::size_t threads) {
+py::array_t<Real> gram_of(const Input<Real>& inputs, double scale, std::size_t threads) {
     require(inputs.ndim() == 2 && inputs.size() > 0, "X must have shape (samples, d)");
-    const std::size_t d = extent(inputs, 1);
+    const std::size_t d = inputs.extent(1);
     auto matrix = spread_matrix<Real>(d, d);
     without_gil([&] {
         StopToken token(std::nullopt, signals_pending);
-        gram<Real>(view(inputs), extent(inputs, 0), d, scale, matrix.rows, threads, token);
+        gram<Real>(inputs.view(), inputs.extent(0), d, scale, matrix.rows, threads, token);
     });
     return matrix.array;
 }
@@ -49,30 +49,30 @@ struct FactorShapes {
 };
 
 template <class Real>
-FactorShapes factor_shapes(const Array<Real>& inputs, const Array<Real>& output_gradients) {
+FactorShapes factor_shapes(const Input<Real>& inputs, const Input<Real>& output_gradients) {
     require(inputs.ndim() == 2 && inputs.size() > 0, "X must have shape (samples, d)");
     require(output_gradients.ndim() == 2 && output_gradients.size() > 0 &&
-                output_gradients.shape(0) == inputs.shape(0),
+                output_gradients.extent(0) == inputs.extent(0),
             "V must have shape (samples, m) with as many samples as X");
-    return {.samples = extent(inputs, 0), .d = extent(inputs, 1), .m = extent(output_gradients, 1)};
+    return {.samples = inputs.extent(0), .d = inputs.extent(1), .m = output_gradients.extent(1)};
 }
 
 template <class Real>
-Array<Real> weight_gradient_of(const Array<Real>& inputs, const Array<Real>& output_gradients, double scale,
+Array<Real> weight_gradient_of(const Input<Real>& inputs, const Input<Real>& output_gradients, double scale,
                                std::size_t threads) {
     const auto [samples, d, m] = factor_shapes(inputs, output_gradients);
     Array<Real> out({m, d});
     const Rows<Real> rows{out.mutable_data(), d};
     without_gil([&, samples = samples, d = d, m = m] {
         StopToken token(std::nullopt, signals_pending);
-        weight_gradient<Real>(view(inputs), view(output_gradients), samples, d, m, scale, rows, threads,
+        weight_gradient<Real>(inputs.view(), output_gradients.view(), samples, d, m, scale, rows, threads,
                               token);
     });
     return out;
 }
 
 template <class Real>
-py::tuple gram_and_weight_gradient_of(const Array<Real>& inputs, const Array<Real>& output_gradients,
+py::tuple gram_and_weight_gradient_of(const Input<Real>& inputs, const Input<Real>& output_gradients,
                                       double gram_scale, double gradient_scale, std::size_t threads) {
     const auto [samples, d, m] = factor_shapes(inputs, output_gradients);
     auto matrix = spread_matrix<Real>(d, d);
@@ -80,7 +80,7 @@ py::tuple gram_and_weight_gradient_of(const Array<Real>& inputs, const Array<Rea
     const Rows<Real> gradient_rows{gradient.mutable_data(), d};
     without_gil([&, samples = samples, d = d, m = m] {
         StopToken token(std::nullopt, signals_pending);
-        gram_and_weight_gradient<Real>(view(inputs), view(output_gradients), samples, d, m, gram_scale,
+        gram_and_weight_gradient<Real>(inputs.view(), output_gradients.view(), samples, d, m, gram_scale,
                                        gradient_scale, matrix.rows, gradient_rows, threads, token);
     });
     return py::make_tuple(matrix.array, gradient);
@@ -97,29 +97,42 @@ ScaleRule scale_rule(const std::string& name) {
     return ScaleRule::fixed;
 }
 
-// (G, next residual or None, whether all sums over P and A were finite)
+// A of shape (d, d), whose rows may be apart. An aligned copy is made where it is not aligned.
 template <class Real>
-py::tuple project_rows_of(const py::array_t<Real>& matrix, const Array<Real>& gradient,
-                          const std::optional<Array<Real>>& residual, bool keep_residual,
+py::array_t<Real> square_matrix(const py::array_t<Real>& matrix, std::size_t d) {
+    constexpr auto size = static_cast<py::ssize_t>(sizeof(Real));
+    const auto extent = static_cast<py::ssize_t>(d);
+    require(matrix.ndim() == 2 && matrix.shape(0) == extent && matrix.shape(1) == extent,
+            "A must have shape (d, d) for P of shape (m, d)");
+    require((matrix.strides(1) == size || d == 1) && (matrix.strides(0) >= extent * size || d == 1),
+            "A must have contiguous rows");
+    if (is_aligned(matrix) && matrix.strides(0) % size == 0) {
+        return matrix;
+    }
+    Array<Real> copy({d, d});
+    for (py::ssize_t row = 0; row < extent; ++row) {
+        std::memcpy(copy.mutable_data(row, 0), matrix.data(row, 0), d * sizeof(Real));
+    }
+    return copy;
+}
+
+// (G, next residual or None, whether all of P + residual and A was finite)
+template <class Real>
+py::tuple project_rows_of(const py::array_t<Real>& given_matrix, const Input<Real>& gradient,
+                          const std::optional<Input<Real>>& residual, bool keep_residual,
                           const std::string& scale, double kappa, const std::string& domain,
                           std::size_t threads) {
     require(gradient.ndim() == 2 && gradient.size() > 0, "P must have shape (m, d)");
-    const std::size_t m = extent(gradient, 0);
-    const std::size_t d = extent(gradient, 1);
-    constexpr auto size = static_cast<py::ssize_t>(sizeof(Real));
-    require(
-        matrix.ndim() == 2 && matrix.shape(0) == gradient.shape(1) && matrix.shape(1) == gradient.shape(1),
-        "A must have shape (d, d) for P of shape (m, d)");
-    require((matrix.strides(1) == size || d == 1) && matrix.strides(0) % size == 0 &&
-                (matrix.strides(0) >= matrix.shape(1) * size || d == 1),
-            "A must have contiguous rows");
-    require(!residual || (residual->ndim() == 2 && extent(*residual, 0) == m && extent(*residual, 1) == d),
+    const std::size_t m = gradient.extent(0);
+    const std::size_t d = gradient.extent(1);
+    const py::array_t<Real> matrix = square_matrix(given_matrix, d);
+    require(!residual || (residual->ndim() == 2 && residual->extent(0) == m && residual->extent(1) == d),
             "residual must have the shape of P");
     require(domain == "spin" || domain == "mask", "domain must be 'spin' or 'mask', but is '" + domain + "'");
     Array<std::int8_t> steps({m, d});
     std::optional<Array<Real>> next_residual;
-    LayerRows<Real> rows{.gradient = view(gradient),
-                         .residual = residual ? view(*residual) : std::span<const Real>{},
+    LayerRows<Real> rows{.gradient = gradient.view(),
+                         .residual = residual ? residual->view() : std::span<const Real>{},
                          .m = m,
                          .d = d,
                          .steps = mutable_view(steps),
@@ -129,6 +142,7 @@ py::tuple project_rows_of(const py::array_t<Real>& matrix, const Array<Real>& gr
         rows.next_residual = mutable_view(*next_residual);
     }
     const ProjectionOptions options{scale_rule(scale), kappa, domain == "mask", threads};
+    constexpr auto size = static_cast<py::ssize_t>(sizeof(Real));
     const Rows<const Real> couplings{matrix.data(),
                                      std::max(d, static_cast<std::size_t>(matrix.strides(0) / size))};
     const bool finite = without_gil([&] {
@@ -139,29 +153,30 @@ py::tuple project_rows_of(const py::array_t<Real>& matrix, const Array<Real>& gr
 }
 
 template <class Real>
-void move_weights_of(Array<Real> weights, const Array<std::int8_t>& steps, Real lr, Real clip,
+void move_weights_of(Array<Real> weights, const Input<std::int8_t>& steps, Real lr, Real clip,
                      std::size_t threads) {
-    require(weights.size() == steps.size(), "W and G must have the same number of entries");
-    const std::span<Real> values = mutable_view(weights);  // throws if it may not be written to
+    require(static_cast<std::size_t>(weights.size()) == steps.size(),
+            "W and G must have the same number of entries");
+    const std::span<Real> values = written_view(weights, "W");
     without_gil([&] {
         StopToken token(std::nullopt, nullptr);  // all weights or none
-        move_weights<Real>(values, view(steps), lr, clip, threads, token);
+        move_weights<Real>(values, steps.view(), lr, clip, threads, token);
     });
 }
 
 template <class Real>
 void register_for(py::module_& module) {
     using py::arg;
-    module.def("gram", &gram_of<Real>, arg("X").noconvert(), arg("scale"), arg("num_threads"));
-    module.def("weight_gradient", &weight_gradient_of<Real>, arg("X").noconvert(), arg("V").noconvert(),
-               arg("scale"), arg("num_threads"));
-    module.def("gram_and_weight_gradient", &gram_and_weight_gradient_of<Real>, arg("X").noconvert(),
-               arg("V").noconvert(), arg("gram_scale"), arg("gradient_scale"), arg("num_threads"));
-    module.def("project_rows", &project_rows_of<Real>, arg("A").noconvert(), arg("P").noconvert(),
-               py::kw_only(), arg("residual").noconvert() = py::none(), arg("keep_residual") = false,
-               arg("scale"), arg("kappa"), arg("domain"), arg("num_threads"));
-    module.def("move_weights", &move_weights_of<Real>, arg("W").noconvert(), arg("G").noconvert(), arg("lr"),
-               arg("clip"), arg("num_threads"));
+    module.def("gram", &gram_of<Real>, arg("X"), arg("scale"), arg("num_threads"));
+    module.def("weight_gradient", &weight_gradient_of<Real>, arg("X"), arg("V"), arg("scale"),
+               arg("num_threads"));
+    module.def("gram_and_weight_gradient", &gram_and_weight_gradient_of<Real>, arg("X"), arg("V"),
+               arg("gram_scale"), arg("gradient_scale"), arg("num_threads"));
+    module.def("project_rows", &project_rows_of<Real>, arg("A").noconvert(), arg("P"), py::kw_only(),
+               arg("residual") = py::none(), arg("keep_residual") = false, arg("scale"), arg("kappa"),
+               arg("domain"), arg("num_threads"));
+    module.def("move_weights", &move_weights_of<Real>, arg("W").noconvert(), arg("G"), arg("lr"), arg("clip"),
+               arg("num_threads"));
 }
 
 }  // namespace

@@ -1,4 +1,6 @@
 // Batches of Ising problems.
+#include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -30,21 +32,31 @@ Method method_named(const std::string& name) {
     return Method::tabu;
 }
 
-struct Arguments {
-    Array<double> fields;
-    Array<double> offset;
-    double coupling_scale;
-    std::optional<Array<std::int8_t>> initial_states;
-    std::string method;
-    std::size_t reads;
-    std::optional<std::size_t> sweeps;
-    std::optional<std::pair<double, double>> beta_range;
-    std::optional<double> time_limit;
-    std::uint64_t seed;
-    std::size_t threads;
-    std::uint64_t first_problem;
+// How to solve: what Python calls SolveOptions.
+struct PythonOptions {
+    SolveOptions options;
     std::optional<py::function> interrupt_function;
 };
+
+PythonOptions make_options(const std::string& method, std::size_t reads, std::optional<std::size_t> sweeps,
+                           std::optional<std::pair<double, double>> beta_range,
+                           std::optional<double> time_limit, std::uint64_t seed, std::size_t threads,
+                           std::uint64_t first_problem, std::optional<py::function> interrupt_function) {
+    require(reads > 0, "num_reads must be positive");
+    PythonOptions result;
+    result.options.method = method_named(method);
+    result.options.reads = reads;
+    result.options.sweeps = sweeps;
+    if (beta_range) {
+        result.options.beta_range = BetaRange{beta_range->first, beta_range->second};
+    }
+    result.options.time_limit = time_limit;
+    result.options.seed = seed;
+    result.options.threads = threads;
+    result.options.first_problem = first_problem;
+    result.interrupt_function = std::move(interrupt_function);
+    return result;
+}
 
 // The caller's own function: true ends the solve with what it has found. An exception ends it too, and is kept.
 class InterruptFunction {
@@ -52,7 +64,7 @@ public:
     explicit InterruptFunction(py::function function) : function_(std::move(function)) {}
 
     bool operator()() {
-        const py::gil_scoped_acquire gil;
+        const WithGil gil;
         try {
             return py::cast<bool>(py::bool_(function_()));
         } catch (py::error_already_set& error) {
@@ -87,42 +99,14 @@ py::dict info_of(const SolveReport& report) {
     return info;
 }
 
-py::tuple run(const CouplingsView& couplings, const Arguments& arguments) {
-    require(arguments.fields.ndim() == 2 && arguments.fields.size() > 0, "h must have shape (b, n)");
-    IsingBatch batch;
-    batch.problems = extent(arguments.fields, 0);
-    batch.n = extent(arguments.fields, 1);
-    batch.fields = view(arguments.fields);
-    batch.offset = view(arguments.offset);
-    batch.couplings = couplings;
-    batch.coupling_scale = arguments.coupling_scale;
-    require(batch.offset.size() == batch.problems, "offset must have shape (b,)");
-    require(arguments.reads > 0, "num_reads must be positive");
-    if (arguments.initial_states) {
-        batch.initial_states = view(*arguments.initial_states);
-        batch.initial_reads = arguments.reads;
-        require(batch.initial_states.size() == batch.problems * arguments.reads * batch.n,
-                "initial_states must have shape (b, reads, n)");
-    }
-
-    SolveOptions options;
-    options.method = method_named(arguments.method);
-    options.reads = arguments.reads;
-    options.sweeps = arguments.sweeps;
-    if (arguments.beta_range) {
-        options.beta_range = BetaRange{arguments.beta_range->first, arguments.beta_range->second};
-    }
-    options.time_limit = arguments.time_limit;
-    options.seed = arguments.seed;
-    options.threads = arguments.threads;
-    options.first_problem = arguments.first_problem;
+py::tuple run(const IsingBatch& batch, const PythonOptions& asked) {
+    SolveOptions options = asked.options;
     options.interrupt_check = signals_pending;
     std::optional<InterruptFunction> interrupt;
-    if (arguments.interrupt_function) {
-        interrupt.emplace(*arguments.interrupt_function);
+    if (asked.interrupt_function) {
+        interrupt.emplace(*asked.interrupt_function);
         options.finish_check = [&] { return (*interrupt)(); };
     }
-
     Array<std::int8_t> samples({batch.problems, options.reads, batch.n});
     Array<double> energies({batch.problems, options.reads});
     auto samples_view = mutable_view(samples);
@@ -135,76 +119,93 @@ py::tuple run(const CouplingsView& couplings, const Arguments& arguments) {
     return py::make_tuple(samples, energies, info_of(report));
 }
 
-template <class Real>
-py::tuple solve_dense(const Array<double>& fields, const Array<Real>& couplings, const Array<double>& offset,
-                      double coupling_scale, std::optional<Array<std::int8_t>> initial_states,
-                      std::string method, std::size_t reads, std::optional<std::size_t> sweeps,
-                      std::optional<std::pair<double, double>> beta_range, std::optional<double> time_limit,
-                      std::uint64_t seed, std::size_t threads, std::uint64_t first_problem,
-                      std::optional<py::function> interrupt_function) {
-    require(couplings.ndim() == 2 || couplings.ndim() == 3, "J must have shape (n, n) or (b, n, n)");
-    DenseView<Real> dense;
-    dense.values = view(couplings);
-    dense.n = extent(couplings, couplings.ndim() - 1);
-    dense.count = couplings.ndim() == 3 ? extent(couplings, 0) : 1;
-    require(fields.ndim() == 2 && extent(fields, 1) == dense.n &&
-                extent(couplings, couplings.ndim() - 2) == dense.n &&
-                (dense.count == 1 || dense.count == extent(fields, 0)),
-            "h of shape (b, n) needs J of shape (n, n) or (b, n, n)");
-    return run(dense,
-               {fields, offset, coupling_scale, std::move(initial_states), std::move(method), reads, sweeps,
-                beta_range, time_limit, seed, threads, first_problem, std::move(interrupt_function)});
+// The batch's arrays but for its couplings.
+IsingBatch batch_of(const Input<double>& fields, const Input<double>& offset, double coupling_scale,
+                    const std::optional<Input<std::int8_t>>& initial_states, std::size_t reads) {
+    require(fields.ndim() == 2 && fields.size() > 0, "h must have shape (b, n)");
+    IsingBatch batch;
+    batch.problems = fields.extent(0);
+    batch.n = fields.extent(1);
+    batch.fields = fields.view();
+    batch.offset = offset.view();
+    batch.coupling_scale = coupling_scale;
+    require(batch.offset.size() == batch.problems, "offset must have shape (b,)");
+    if (initial_states) {
+        batch.initial_states = initial_states->view();
+        batch.initial_reads = reads;
+        require(batch.initial_states.size() == batch.problems * reads * batch.n,
+                "initial_states must have shape (b, reads, n)");
+    }
+    return batch;
 }
 
 template <class Real>
-py::tuple solve_sparse(const Array<double>& fields, const Array<std::int64_t>& indptr,
-                       const Array<std::int32_t>& indices, const Array<Real>& data,
-                       const Array<double>& offset, double coupling_scale,
-                       std::optional<Array<std::int8_t>> initial_states, std::string method,
-                       std::size_t reads, std::optional<std::size_t> sweeps,
-                       std::optional<std::pair<double, double>> beta_range, std::optional<double> time_limit,
-                       std::uint64_t seed, std::size_t threads, std::uint64_t first_problem,
-                       std::optional<py::function> interrupt_function) {
-    require(fields.ndim() == 2, "h must have shape (b, n)");
-    const SparseView<Real> sparse{view(indptr), view(indices), view(data), extent(fields, 1)};
-    return run(sparse,
-               {fields, offset, coupling_scale, std::move(initial_states), std::move(method), reads, sweeps,
-                beta_range, time_limit, seed, threads, first_problem, std::move(interrupt_function)});
+py::tuple solve_dense(const Input<double>& fields, const Input<Real>& couplings, const Input<double>& offset,
+                      double coupling_scale, const std::optional<Input<std::int8_t>>& initial_states,
+                      const PythonOptions& options) {
+    require(couplings.ndim() == 2 || couplings.ndim() == 3, "J must have shape (n, n) or (b, n, n)");
+    DenseView<Real> dense;
+    dense.values = couplings.view();
+    dense.n = couplings.extent(couplings.ndim() - 1);
+    dense.count = couplings.ndim() == 3 ? couplings.extent(0) : 1;
+    require(fields.ndim() == 2 && fields.extent(1) == dense.n &&
+                couplings.extent(couplings.ndim() - 2) == dense.n &&
+                (dense.count == 1 || dense.count == fields.extent(0)),
+            "h of shape (b, n) needs J of shape (n, n) or (b, n, n)");
+    IsingBatch batch = batch_of(fields, offset, coupling_scale, initial_states, options.options.reads);
+    batch.couplings = dense;
+    return run(batch, options);
+}
+
+template <class Real>
+py::tuple solve_sparse(const Input<double>& fields, const Input<std::int64_t>& indptr,
+                       const Input<std::int32_t>& indices, const Input<Real>& data,
+                       const Input<double>& offset, double coupling_scale,
+                       const std::optional<Input<std::int8_t>>& initial_states,
+                       const PythonOptions& options) {
+    IsingBatch batch = batch_of(fields, offset, coupling_scale, initial_states, options.options.reads);
+    // They are checked once and used as indices until the end.
+    const auto row_start = indptr.copy();
+    const auto column = indices.copy();
+    batch.couplings = SparseView<Real>{row_start, column, data.view(), batch.n};
+    return run(batch, options);
 }
 
 // Fills a matrix of zeros; see dense_couplings.
 template <class Real>
-void fill_couplings(Array<Real>& couplings, const Array<std::int32_t>& first,
-                    const Array<std::int32_t>& second, const Array<Real>& value) {
+void fill_couplings(Array<Real>& couplings, const Input<std::int32_t>& first,
+                    const Input<std::int32_t>& second, const Input<Real>& value) {
     require(couplings.ndim() == 2 && couplings.shape(0) == couplings.shape(1), "J must have shape (n, n)");
     require(first.ndim() == 1 && second.size() == first.size() && value.size() == first.size(),
             "rows, columns and values must have the same length");
-    auto matrix = mutable_view(couplings);
+    const auto matrix = written_view(couplings, "J");
+    const auto n = static_cast<std::size_t>(couplings.shape(0));
     without_gil([&] {
         StopToken token(std::nullopt, signals_pending);
-        dense_couplings<Real>({view(first), view(second), view(value)}, extent(couplings, 0), matrix, token);
+        dense_couplings<Real>({first.view(), second.view(), value.view()}, n, matrix, token);
     });
 }
 
 template <class Real>
 void register_for(py::module_& module) {
     using py::arg;
-    module.def("solve_dense", &solve_dense<Real>, arg("h").noconvert(), arg("J").noconvert(),
-               arg("offset").noconvert(), arg("coupling_scale"), arg("initial_states").noconvert(),
-               arg("method"), arg("num_reads"), arg("num_sweeps"), arg("beta_range"), arg("time_limit"),
-               arg("seed"), arg("num_threads"), arg("first_problem"), arg("interrupt_function") = py::none());
-    module.def("solve_sparse", &solve_sparse<Real>, arg("h").noconvert(), arg("indptr").noconvert(),
-               arg("indices").noconvert(), arg("data").noconvert(), arg("offset").noconvert(),
-               arg("coupling_scale"), arg("initial_states").noconvert(), arg("method"), arg("num_reads"),
-               arg("num_sweeps"), arg("beta_range"), arg("time_limit"), arg("seed"), arg("num_threads"),
-               arg("first_problem"), arg("interrupt_function") = py::none());
-    module.def("fill_couplings", &fill_couplings<Real>, arg("J").noconvert(), arg("rows").noconvert(),
-               arg("columns").noconvert(), arg("values").noconvert());
+    module.def("solve_dense", &solve_dense<Real>, arg("h"), arg("J"), arg("offset"), arg("coupling_scale"),
+               arg("initial_states"), arg("options"));
+    module.def("solve_sparse", &solve_sparse<Real>, arg("h"), arg("indptr"), arg("indices"), arg("data"),
+               arg("offset"), arg("coupling_scale"), arg("initial_states"), arg("options"));
+    module.def("fill_couplings", &fill_couplings<Real>, arg("J").noconvert(), arg("rows"), arg("columns"),
+               arg("values"));
 }
 
 }  // namespace
 
 void register_solve(py::module_& module) {
+    using py::arg;
+    py::class_<PythonOptions>(module, "SolveOptions", "How a batch is solved; what is left out is chosen.")
+        .def(py::init(&make_options), py::kw_only(), arg("method") = "auto", arg("num_reads") = 1,
+             arg("num_sweeps") = py::none(), arg("beta_range") = py::none(), arg("time_limit") = py::none(),
+             arg("seed") = 0, arg("num_threads") = 1, arg("first_problem") = 0,
+             arg("interrupt_function") = py::none());
     register_for<float>(module);
     register_for<double>(module);
 }

@@ -38,21 +38,29 @@ def project_rows(
 def move_weights(
     W: npt.NDArray[_Real], G: npt.NDArray[np.int8], lr: float, clip: float, num_threads: int
 ) -> None: ...
+
+class SolveOptions:
+    def __init__(
+        self,
+        *,
+        method: str = "auto",
+        num_reads: int = 1,
+        num_sweeps: int | None = None,
+        beta_range: tuple[float, float] | None = None,
+        time_limit: float | None = None,
+        seed: int = 0,
+        num_threads: int = 1,
+        first_problem: int = 0,
+        interrupt_function: Callable[[], object] | None = None,
+    ) -> None: ...
+
 def solve_dense(
     h: npt.NDArray[np.float64],
     J: npt.NDArray[np.floating[Any]],
     offset: npt.NDArray[np.float64],
     coupling_scale: float,
     initial_states: npt.NDArray[np.int8] | None,
-    method: str,
-    num_reads: int,
-    num_sweeps: int | None,
-    beta_range: tuple[float, float] | None,
-    time_limit: float | None,
-    seed: int,
-    num_threads: int,
-    first_problem: int,
-    interrupt_function: Callable[[], object] | None = None,
+    options: SolveOptions,
 ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float64], dict[str, Any]]: ...
 def solve_sparse(
     h: npt.NDArray[np.float64],
@@ -62,13 +70,5 @@ def solve_sparse(
     offset: npt.NDArray[np.float64],
     coupling_scale: float,
     initial_states: npt.NDArray[np.int8] | None,
-    method: str,
-    num_reads: int,
-    num_sweeps: int | None,
-    beta_range: tuple[float, float] | None,
-    time_limit: float | None,
-    seed: int,
-    num_threads: int,
-    first_problem: int,
-    interrupt_function: Callable[[], object] | None = None,
+    options: SolveOptions,
 ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float64], dict[str, Any]]: ...

@@ -144,19 +144,14 @@ def project(
         return _like(V, project_published(y, x))
     chosen = resolve_solver(solver)
     v, x, extra, weights = _host_arrays(V, X, memory, slopes)
-    n, d = x.shape
-    threads = torch.get_num_threads()
-    gram: Floats | None = None
-    fields: Floats
-    if weights is None:
-        gram, fields = _core.gram_and_weight_gradient(x, v, 1.0 / (n * d), d**-0.5 / n, threads)
-    else:
-        fields = _core.weight_gradient(x, v, d**-0.5 / n, threads)
-    if extra is not None:
-        fields = fields + extra
+    n = len(x)
+    gram, fields = _gram_and_fields(v, x, extra, shared=weights is None)
     first_seed = _fresh_seed() if seed is None else check_seed(seed)
     parts = []
     for rows, A in _matrices(x, gram, weights):
+        # The largest entry of X'X is on its diagonal.
+        names = "X" if weights is None else "X and slopes"
+        _check_overflow(names, "gram matrix", np.diagonal(A, axis1=-2, axis2=-1))
         parts.append(
             project_gradient(
                 fields[rows],
@@ -173,6 +168,25 @@ def project(
     return _like(V, spins)
 
 
+def _gram_and_fields(
+    v: Floats, x: Floats, memory: Floats | None, *, shared: bool
+) -> tuple[Floats | None, Floats]:
+    """Return A (d, d), if the rows share it, and p (m, d)."""
+    n, d = x.shape
+    threads = torch.get_num_threads()
+    gram: Floats | None = None
+    fields: Floats
+    if shared:
+        gram, fields = _core.gram_and_weight_gradient(x, v, 1.0 / (n * d), d**-0.5 / n, threads)
+    else:
+        fields = _core.weight_gradient(x, v, d**-0.5 / n, threads)
+    _check_overflow("V and X", "gradient", fields)
+    if memory is not None:
+        fields = fields + memory
+        _check_overflow("memory", "sum with the gradient", fields)
+    return gram, fields
+
+
 def _matrices(x: Floats, gram: Floats | None, slopes: Floats | None) -> Iterator[tuple[slice, Floats]]:
     """Give rows and their Gram matrices: all with one, or chunks of rows with a matrix for each."""
     if gram is not None:
@@ -180,6 +194,12 @@ def _matrices(x: Floats, gram: Floats | None, slopes: Floats | None) -> Iterator
     if slopes is not None:
         for rows in row_chunks(slopes.shape[1], x.shape[1]):
             yield rows, weighted_grams([(x, slopes[:, rows])], len(x))
+
+
+def _check_overflow(names: str, made: str, values: Floats) -> None:
+    """Raise a ValueError if what was made of finite arguments is not finite."""
+    if not np.isfinite(values).all():
+        raise ValueError(f"{names} must be smaller: the {made} overflows {values.dtype}")
 
 
 def _like(V: ArrayT, spins: Spins) -> ArrayT:

@@ -1,6 +1,8 @@
 """Downloads from a real local HTTP server: checked, atomic, resumable."""
 
+import os
 import threading
+import time
 
 import pytest
 
@@ -138,3 +140,122 @@ def test_simultaneous_downloads_all_get_the_file(server, tmp_path):
         thread.join()
     assert results == [CONTENT] * 4
     assert len(behaviour.ranges) == 1
+
+
+@pytest.mark.parametrize("what", ["content", "headers", "interim answers"])
+def test_server_that_trickles_is_given_up_and_the_next_mirror_asked(server, tmp_path, what):
+    source = remote(server(Behaviour(trickles=what)), server(Behaviour()))
+    started = time.monotonic()
+    assert fetch(source, tmp_path / "file", timeout=0.3).read_bytes() == CONTENT
+    assert time.monotonic() - started < 5
+
+
+def test_slow_but_steady_server_is_waited_for(tmp_path, server, monkeypatch):
+    monkeypatch.setattr("qpsbgd.data.http.MINIMUM_RATE", 20)  # the server gives up to 50 bytes a second
+    content = CONTENT[:40]
+    source = remote(server(Behaviour(content, trickles="content")), content=content)
+    assert fetch(source, tmp_path / "file", timeout=0.4).read_bytes() == content  # takes longer than that
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "http://[broken",
+        "http://127.0.0.1:99999999/",
+        "http://127.0.0.1:port/",
+        "http://\xff\xff/",
+        "",
+        "ftp://127.0.0.1/file",
+        "file:///etc/hostname",
+        "data:text/plain,x",
+        "javascript:0",
+    ],
+)
+def test_redirect_that_leads_nowhere_or_off_the_web_is_not_followed(server, tmp_path, location):
+    bad, good = Behaviour(status=302, headers={"Location": location}), Behaviour()
+    source = remote(server(bad), server(good))
+    assert fetch(source, tmp_path / "file").read_bytes() == CONTENT
+    assert len(bad.ranges) == len(good.ranges) == 1
+
+
+def test_redirect_to_a_file_reads_no_file(server, tmp_path):
+    """Even one with the right content."""
+    (tmp_path / "secret").write_bytes(CONTENT)
+    target = (tmp_path / "secret").as_uri()
+    with pytest.raises(DownloadError, match="redirect from http: to 'file' is not followed"):
+        fetch(remote(server(Behaviour(status=301, headers={"Location": target}))), tmp_path / "file")
+
+
+def test_redirects_on_the_web_are_followed_but_not_for_ever(server, tmp_path):
+    good = server(Behaviour())
+    hops = [server(Behaviour(status=307, headers={"Location": good}))]
+    hops.append(server(Behaviour(status=302, headers={"Location": hops[0]})))
+    assert fetch(remote(hops[-1]), tmp_path / "file").read_bytes() == CONTENT
+    circle = Behaviour(status=302)
+    url = server(circle)
+    circle.headers["Location"] = url
+    with pytest.raises(DownloadError, match="more than 5 redirects"):
+        fetch(remote(url), tmp_path / "other")
+    assert len(circle.ranges) == 6
+
+
+@pytest.mark.parametrize(
+    "content_range",
+    [
+        "bytes",
+        "bytes x-y/z",
+        f"bytes {'9' * 5000}-1/2",
+        "bytes 1000-",
+        "items 1000-1/9",
+        "\xb2",
+        "bytes -1-5/9",
+    ],
+)
+def test_malformed_content_range_leads_to_the_next_mirror(server, tmp_path, content_range):
+    leave_partial(tmp_path / "file", CONTENT[:1000])
+    bad = Behaviour(headers={"Content-Range": content_range})
+    assert fetch(remote(server(bad), server(Behaviour())), tmp_path / "file").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Content-Length": "many"},
+        {"Content-Length": "-5"},
+        {"Content-Length": "9" * 5000},
+        {"Content-Length": "7"},
+        {"Content-Length": str(len(CONTENT) + 9)},
+        {"Transfer-Encoding": "chunked"},
+    ],
+    ids=str,
+)
+def test_lying_headers_end_in_the_file_or_at_the_next_mirror(server, tmp_path, headers):
+    source = remote(server(Behaviour(headers=headers)), server(Behaviour()))
+    assert fetch(source, tmp_path / "file").read_bytes() == CONTENT
+
+
+def test_endless_content_is_not_read_beyond_the_expected_size(server, tmp_path):
+    source = remote(server(Behaviour(content=CONTENT * 20)))
+    with pytest.raises(DownloadError, match="expected"):
+        fetch(source, tmp_path / "file")
+    assert (tmp_path / "file.part").stat().st_size < len(CONTENT) + (1 << 17)
+
+
+def link_to(target, part) -> None:
+    part.symlink_to(target)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links need rights elsewhere")
+@pytest.mark.parametrize("make_link", [link_to, os.link], ids=["symbolic", "hard"])
+def test_link_in_the_place_of_the_partial_file_is_not_followed(server, tmp_path, make_link):
+    (tmp_path / "theirs").write_bytes(b"precious")
+    make_link(tmp_path / "theirs", tmp_path / "file.part")
+    assert fetch(remote(server(Behaviour())), tmp_path / "file").read_bytes() == CONTENT
+    assert (tmp_path / "theirs").read_bytes() == b"precious"
+    assert not (tmp_path / "file").is_symlink()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_pipe_in_the_place_of_the_partial_file_does_not_block(server, tmp_path):
+    os.mkfifo(tmp_path / "file.part")
+    assert fetch(remote(server(Behaviour())), tmp_path / "file").read_bytes() == CONTENT

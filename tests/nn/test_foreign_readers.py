@@ -1,6 +1,7 @@
 """Whoever reads ``layer.weight`` gets the layer's own outputs or a clear error, never other numbers."""
 
 import copy
+import gc
 import io
 import pickle
 import re
@@ -34,6 +35,15 @@ def encoder_layer():
 
 def signs(weight):
     return torch.where(weight.detach() >= 0, 1.0, -1.0)
+
+
+@pytest.fixture
+def compiler():
+    """torch.compile without the graphs of other tests, which goes away with its tensors."""
+    torch._dynamo.reset()
+    yield torch.compile
+    torch._dynamo.reset()
+    gc.collect()
 
 
 # torch's fused paths, which call no layer
@@ -183,8 +193,7 @@ def test_scripting_is_refused():
 
 @pytest.mark.filterwarnings("ignore")  # torch warns about its own compiler
 @pytest.mark.parametrize("make", [network, lambda: to_binary(encoder_layer()).eval()], ids=["net", "encoder"])
-def test_exported_and_compiled_networks_compute_the_same(make):
-    torch._dynamo.reset()
+def test_exported_and_compiled_networks_compute_the_same(make, compiler):
     model = make()
     x = torch.randn(5, 6) if isinstance(model, nn.Sequential) else torch.randn(3, 5, 16)
     expected = model(x).detach()
@@ -192,7 +201,7 @@ def test_exported_and_compiled_networks_compute_the_same(make):
         for strict in (False, True):
             exported = torch.export.export(model, (x,), strict=strict).module()
             torch.testing.assert_close(exported(x), expected)
-        torch.testing.assert_close(torch.compile(model, backend="aot_eager")(x), expected)
+        torch.testing.assert_close(compiler(model, backend="aot_eager")(x), expected)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -205,23 +214,21 @@ def test_exported_and_compiled_networks_compute_the_same(make):
         lambda w: w.detach().double().sum(),
     ],
 )
-def test_measures_of_a_weight_compile_to_one_graph(measure):
-    torch._dynamo.reset()
+def test_measures_of_a_weight_compile_to_one_graph(measure, compiler):
     layer, x = BinaryLinear(4, 3).eval(), torch.ones(2, 4)
 
     def loss(inputs):
         return layer(inputs).sum() + measure(layer.weight)
 
-    torch.testing.assert_close(torch.compile(loss, backend="aot_eager", fullgraph=True)(x), loss(x))
+    torch.testing.assert_close(compiler(loss, backend="aot_eager", fullgraph=True)(x), loss(x))
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("product", [F.linear, lambda x, w: x @ w.T])
-def test_compiled_products_by_hand_are_refused(product):
-    torch._dynamo.reset()
+def test_compiled_products_by_hand_are_refused(product, compiler):
     weight = BinaryLinear(4, 3).weight
     with pytest.raises(RuntimeError, match=REFUSED):
-        torch.compile(lambda x: product(x, weight), backend="eager")(torch.ones(2, 4))
+        compiler(lambda x: product(x, weight), backend="eager")(torch.ones(2, 4))
 
 
 # Reparametrisations: the layer takes the sign of what they make of the latent weight

@@ -89,14 +89,14 @@ class Threads:
 
     def __init__(self, monkeypatch, processors):
         self.used = []
-        solve_dense = native._core.solve_dense
+        options = native._core.SolveOptions
 
-        def noting(*arguments):
-            self.used.append(arguments[11])
-            return solve_dense(*arguments)
+        def noting(**settings):
+            self.used.append(settings["num_threads"])
+            return options(**settings)
 
         monkeypatch.setattr(native, "default_num_threads", lambda: processors)
-        monkeypatch.setattr(native._core, "solve_dense", noting)
+        monkeypatch.setattr(native._core, "SolveOptions", noting)
 
 
 class Elsewhere(Executor):

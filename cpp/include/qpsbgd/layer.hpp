@@ -79,7 +79,8 @@ struct LayerRows {
 
 // gram (d x d) is symmetric. Greedy passes from sign(p) until no flip helps; the row keeps sign(p) unless the result's
 // objective, compared in float64, is lower. A coordinate with A_kk = 0 and p_k = 0, and a row whose p is all zero, gets
-// 0: there is nothing to move for. Returns false if some p or A was not finite, where G means nothing.
+// 0: there is nothing to move for. Returns false if some p or A is not finite: then all of G and residual is 0. Finite
+// numbers may be of any size; std::domain_error where the next residual itself would overflow.
 template <class Real>
 bool project_rows(Rows<const Real> gram, const LayerRows<Real>& rows, const ProjectionOptions& options,
                   StopToken& token);

@@ -44,8 +44,10 @@ struct SolveReport {
 
 // Solves the batch into samples (problems x reads x n) and energies (problems x reads), best read first. Once
 // finish_check says so, reads that have not begun are left out, except the first of every problem: they stand last,
-// with infinite energy.
-// Throws std::invalid_argument for what the batch cannot be, Interrupted when interrupt_check says so.
+// with infinite energy and all spins +1. Threads that the system does not give are done without, and so are those beyond
+// 1024; no result depends on their number, unless there is a time limit.
+// Throws std::invalid_argument for what the batch cannot be, std::domain_error where an energy overflows, Interrupted when
+// interrupt_check says so.
 SolveReport solve(const IsingBatch& batch, const SolveOptions& asked, std::span<std::int8_t> samples,
                   std::span<double> energies);
 

@@ -4,15 +4,16 @@
 #include <optional>
 #include <vector>
 
+#include "base/portions.hpp"
 #include "base/threads.hpp"
 #include "batch/dense_matrices.hpp"
 #include "batch/run.hpp"
+#include "search/int16/search.hpp"
 
 namespace qpsbgd {
 namespace {
 
-template <class Real>
-void search_group(BatchRun& run, const DenseMatrices<Real>& matrices, Worker& worker,
+void search_group(BatchRun& run, const DenseMatrices& matrices, Worker& worker,
                   std::span<const std::size_t> pieces) {
     std::array<Int16Read, kInt16Replicas> reads;
     for (std::size_t index = 0; index < pieces.size(); ++index) {
@@ -28,9 +29,9 @@ void search_group(BatchRun& run, const DenseMatrices<Real>& matrices, Worker& wo
     run.time.begin(pieces.size());
     const std::span group(reads.data(), pieces.size());
     if (run.options.method == Method::tabu) {
-        worker.search_int16.tabu(group, run.options.sweeps, budget);
+        tabu(worker.int16, group, run.options.sweeps, budget);
     } else {
-        worker.search_int16.anneal(group, run.options.beta_range, run.options.sweeps, budget);
+        anneal(worker.int16, group, run.options.beta_range, run.options.sweeps, budget);
         if (pieces[0] == 0) {
             run.first_beta_range = reads[0].beta_range;
         }
@@ -41,8 +42,7 @@ void search_group(BatchRun& run, const DenseMatrices<Real>& matrices, Worker& wo
 }
 
 // Exact energies of the worker's group, whose reads may have different matrices.
-template <class Real>
-void finish_group(BatchRun& run, const DenseMatrices<Real>& matrices, Worker& worker) {
+void finish_group(BatchRun& run, const DenseMatrices& matrices, Worker& worker) {
     const auto finished = [&](std::size_t piece) {
         return Finished{piece / run.options.reads,
                         run.sample(piece / run.options.reads, piece % run.options.reads),
@@ -64,8 +64,7 @@ void finish_group(BatchRun& run, const DenseMatrices<Real>& matrices, Worker& wo
 }
 
 // The worker's pieces: searched in groups of the kernels' size, finished all together.
-template <class Real>
-void solve_group(BatchRun& run, const DenseMatrices<Real>& matrices, Worker& worker) {
+void solve_group(BatchRun& run, const DenseMatrices& matrices, Worker& worker) {
     std::size_t count = 0;
     for (std::size_t first = 0; first < worker.group.size(); first += count) {
         const std::size_t left = worker.group.size() - first;
@@ -78,8 +77,7 @@ void solve_group(BatchRun& run, const DenseMatrices<Real>& matrices, Worker& wor
 }
 
 // Pieces [first, last) of work, where piece = problem * reads + read.
-template <class Real>
-void solve_pieces(BatchRun& run, const DenseMatrices<Real>& matrices, Worker& worker, std::size_t first,
+void solve_pieces(BatchRun& run, const DenseMatrices& matrices, Worker& worker, std::size_t first,
                   std::size_t last) {
     worker.group.clear();
     for (std::size_t piece = first; piece < last; ++piece) {
@@ -109,7 +107,7 @@ void solve_with_one_matrix(BatchRun& run, const DenseView<Real>& view, SolveRepo
     constexpr std::size_t kSmallest = 3 * kReplicaGroup;  // enough for tables of sums in the exact finish
     const std::size_t pieces = run.batch.problems * run.options.reads;
     const std::size_t threads = run.options.threads;
-    std::optional<DenseMatrices<Real>> matrices;
+    std::optional<DenseMatrices> matrices;
     std::vector<std::size_t> ends;
     const auto prepare = [&] {
         const auto start = Clock::now();
@@ -142,8 +140,7 @@ void solve_dense(BatchRun& run, const DenseView<Real>& view, SolveReport& report
                      [&](std::size_t worker, std::size_t index) {
                          const std::size_t first = index * group;
                          const std::size_t last = std::min(first + group, run.batch.problems);
-                         const DenseMatrices<Real> matrices(run.batch, run.options, view, first, last,
-                                                            run.token);
+                         const DenseMatrices matrices(run.batch, run.options, view, first, last, run.token);
                          solve_pieces(run, matrices, run.workers[worker], first * run.options.reads,
                                       last * run.options.reads);
                      });

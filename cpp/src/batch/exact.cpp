@@ -39,7 +39,7 @@ void solve_exact(BatchRun& run) {
             run.workers[worker].all_proven = run.workers[worker].all_proven && proven;
             const auto energies = run.energies.subspan(problem * run.options.reads, run.options.reads);
             if (proven) {
-                energies[0] = searches[worker].energy();
+                store_energy(searches[worker].energy(), energies[0]);
             } else {
                 finish_one(run, problem, spins, energies.data(), run.workers[worker].finish);
             }

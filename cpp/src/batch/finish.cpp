@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <stdexcept>
 
 #include "base/rounding.hpp"
 #include "base/spin_bits.hpp"
@@ -78,6 +79,13 @@ void for_each_entry(const SparseView<Real>& view, const Visit& visit) {
 
 }  // namespace
 
+void store_energy(double energy, double& place) {
+    if (!std::isfinite(energy)) {
+        throw std::domain_error("an energy overflows float64: h, J or offset is too large");
+    }
+    place = energy;
+}
+
 void finish_dense(const IsingBatch& batch, const SymmetricRows& rows, std::span<const Finished> reads,
                   FinishSpace& space, StopToken& token) {
     const std::size_t n = rows.n();
@@ -109,7 +117,8 @@ void finish_dense(const IsingBatch& batch, const SymmetricRows& rows, std::span<
         }
         descend_exactly(read.spins, local, n * n, token,
                         [&](std::size_t i, double change) { rows.add_row(i, 2.0 * scale * change, local); });
-        *read.energy = energy_of(read.spins, fields, local) + scale * trace + batch.offset[read.problem];
+        store_energy(energy_of(read.spins, fields, local) + scale * trace + batch.offset[read.problem],
+                     *read.energy);
     }
 }
 
@@ -144,8 +153,9 @@ void finish_sparse(const IsingBatch& batch, const Finished& read, FinishSpace& s
                                         }
                                     });
                                 });
-                *read.energy = energy_of(read.spins, fields, std::span(space.local.data(), n)) +
-                               scale * trace + batch.offset[read.problem];
+                store_energy(energy_of(read.spins, fields, std::span(space.local.data(), n)) + scale * trace +
+                                 batch.offset[read.problem],
+                             *read.energy);
             }
         },
         batch.couplings);

@@ -26,6 +26,10 @@ struct Finished {
     double* energy = nullptr;
 };
 
+// Keeps the energy of a read that is done. Throws std::domain_error where it is no finite number: an infinite energy
+// stands for a read that was left out.
+void store_energy(double energy, double& place);
+
 // Energies of up to kProductReads reads by the definition, after flipping every spin whose flip lowers the energy by
 // more than rounding error (the solvers search in lower precision). One pass over the couplings and one row a flip.
 void finish_dense(const IsingBatch& batch, const SymmetricRows& rows, std::span<const Finished> reads,

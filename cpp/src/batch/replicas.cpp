@@ -2,8 +2,8 @@
 #include "batch/replicas.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
-#include <cstring>
 #include <memory>
 #include <mutex>
 #include <numeric>
@@ -11,8 +11,10 @@
 #include <vector>
 
 #include "base/schedule.hpp"
+#include "base/spin_bits.hpp"
 #include "base/threads.hpp"
 #include "batch/share_time.hpp"
+#include "search/int8/acceptance.hpp"
 #include "search/int8/replica_group.hpp"
 
 namespace qpsbgd {
@@ -31,6 +33,47 @@ bool replicas_pay(const IsingBatch& batch, const SolveOptions& options) {
 
 namespace {
 
+// The best states of every problem, where more are found than wanted.
+class BestReplicas {
+public:
+    BestReplicas(std::size_t problems, std::size_t wanted) : wanted_(wanted), found_(problems) {}
+
+    // Keeps the state if it is among the best of its problem.
+    void offer(ReplicaId id, std::int32_t gain, std::span<const std::uint64_t> words) {
+        const std::scoped_lock lock(mutex_);  // groups of several threads may hold replicas of one problem
+        auto& found = found_[id.problem];
+        const auto better = [](const Found& a, const Found& b) {
+            return std::pair(-std::int64_t{a.gain}, a.read) < std::pair(-std::int64_t{b.gain}, b.read);
+        };
+        Found candidate{gain, id.read, {}};
+        const auto place = std::ranges::lower_bound(found, candidate, better);
+        if (place == found.end() && found.size() == wanted_) {
+            return;
+        }
+        candidate.words.assign(words.begin(), words.end());
+        found.insert(place, std::move(candidate));
+        if (found.size() > wanted_) {
+            found.pop_back();
+        }
+    }
+
+    // Spins as bits, the best of the problem first.
+    std::span<const std::uint64_t> words(std::size_t problem, std::size_t rank) const {
+        return found_[problem][rank].words;
+    }
+
+private:
+    struct Found {
+        std::int32_t gain;
+        std::size_t read;
+        std::vector<std::uint64_t> words;
+    };
+
+    std::size_t wanted_;
+    std::vector<std::vector<Found>> found_;
+    std::mutex mutex_;
+};
+
 class ReplicaBatch {
 public:
     ReplicaBatch(const Int8ReplicaCouplings& couplings, const IsingBatch& batch, const SolveOptions& options,
@@ -46,10 +89,13 @@ public:
           token_(token),
           workers_(std::max<std::size_t>(1, options.threads)),
           ranges_(batch.problems),
-          found_(batch.problems) {}
+          found_(batch.problems, options.reads) {}
 
-    ReplicaReport run() {
+    std::optional<ReplicaReport> run() {
         choose_ranges();
+        if (!std::ranges::all_of(ranges_, [&](const BetaRange& range) { return tables_serve(range); })) {
+            return std::nullopt;
+        }
         form_groups();
         TimeShare time(token_, groups_.size(), options_.threads);
         parallel_for(groups_.size(), options_.threads, token_, [&](std::size_t worker, std::size_t group) {
@@ -72,13 +118,6 @@ private:
         std::unique_ptr<Int8ReplicaGroup> group;
         std::vector<std::uint64_t> words;
         std::uint64_t sweeps = 0;
-    };
-
-    // A replica's best state, of which more are found than wanted.
-    struct Found {
-        std::int32_t gain;
-        std::size_t read;
-        std::vector<std::uint64_t> words;
     };
 
     Int8ReplicaGroup& group_of(Worker& worker) {
@@ -116,6 +155,13 @@ private:
             }
             workers_[worker].sweeps += group.sweeps_done();
         });
+    }
+
+    // Are the tables of acceptance long enough for the hottest sweep?
+    bool tables_serve(const BetaRange& range) const {
+        const double beta = geometric_beta(range, 0, timed_ ? kFirstRoundSweeps : sweeps_);
+        return Int8AcceptanceTable::serves(Int8AcceptanceTable::ratio(beta, couplings_.unit()),
+                                           couplings_.hub_reach());
     }
 
     // Replicas with the same range, 64 to a group.
@@ -174,53 +220,27 @@ private:
         for (std::size_t lane = 0; lane < ids.size(); ++lane) {
             const auto words = std::span(worker.words).subspan(lane * count, count);
             if (replicas_per_problem_ > options_.reads) {
-                offer(ids[lane], group.best_gain(lane), words);
+                found_.offer(ids[lane], group.best_gain(lane), words);
             } else {
                 write(number, ids[lane].problem, ids[lane].read, words);
             }
         }
     }
 
-    // Keeps the state if it is among the best of its problem.
-    void offer(ReplicaId id, std::int32_t gain, std::span<const std::uint64_t> words) {
-        const std::scoped_lock lock(mutex_);  // groups of several threads may hold replicas of one problem
-        auto& found = found_[id.problem];
-        const auto better = [](const Found& a, const Found& b) {
-            return std::pair(-std::int64_t{a.gain}, a.read) < std::pair(-std::int64_t{b.gain}, b.read);
-        };
-        Found candidate{gain, id.read, {}};
-        const auto place = std::ranges::lower_bound(found, candidate, better);
-        if (place == found.end() && found.size() == options_.reads) {
-            return;
-        }
-        candidate.words.assign(words.begin(), words.end());
-        found.insert(place, std::move(candidate));
-        if (found.size() > options_.reads) {
-            found.pop_back();
-        }
-    }
-
     void write_best(std::size_t worker, std::size_t problem) {
         for (std::size_t read = 0; read < options_.reads; ++read) {
-            write(worker, problem, read, found_[problem][read].words);
+            write(worker, problem, read, found_.words(problem, read));
         }
     }
 
     void write(std::size_t worker, std::size_t problem, std::size_t read,
                std::span<const std::uint64_t> words) {
         const auto spins = samples_.subspan((problem * options_.reads + read) * batch_.n, batch_.n);
-        // Eight spins at a time: a byte's bits to the lowest bits of eight bytes, and 0 and 1 there to -1 and 1.
-        std::size_t i = 0;
-        for (; i + 8 <= spins.size(); i += 8) {
-            const std::uint64_t bits = (words[i / kWordBits] >> (i % kWordBits)) & 0xFFU;
-            const std::uint64_t copies = bits * 0x0101010101010101U & 0x8040201008040201U;
-            const std::uint64_t ones = (copies + 0x7F7F7F7F7F7F7F7FU) >> 7 & 0x0101010101010101U;
-            const std::uint64_t signs = ~std::uint64_t{0} ^ (ones * 0xFEU);
-            std::memcpy(&spins[i], &signs, 8);
-        }
-        for (; i < spins.size(); ++i) {
-            spins[i] =
-                ((words[i / kWordBits] >> (i % kWordBits)) & 1) != 0 ? std::int8_t{1} : std::int8_t{-1};
+        std::array<std::int8_t, 8> eight{};
+        for (std::size_t i = 0; i < spins.size(); i += eight.size()) {
+            const std::uint64_t up = words[i / kWordBits] >> (i % kWordBits);
+            unpack_spins(static_cast<std::uint32_t>(~up), eight.data());
+            std::copy_n(eight.begin(), std::min(eight.size(), spins.size() - i), &spins[i]);
         }
         finish_(worker, problem, read);
     }
@@ -237,16 +257,15 @@ private:
     std::vector<BetaRange> ranges_;
     std::vector<std::vector<ReplicaId>> groups_;
     std::size_t replicas_per_problem_ = 1;
-    std::vector<std::vector<Found>> found_;
-    std::mutex mutex_;
+    BestReplicas found_;
 };
 
 }  // namespace
 
-ReplicaReport anneal_replicas(const Int8ReplicaCouplings& couplings, const IsingBatch& batch,
-                              const SolveOptions& options, std::size_t sweeps, std::span<std::int8_t> samples,
-                              const std::function<void(std::size_t, std::size_t, std::size_t)>& finish,
-                              StopToken& token) {
+std::optional<ReplicaReport> anneal_replicas(
+    const Int8ReplicaCouplings& couplings, const IsingBatch& batch, const SolveOptions& options,
+    std::size_t sweeps, std::span<std::int8_t> samples,
+    const std::function<void(std::size_t, std::size_t, std::size_t)>& finish, StopToken& token) {
     return ReplicaBatch(couplings, batch, options, sweeps, samples, finish, token).run();
 }
 

@@ -17,7 +17,7 @@
 #include "qpsbgd/problem.hpp"
 #include "qpsbgd/solve.hpp"
 #include "search/float32/read_state.hpp"
-#include "search/int16/search.hpp"
+#include "search/int16/group.hpp"
 
 namespace qpsbgd {
 
@@ -25,7 +25,7 @@ namespace qpsbgd {
 struct Worker {
     ReadState state;
     FinishSpace finish;
-    Int16Search search_int16;
+    Int16Group int16;
     std::vector<std::size_t> group;  // pieces of work to be searched together
     std::uint64_t sweeps = 0;
     bool all_proven = true;

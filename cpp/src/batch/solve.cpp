@@ -27,6 +27,10 @@ std::string_view method_name(Method method) {
     }
 }
 
+// Stands for the energy of a read that was left out.
+constexpr double kLeftOut = std::numeric_limits<double>::infinity();
+constexpr std::size_t kMostThreads = 1024;  // more than pay on any machine
+
 // Best read first; equal energies keep the order of the reads.
 void sort_reads(BatchRun& run) {
     const std::size_t reads = run.options.reads;
@@ -46,12 +50,21 @@ void sort_reads(BatchRun& run) {
     }
 }
 
+// Reads that were left out have spins too: all +1.
+void fill_left_out(BatchRun& run) {
+    for (std::size_t piece = 0; piece < run.energies.size(); ++piece) {
+        if (run.energies[piece] == kLeftOut) {
+            std::ranges::fill(run.samples.subspan(piece * run.batch.n, run.batch.n), std::int8_t{1});
+        }
+    }
+}
+
 SolveReport solve_with(const SolveOptions& options, const IsingBatch& batch, std::span<std::int8_t> samples,
                        std::span<double> energies, StopToken& token) {
     SolveReport report;
     const auto start = Clock::now();
     BatchRun run(batch, options, samples, energies, token);
-    std::ranges::fill(energies, std::numeric_limits<double>::infinity());
+    std::ranges::fill(energies, kLeftOut);
     if (options.method == Method::exact) {
         solve_exact(run);
     } else {
@@ -65,6 +78,7 @@ SolveReport solve_with(const SolveOptions& options, const IsingBatch& batch, std
             },
             batch.couplings);
     }
+    fill_left_out(run);
     sort_reads(run);
     report.method = method_name(options.method);
     report.proven = options.method == Method::exact;
@@ -102,6 +116,7 @@ SolveReport solve(const IsingBatch& batch, const SolveOptions& asked, std::span<
                   std::span<double> energies) {
     std::visit([](const auto& view) { check(view); }, batch.couplings);
     SolveOptions options = asked;
+    options.threads = std::clamp<std::size_t>(asked.threads, 1, kMostThreads);
     options.method = choose_method(batch, options);
     std::optional<Clock::time_point> deadline;
     if (options.time_limit) {

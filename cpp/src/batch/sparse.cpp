@@ -26,8 +26,11 @@ bool solve_as_replicas(BatchRun& run, const SparseMatrix& matrix, SolveReport& r
     const auto done =
         anneal_replicas(*couplings, run.batch, run.options, run.options.sweeps.value_or(kDefaultAnnealSweeps),
                         run.samples, finish, run.token);
-    report.beta_range = done.beta_range;
-    report.sweeps = done.sweeps;
+    if (!done) {
+        return false;
+    }
+    report.beta_range = done->beta_range;
+    report.sweeps = done->sweeps;
     return true;
 }
 

@@ -1,4 +1,7 @@
 // The kernels table: one entry per instruction set, the same kernels and the same results in each.
+//
+// A family of kernels is a folder: table.hpp says what each kernel computes, reference.inl computes it in plain loops for
+// the tests, generic.inl and avx2.inl, avx512.inl, amx.inl are what runs.
 #pragma once
 
 #include <string_view>

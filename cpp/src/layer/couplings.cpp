@@ -68,16 +68,20 @@ LayerCouplings<Real>::LayerCouplings(Rows<const Real> gram, std::size_t d, const
     });
     double size = 0.0;
     double total = 0.0;
+    double largest_sum = 0.0;
     for (std::size_t i = 0; i < d; ++i) {
         trace_ += static_cast<double>(gram[i][i]);
         size += static_cast<double>(std::abs(gram[i][i]));
         total += sums_[i];
+        largest_sum = std::max(largest_sum, sums_[i]);
     }
-    finite_ = std::isfinite(total);
+    // Fields are sums of a few multiples of |A|; the sum of all bounds curvatures. No NaN passes.
+    constexpr auto kMostSum = static_cast<double>(std::numeric_limits<Real>::max()) / 64.0;
+    in_range_ = leaves_room(total) && largest_sum < kMostSum;
     if constexpr (std::is_same_v<Real, float>) {
         // Half of int16 for A G, half for p / s, and room for what rounding adds to either.
         const double units = 0.5 * (32767.0 - 2.0 * static_cast<double>(d + 4));
-        fits_int16_ = finite_ && options.rule != ScaleRule::automatic && d <= kMostInt16 &&
+        fits_int16_ = in_range_ && options.rule != ScaleRule::automatic && d <= kMostInt16 &&
                       size * units >= kLeastUnits * total;
         if (fits_int16_) {
             quantise(units, options.mask, for_all_rows);

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <type_traits>
 #include <vector>
 
@@ -16,6 +18,9 @@
 namespace qpsbgd {
 
 inline constexpr double kWorkOfThread = 1e6;  // additions that pay for starting a thread
+
+// Is the sum far enough from overflow for the few products and sums that are made from it?
+inline bool leaves_room(double sum) { return std::fabs(sum) < 0x1p-40 * std::numeric_limits<double>::max(); }
 
 template <class Real>
 const ProjectionKernels<Real>& projection_kernels() {
@@ -61,7 +66,8 @@ public:
     LayerCouplings(Rows<const Real> gram, std::size_t d, const ProjectionOptions& options, StopToken& token);
 
     std::size_t d() const { return d_; }
-    bool finite() const { return finite_; }
+    // Are all entries finite, and sums over them far from overflow?
+    bool in_range() const { return in_range_; }
     bool fits_int16() const { return fits_int16_; }
     Rows<const Real> rows() const { return couplings_.rows(); }
     const std::int16_t* rows_int16() const { return int16_couplings_.data(); }
@@ -102,7 +108,7 @@ private:
     double int16_error_ = 0.0;     // of a gain
     double trace_ = 0.0;
     AlignedBuffer<std::int16_t> int16_couplings_{0};
-    bool finite_ = false;
+    bool in_range_ = false;
     bool fits_int16_ = false;
 };
 

@@ -4,12 +4,17 @@
 #include <atomic>
 #include <chrono>
 #include <cstddef>
+#include <fstream>
 #include <initializer_list>
+#include <new>
 #include <stdexcept>
 #include <thread>
 #include <vector>
 
+#include "base/portions.hpp"
 #include "base/threads.hpp"
+
+#include <sys/resource.h>
 
 namespace qpsbgd {
 namespace {
@@ -95,7 +100,6 @@ TEST(Portions, of_one_thread_are_as_large_as_allowed) {
     EXPECT_TRUE(portions(0, 1, 1, 0, 32).empty());
 }
 
-}  // namespace
 TEST(ParallelFor, passes_on_a_workers_exception) {
     StopToken token(std::nullopt, {});
     EXPECT_THROW(parallel_for(100, 3, token,
@@ -107,4 +111,68 @@ TEST(ParallelFor, passes_on_a_workers_exception) {
                  std::runtime_error);
 }
 
+// The failure of one worker stops the others, whose Interrupted must never stand for it.
+TEST(ParallelFor, a_failed_allocation_reaches_the_caller_whoever_notices_first) {
+    for (int repetition = 0; repetition < 300; ++repetition) {
+        StopToken token = endless();
+        std::atomic<bool> failing{false};
+        const auto work = [&](std::size_t /*worker*/, std::size_t index) {
+            if (index == 1) {
+                failing = true;
+                throw std::bad_alloc();
+            }
+            while (!failing) {
+                std::this_thread::yield();
+            }
+            for (;;) {
+                token.throw_if_interrupted();
+            }
+        };
+        EXPECT_THROW(parallel_for(2, 2, token, work), std::bad_alloc);
+    }
+}
+
+// Work of one piece may share parts of its own: the others then see the token abandoned before the piece has failed.
+TEST(ParallelFor, a_failure_inside_of_shared_parts_reaches_the_caller) {
+    StopToken token = endless();
+    const auto work = [&](std::size_t /*worker*/, std::size_t index) {
+        if (index == 0) {
+            try {
+                parallel_for(1, 1, token, [](std::size_t, std::size_t) { throw std::bad_alloc(); });
+            } catch (...) {
+                std::this_thread::sleep_for(std::chrono::milliseconds(20));
+                throw;
+            }
+        }
+        for (;;) {
+            token.throw_if_interrupted();
+        }
+    };
+    EXPECT_THROW(parallel_for(2, 2, token, work), std::bad_alloc);
+}
+
+TEST(ParallelFor, does_without_threads_that_cannot_be_started) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    GTEST_SKIP() << "sanitizers need an address space without limit";
+#endif
+    constexpr std::size_t kPieces = 500;
+    StopToken token = endless();
+    std::atomic<std::size_t> done{0};
+    std::size_t pages = 0;
+    std::ifstream("/proc/self/statm") >> pages;
+    rlimit before{};
+    ASSERT_EQ(getrlimit(RLIMIT_AS, &before), 0);
+    constexpr std::size_t kPage = 4096;
+    constexpr std::size_t kMore = std::size_t{64} << 20U;  // stacks of a few threads
+    const rlimit small{pages * kPage + kMore, before.rlim_max};
+    ASSERT_EQ(setrlimit(RLIMIT_AS, &small), 0);
+    parallel_for(kPieces, kPieces, token, [&](std::size_t, std::size_t) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));  // so that every thread is needed
+        ++done;
+    });
+    setrlimit(RLIMIT_AS, &before);
+    EXPECT_EQ(done, kPieces);
+}
+
+}  // namespace
 }  // namespace qpsbgd

@@ -89,7 +89,7 @@ class BinaryConnect(LatentWeightOptimizer):
         check_betas("betas", options["betas"])
         check_nonnegative("eps", options["eps"])
 
-    def _step_binary(self, updates: Sequence[Update]) -> None:
+    def _commit(self, updates: Sequence[Update], worked: Any) -> None:
         for group, weight, gradient, _ in updates:
             state = self.state[weight]
             if group["base"] == "adam":

@@ -83,7 +83,7 @@ class Bop(LatentWeightOptimizer):
         if float(options["lr"]) > 1:
             raise ValueError(f"Invalid lr: {float(options['lr'])} (expected at most 1)")
 
-    def _step_binary(self, updates: Sequence[Update]) -> None:
+    def _commit(self, updates: Sequence[Update], worked: Any) -> None:
         for group, weight, gradient, _ in updates:
             state = self.state[weight]
             g = gradient.to(torch.promote_types(gradient.dtype, torch.float32))

@@ -113,9 +113,9 @@ class ProxQuant(LatentWeightOptimizer):
         super().add_param_group(param_group)
         self._relax(self.param_groups[-1])
 
-    def _step_binary(self, updates: Sequence[Update]) -> None:
+    def _commit(self, updates: Sequence[Update], worked: Any) -> None:
         for group, weight, gradient, _ in updates:
-            if float(group["lr"]) == 0:
+            if float(group["lr"]) == 0 and group["base_lr"] > 0:
                 continue  # a schedule that has ended stops the proximal steps too
             if group["base"] == "adam":
                 state = self.state[weight]

@@ -84,7 +84,7 @@ class SignSGD(LatentWeightOptimizer):
         check_fraction("momentum", options["momentum"])
         check_bool("error_feedback", options["error_feedback"])
 
-    def _step_binary(self, updates: Sequence[Update]) -> None:
+    def _commit(self, updates: Sequence[Update], worked: Any) -> None:
         for group, weight, gradient, _ in updates:
             state = self.state[weight]
             p = gradient.to(torch.promote_types(gradient.dtype, torch.float32))

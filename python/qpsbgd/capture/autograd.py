@@ -20,13 +20,25 @@ from qpsbgd.capture.operands import plain_tensor
 from qpsbgd.capture.record import Capture, Pass, Unfolding, current_capture
 from qpsbgd.capture.weight import is_relaxed
 
-__all__ = ["binarize", "record_slopes", "recorded_product"]
+__all__ = ["binarize", "is_transformed", "record_slopes", "recorded_product"]
 
 _NATIVE_DTYPES = (torch.float32, torch.float64)
 
 
 class _Sign(torch.autograd.Function):
     """sign(W) with sign(0) = +1; the gradient passes straight through to W."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor) -> Tensor:
+        return _sign(weight)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        return gradients[0]
+
+
+class _TransformedSign(torch.autograd.Function):
+    """`_Sign` with the rules of forward mode and torch.func; slower, and torch.compile cannot trace it."""
 
     generate_vmap_rule = True
 
@@ -42,13 +54,16 @@ class _Sign(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Any) -> Any:
         return gradients[0]
 
-
-class _DualSign(_Sign):
-    """`_Sign` with forward mode, which torch.compile cannot trace."""
-
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:
         return tangents[0].clone()  # torch takes an output's tangent as its own
+
+
+def is_transformed() -> bool:
+    """Tell whether torch.func or forward mode differentiates what runs now."""
+    if torch.compiler.is_dynamo_compiling():
+        return False
+    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
 class _RecordedSign(torch.autograd.Function):
@@ -136,7 +151,7 @@ def binarize(weight: Tensor) -> Tensor:
     >>> binarize(torch.tensor([0.3, -0.2, 0.0]))
     tensor([ 1., -1.,  1.])
     """
-    sign = _Sign if torch.compiler.is_dynamo_compiling() else _DualSign
+    sign = _TransformedSign if is_transformed() else _Sign
     return cast(Tensor, sign.apply(weight))  # type: ignore[no-untyped-call]
 
 
@@ -215,7 +230,7 @@ def _is_plain(inputs: Tensor, binary: Tensor) -> bool:
         and inputs.device.type == binary.device.type == "cpu"
         and inputs.layout == torch.strided
         and not inputs.is_nested
-        and forward_ad._current_level < 0
+        and not is_transformed()
         and not torch.is_autocast_enabled("cpu")
     )
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from qpsbgd.cli.arguments import Subparsers, count
-from qpsbgd.cli.progress import print_outcome, say, with_steps
+from qpsbgd.cli.progress import announce_plots, print_outcome, say, with_steps
 from qpsbgd.experiments import TASKS
 
 __all__ = ["add", "run"]
@@ -32,18 +32,22 @@ def run(arguments: argparse.Namespace) -> None:
     """Train, print the table, draw the curves."""
     import torch
 
+    from qpsbgd.data.files import check_writable
     from qpsbgd.experiments.core.runner import run as run_task
     from qpsbgd.report import draw_curves, table
 
     torch.set_num_threads(1)  # matrices of this size gain nothing from more, and lose when cores are shared
+    check_writable(arguments.out)
+    plots = announce_plots()
     task = with_steps(TASKS["digits"], arguments.steps)
     settings = {name: task.optimizers[name] for name in _OPTIMIZERS}
     results = run_task(task, settings, seeds=arguments.seeds, report=say)
+    print(f"{task.definition()['network']} network on {task.description}, {arguments.seeds} seeds")
+    print(table(results), flush=True)
     for result in results:
         result.write(arguments.out / f"{result.optimizer}.json")
-    picture = arguments.out / "curves.png"
-    draw_curves(results, picture)
-    print(f"{task.definition()['network']} network on {task.description}, {arguments.seeds} seeds")
-    print(table(results))
-    print(f"learning curves: {picture}")
+    if plots:
+        picture = arguments.out / "curves.png"
+        draw_curves(results, picture)
+        print(f"learning curves: {picture}")
     print_outcome(results[0], task)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from collections.abc import Sequence
 from qpsbgd import __version__
 from qpsbgd.cli import demo, info, report, solve, train
 from qpsbgd.cli.arguments import BAD_USE, BadUseError, Parser
+from qpsbgd.cli.messages import one_line
 
 __all__ = ["main"]
 
@@ -34,25 +36,48 @@ def main(argv: Sequence[str] | None = None) -> int:
     2
     """
     try:
+        status = _run(argv)
+    except BrokenPipeError:
+        status = _FAILED  # the reader of our output has gone
+    if not _is_flushed():
+        status = status or _FAILED
+    return status
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    """Run the command; print the error if it fails."""
+    try:
         arguments = _parser().parse_args(argv)
         arguments.run(arguments)
         sys.stdout.flush()
     except SystemExit as end:  # argparse has printed the reason
         return int(end.code or 0)
     except BadUseError as error:
-        print(f"qpsbgd: error: {error}", file=sys.stderr)
+        print(f"qpsbgd: error: {one_line(error)}", file=sys.stderr)
         return BAD_USE
     except KeyboardInterrupt:
         print("qpsbgd: interrupted", file=sys.stderr)
         return _INTERRUPTED
     except BrokenPipeError:
-        # The reader of our output has gone. What is still buffered must not raise again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise
+    except MemoryError:
+        print("qpsbgd: error: there is not enough memory", file=sys.stderr)
         return _FAILED
     except (OSError, ValueError, ArithmeticError, ModuleNotFoundError) as error:
-        print(f"qpsbgd: error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"qpsbgd: error: {one_line(error)}", file=sys.stderr)
         return _FAILED
     return 0
+
+
+def _is_flushed() -> bool:
+    """Write what is left of the output; where that fails, see to it that it does not fail again at exit."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return False
+    return True
 
 
 def _parser() -> Parser:

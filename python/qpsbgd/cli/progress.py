@@ -7,7 +7,17 @@ import sys
 from qpsbgd.experiments import Result, Task
 from qpsbgd.experiments.core.store import Record
 
-__all__ = ["print_outcome", "say", "with_steps"]
+__all__ = ["announce_plots", "print_outcome", "say", "with_steps"]
+
+
+def announce_plots() -> bool:
+    """Return whether plots can be drawn; if not, say so, before hours of training rather than after."""
+    from qpsbgd.data.pictures import can_draw
+
+    if can_draw():
+        return True
+    print("qpsbgd: plots need matplotlib and are left out: pip install 'qpsbgd[demo]'", file=sys.stderr)
+    return False
 
 
 def with_steps(task: Task, steps: int | None) -> Task:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from qpsbgd.cli.arguments import Subparsers
+from qpsbgd.cli.messages import one_line
 from qpsbgd.experiments import EXPERIMENTS
 
 __all__ = ["add", "run"]
@@ -25,13 +27,23 @@ def add(commands: Subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Write the page."""
+    """Write the page of the runs that can be read; raise at the end if some cannot."""
     from qpsbgd.data.files import atomic_write
     from qpsbgd.experiments.core.store import read_records
     from qpsbgd.report import page
 
     target: Path = arguments.out or arguments.folder / "report.html"
-    text = page(read_records(arguments.folder), EXPERIMENTS)
+    left_out: list[str] = []
+
+    def leave_out(error: ValueError | OSError) -> None:
+        left_out.append(one_line(error))
+        print(f"qpsbgd: left out: {left_out[-1]}", file=sys.stderr)
+
+    records = read_records(arguments.folder, on_broken=leave_out)
+    text = page(records, EXPERIMENTS, left_out)
     with atomic_write(target) as file:
-        file.write(text.encode())
+        # A file name may have bytes that are no text.
+        file.write(text.encode("utf-8", "replace"))
     print(f"report: {target}")
+    if left_out:
+        raise ValueError(f"{len(left_out)} files of runs are broken; the report has the other {len(records)}")

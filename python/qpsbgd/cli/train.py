@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qpsbgd.cli.arguments import BadUseError, Subparsers, count
-from qpsbgd.cli.progress import print_outcome, say, with_steps
+from qpsbgd.cli.progress import announce_plots, print_outcome, say, with_steps
 from qpsbgd.experiments import EXPERIMENTS, TASKS, Result, Settings, Task
 
 if TYPE_CHECKING:
@@ -58,7 +58,11 @@ def add(commands: Subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Do the runs that are missing and write results, curves and weights."""
+    """Do the runs that are missing; print the figures, then write results, weights and curves.
+
+    Each finished run is on the disk before the next one starts. What is printed and written at the end is
+    ordered by worth: an error of one file costs none of those before it.
+    """
     tasks = (TASKS[arguments.task],) if arguments.task in TASKS else EXPERIMENTS[arguments.task].tasks
     chosen = [(with_steps(task, arguments.steps), _optimizers(task, arguments)) for task in tasks]
     if len(chosen) == 1 and len(chosen[0][1]) == 1:
@@ -96,36 +100,41 @@ def _settings(
 
 
 def _train_one(task: Task, names: list[str], arguments: argparse.Namespace) -> None:
-    import torch
-
-    from qpsbgd.data.files import atomic_write
+    from qpsbgd.data.files import atomic_write, check_writable, exclusive
     from qpsbgd.experiments.core.runner import run as run_task
-    from qpsbgd.experiments.core.store import Store
+    from qpsbgd.experiments.core.store import Store, weights_as_bytes
     from qpsbgd.report import draw_curves, table
 
     folder: Path = arguments.out or Path("runs") / f"{task.name}-{names[0]}"
+    check_writable(folder)
+    plots = announce_plots()
     store = Store(folder, keep_weights=True)
     settings = _settings(task, names, store, arguments)
     seeds = arguments.seeds or 1
     (result,) = run_task(task, settings, store, seeds=seeds, data_dir=arguments.data_dir, report=say)
-    result.write(folder / "results.json")
-    for one in result.runs:
-        if one.weights:
-            with atomic_write(folder / f"weights-seed{one.seed}.pt") as file:
-                torch.save(dict(one.weights), file)
-    draw_curves([result], folder / "curves.png")
-    print(table([result], task.metric))
-    print(f"results, curves and weights: {folder}")
+    print(table([result], task.metric), flush=True)
+    with exclusive(folder):  # the files of two processes are not mixed
+        result.write(folder / "results.json")
+        for one in result.runs:
+            if one.weights:
+                with atomic_write(folder / f"weights-seed{one.seed}.pt") as file:
+                    file.write(weights_as_bytes(one.weights))
+        if plots:
+            draw_curves([result], folder / "curves.png")
+    print(f"results{', curves' if plots else ''} and weights: {folder}")
     print_outcome(result, task)
 
 
 def _train_several(chosen: list[tuple[Task, list[str]]], arguments: argparse.Namespace) -> None:
+    from qpsbgd.data.files import check_writable, exclusive
     from qpsbgd.experiments.core.results import write_results
     from qpsbgd.experiments.core.runner import run as run_task
     from qpsbgd.experiments.core.store import Store
     from qpsbgd.report import axis_table, draw_against_axis, draw_curves, table
 
     folder: Path = arguments.out or Path("runs") / arguments.task
+    check_writable(folder)
+    plots = announce_plots()
     store = Store(folder)
     everything: list[Result] = []
     for task, names in chosen:
@@ -134,13 +143,17 @@ def _train_several(chosen: list[tuple[Task, list[str]]], arguments: argparse.Nam
             task, settings, store, seeds=arguments.seeds, data_dir=arguments.data_dir, report=say
         )
         everything += results
-        draw_curves(results, folder / f"{task.name}.png")
         print(f"{task.name}: {task.description}")
-        print(table(results, task.metric))
-        write_results(everything, folder / "results.json")
+        print(table(results, task.metric), flush=True)
+        with exclusive(folder):
+            write_results(everything, folder / "results.json")
+            if plots:
+                draw_curves(results, folder / f"{task.name}.png")
     experiment = EXPERIMENTS.get(arguments.task)
     if experiment is not None and experiment.axis is not None:
-        draw_against_axis(experiment, everything, folder / f"{experiment.name}-axis.png")
         for metric in (experiment.tasks[0].metric, *experiment.also_drawn):
-            print(axis_table(experiment, everything, metric))
-    print(f"results and curves: {folder}; for a page of all: qpsbgd report {folder}")
+            print(axis_table(experiment, everything, metric), flush=True)
+        if plots:
+            draw_against_axis(experiment, everything, folder / f"{experiment.name}-axis.png")
+    curves = " and curves" if plots else ""
+    print(f"results{curves}: {folder}; for a page of all: qpsbgd report {folder}")

@@ -7,10 +7,10 @@ The data folder is the argument `data_dir`, else ``$QPSBGD_DATA``, else ``$XDG_C
 from __future__ import annotations
 
 import gzip
+import io
 import math
 import os
 import re
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qpsbgd.data.download import RemoteFile, fetch
+from qpsbgd.data.reading import BrokenFileError, parsing, read_bounded, shown
 
 __all__ = [
     "FILES",
@@ -73,6 +74,8 @@ FILES: Mapping[str, RemoteFile] = {
 }
 """Every file that can be downloaded: path below the data folder -> mirrors, SHA-256, size in bytes."""
 
+_MAX_BYTES = 1 << 30
+"""What a file may have, and what may be unpacked from it; MNIST unpacks to 47 MB."""
 _ADULT_FEATURES = 123
 _DIGITS_SPLIT_SEED = 0
 _DIGITS_TEST_FRACTION = 0.2
@@ -294,36 +297,47 @@ def mnist(
 
     def images(part: str) -> npt.NDArray[np.float32]:
         name = f"{part}-images-idx3-ubyte.gz"
-        pixels = _read_idx(fetch(files[f"mnist/{name}"], folder / name), dimensions=3)
+        path = fetch(files[f"mnist/{name}"], folder / name)
+        pixels = _read_idx(path, dimensions=3)
+        if len(pixels) == 0 or pixels.shape[1:] != (28, 28):
+            raise BrokenFileError(path, f"is corrupt: its shape is {pixels.shape}, expected (N, 28, 28)")
         return _shrink(pixels.reshape(len(pixels), -1).astype(np.float32) / np.float32(255.0), size)
 
     def labels(part: str) -> npt.NDArray[np.int64]:
         name = f"{part}-labels-idx1-ubyte.gz"
-        return _read_idx(fetch(files[f"mnist/{name}"], folder / name), dimensions=1).astype(np.int64)
+        path = fetch(files[f"mnist/{name}"], folder / name)
+        classes = _read_idx(path, dimensions=1)
+        if classes.max(initial=0) > 9:
+            raise BrokenFileError(path, f"is corrupt: it has the label {classes.max()}, expected 0..9")
+        return classes.astype(np.int64)
 
     name = "mnist" if size == 28 else f"mnist-{size}x{size}"
     data = Dataset(name, images("train"), labels("train"), images("t10k"), labels("t10k"), 10)
     for part, x, y in (("train", data.x_train, data.y_train), ("t10k", data.x_test, data.y_test)):
         if len(x) != len(y):
-            raise ValueError(f"{folder} has {len(x)} {part} images but {len(y)} {part} labels")
+            raise BrokenFileError(folder, f"has {len(x)} {part} images but {len(y)} {part} labels")
     return data
 
 
 def _read_idx(path: Path, *, dimensions: int) -> npt.NDArray[np.uint8]:
     """Read a gzipped idx file of unsigned bytes with that many dimensions."""
-    try:
-        content = gzip.decompress(path.read_bytes())
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise ValueError(f"{path} is corrupt: {error}") from None
-    header = 4 + 4 * dimensions
-    expected_magic = 0x0800 + dimensions
-    magic = int.from_bytes(content[:4], "big")
-    if len(content) < header or magic != expected_magic:
-        raise ValueError(f"{path} is corrupt: its magic number is {magic}, expected {expected_magic}")
-    shape = tuple(int(extent) for extent in np.frombuffer(content, ">u4", count=dimensions, offset=4))
-    if len(content) - header != math.prod(shape):
-        raise ValueError(f"{path} is corrupt: {len(content) - header} bytes of data for shape {shape}")
-    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
+    packed = read_bounded(path, _MAX_BYTES)
+    with parsing(path, "is corrupt"), gzip.open(io.BytesIO(packed)) as file:
+        header = file.read(4 + 4 * dimensions)
+        expected_magic = 0x0800 + dimensions
+        magic = int.from_bytes(header[:4], "big")
+        if len(header) < 4 + 4 * dimensions or magic != expected_magic:
+            raise ValueError(f"its magic number is {magic}, expected {expected_magic}")
+        shape = tuple(int(extent) for extent in np.frombuffer(header, ">u4", count=dimensions, offset=4))
+        size = math.prod(shape)  # of Python's integers, which do not wrap
+        if size > _MAX_BYTES:
+            raise ValueError(f"its header states the shape {shape}, expected at most {_MAX_BYTES:,} bytes")
+        # One byte too many is enough to know: a small file may unpack to any size.
+        content = file.read(size + 1)
+        if len(content) != size:
+            many = "more than " if len(content) > size else ""
+            raise ValueError(f"{many}{min(len(content), size)} bytes of data for shape {shape}")
+    return np.frombuffer(content, np.uint8).reshape(shape)
 
 
 def mnist_pair(
@@ -414,19 +428,34 @@ def adult(
 
 def _read_svmlight(path: Path, features: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
     """Read lines ``label index:value ...`` with labels -1 and +1 and indices from 1 to `features`."""
-    with path.open(encoding="ascii", errors="replace") as file:
-        lines = file.read().splitlines()
+    lines = read_bounded(path, _MAX_BYTES).decode("ascii", errors="replace").splitlines()
+    if 4 * len(lines) * features > _MAX_BYTES:
+        raise BrokenFileError(
+            path, f"has {len(lines)} lines, whose samples need more than {_MAX_BYTES:,} bytes"
+        )
     x = np.zeros((len(lines), features), dtype=np.float32)
     y = np.zeros(len(lines), dtype=np.int64)
     for row, line in enumerate(lines):
         label, *pairs = line.split() or [""]
         if label not in ("-1", "+1"):
-            raise ValueError(f"{path}, line {row + 1}: the label is {label!r}, expected -1 or +1")
+            raise BrokenFileError(path, f", line {row + 1}: the label is {shown(label)}, expected -1 or +1")
         y[row] = label == "+1"
         for pair in pairs:
-            match = re.fullmatch(r"(\d+):([-+.\deE]+)", pair)
-            if match is None or not 1 <= int(match[1]) <= features:
-                expected = f"index:value with an index of 1..{features}"
-                raise ValueError(f"{path}, line {row + 1}: found {pair!r}, expected {expected}")
-            x[row, int(match[1]) - 1] = float(match[2])
+            column, value = _feature(pair, features)
+            if not math.isfinite(value):
+                expected = f"index:value with an index of 1..{features} and a finite value"
+                raise BrokenFileError(path, f", line {row + 1}: found {shown(pair)}, expected {expected}")
+            x[row, column] = value
     return x, y
+
+
+def _feature(pair: str, features: int) -> tuple[int, float]:
+    """Read ``index:value``: the column from 0 and the value, NaN where the text is malformed."""
+    match = re.fullmatch(r"([0-9]{1,9}):([-+.0-9eE]{1,40})", pair)
+    if match is None or not 1 <= int(match[1]) <= features:
+        return 0, math.nan
+    try:
+        value = float(match[2])
+    except ValueError:
+        return 0, math.nan
+    return int(match[1]) - 1, value if abs(value) <= float(np.finfo(np.float32).max) else math.nan

@@ -2,6 +2,9 @@
 
 The bytes go to ``<name>.part`` beside the target. A transfer that breaks is resumed where it ended, on the
 same mirror or on the next one. Only a file of the right size and SHA-256 gets the final name.
+
+Whatever a mirror does wrong, the next one is asked; a mirror that is too slow is given up. Whatever the disk
+does wrong ends the download at once.
 """
 
 from __future__ import annotations
@@ -11,14 +14,12 @@ import http.client
 import os
 import re
 import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-from qpsbgd.data.files import replace_durably
+from qpsbgd.data.files import locked, open_without_links, replace_durably
+from qpsbgd.data.http import Deadline, open_url
 from qpsbgd.data.progress import ProgressBar
 
 __all__ = ["DownloadError", "RemoteFile", "fetch"]
@@ -27,6 +28,7 @@ _CHUNK_BYTES = 1 << 16
 _ATTEMPTS_PER_MIRROR = 3
 _PARTIAL_CONTENT = 206
 _RANGE_NOT_SATISFIABLE = 416
+_HEADERS = {"User-Agent": "qpsbgd", "Accept-Encoding": "identity"}
 
 
 class DownloadError(OSError):
@@ -62,7 +64,8 @@ def fetch(remote: RemoteFile, target: str | os.PathLike[str], *, timeout: float 
     target : path
         Where the copy belongs; missing folders above it are made.
     timeout : float
-        Seconds to wait for an answer of a mirror before the next one is tried.
+        Seconds to wait for an answer of a mirror before the next one is tried. Each further stretch of that
+        time must bring `qpsbgd.data.http.MINIMUM_RATE` bytes a second.
 
     Returns
     -------
@@ -73,6 +76,8 @@ def fetch(remote: RemoteFile, target: str | os.PathLike[str], *, timeout: float 
     ------
     DownloadError
         If a file at `target` is not the right one, or no mirror gives the right one.
+    OSError
+        If the disk is full or refuses to be written.
 
     Examples
     --------
@@ -90,31 +95,18 @@ def fetch(remote: RemoteFile, target: str | os.PathLike[str], *, timeout: float 
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    with part.open("ab+") as file, _sole_writer(file):
+    with open_without_links(part) as file, locked(file):
         if path.exists():  # another process has finished it while this one waited
             _check_present(path, remote)
             part.unlink(missing_ok=True)
             return path
-        _download(remote, file, path.name, timeout)
-        file.flush()
+        try:
+            _download(remote, file, path.name, timeout)
+        except _DiskError as error:
+            raise OSError(error.cause.errno, error.cause.strerror, str(part)) from None
         os.fsync(file.fileno())
         replace_durably(part, path)
     return path
-
-
-@contextmanager
-def _sole_writer(file: BinaryIO) -> Iterator[None]:
-    """Hold the file's lock, so that one process at a time writes it; a no-op without advisory locks."""
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    fcntl.flock(file, fcntl.LOCK_EX)
-    try:
-        yield
-    finally:
-        fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def _check_present(path: Path, remote: RemoteFile) -> None:
@@ -165,11 +157,10 @@ def _transfer(url: str, remote: RemoteFile, file: BinaryIO, bar: ProgressBar, ti
             return None
         file.truncate(0)
         have = 0
-    request = urllib.request.Request(url, headers={"User-Agent": "qpsbgd", "Accept-Encoding": "identity"})
-    if have:
-        request.add_header("Range", f"bytes={have}-")
+    headers = {**_HEADERS, "Range": f"bytes={have}-"} if have else _HEADERS
+    deadline = Deadline(timeout)
     try:
-        with urllib.request.urlopen(request, timeout=timeout) as response:
+        with open_url(url, headers, deadline) as response:
             if have and not _continues_at(response, have, remote.size):
                 # The server sends the whole file, or the rest of another one.
                 file.truncate(0)
@@ -177,32 +168,50 @@ def _transfer(url: str, remote: RemoteFile, file: BinaryIO, bar: ProgressBar, ti
                     return f"the server's range does not continue at byte {have} of {remote.size}"
                 have = 0
             bar.move_to(have)
-            _copy(response, file, remote.size, bar)
+            _copy(response, file, remote.size, bar, deadline)
     except urllib.error.HTTPError as error:
         if error.code == _RANGE_NOT_SATISFIABLE:
             file.truncate(0)
         return f"HTTP {error.code} {error.reason}"
     except urllib.error.URLError as error:
         return str(error.reason)
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:
         return f"{type(error).__name__}: {error}"
     have = file.seek(0, os.SEEK_END)
     return None if have >= remote.size else f"the transfer ended after {have} of {remote.size} bytes"
 
 
-def _continues_at(response: http.client.HTTPResponse, start: int, size: int) -> bool:
+def _continues_at(response: Any, start: int, size: int) -> bool:
     if response.status != _PARTIAL_CONTENT:
         return False
-    match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", "").strip())
-    return match is not None and int(match[1]) == start and match[2] in (str(size), "*")
+    shown = response.headers.get("Content-Range", "").strip()
+    return re.fullmatch(rf"bytes {start}-[0-9]+/({size}|\*)", shown) is not None
 
 
-def _copy(response: http.client.HTTPResponse, file: BinaryIO, size: int, bar: ProgressBar) -> None:
+def _copy(response: Any, file: BinaryIO, size: int, bar: ProgressBar, deadline: Deadline) -> None:
     position = file.seek(0, os.SEEK_END)
     while position <= size:  # one byte too many is enough to know that it is another file
-        chunk = response.read(_CHUNK_BYTES)
+        chunk = response.read1(_CHUNK_BYTES)
         if not chunk:
             return
-        file.write(chunk)
+        _append(file, chunk)
         position += len(chunk)
+        deadline.received(len(chunk))
         bar.advance(len(chunk))
+
+
+class _DiskError(Exception):
+    """The disk failed: no mirror can help."""
+
+    def __init__(self, cause: OSError) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+def _append(file: BinaryIO, chunk: bytes) -> None:
+    rest = memoryview(chunk)
+    try:
+        while rest:  # an unbuffered file may take a part only
+            rest = rest[file.write(rest) :]
+    except OSError as error:
+        raise _DiskError(error) from None

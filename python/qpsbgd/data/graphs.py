@@ -7,6 +7,8 @@ package does not open. A file holds the arrays of `FIELDS`.
 
 from __future__ import annotations
 
+import io
+import math
 import os
 import zipfile
 from collections.abc import Mapping
@@ -18,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qpsbgd.data.datasets import data_folder
+from qpsbgd.data.reading import BrokenFileError, parsing, read_bounded
 
 __all__ = ["FIELDS", "GraphDataset", "karate", "load_graph", "planetoid"]
 
@@ -34,6 +37,8 @@ FIELDS: Mapping[str, str] = {
 }
 """Arrays of a citation network's file."""
 
+_MAX_BYTES = 1 << 30
+"""What the file, all arrays in it, and the dense features may have each; PubMed's features have 39 MB."""
 _PLANETOID = ("cora", "pubmed")
 _KARATE_CLASSES = (
     *(1, 1, 1, 1, 3, 3, 3, 1, 0, 1, 3, 1, 1, 1, 0, 0, 3),
@@ -223,27 +228,57 @@ def planetoid(name: str, data_dir: str | os.PathLike[str] | None = None) -> Grap
     both = np.concatenate([edges, edges[::-1]], axis=1)
     _require(path, "edge_index", len(np.unique(both[0] * nodes + both[1])) == both.shape[1], edges)
     labels = arrays["y"]
-    _require(path, "y", labels.shape == (nodes,) and labels.dtype.kind in "iu" and labels.min() >= 0, labels)
+    numbers = labels.shape == (nodes,) and labels.dtype.kind in "iu"
+    # A network has an output for each class, so the largest label is a size too.
+    _require(path, "y", numbers and labels.min() >= 0 and labels.max() < nodes, labels)
     masks = [arrays[f"{part}_mask"] for part in ("train", "val", "test")]
     for part, mask in zip(("train", "val", "test"), masks, strict=True):
         _require(path, f"{part}_mask", mask.shape == (nodes,) and mask.dtype == np.bool_ and mask.any(), mask)
     if np.sum(masks, axis=0).max() > 1:
-        raise ValueError(f"{path} is corrupt: a node is in two of train_mask, val_mask and test_mask")
+        raise BrokenFileError(path, "is corrupt: a node is in two of train_mask, val_mask and test_mask")
     classes = int(labels.max()) + 1
     return GraphDataset(name, features, both, labels.astype(np.int64), masks[0], masks[1], masks[2], classes)
 
 
 def _read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """Read all arrays of `FIELDS`; raise if the file holds pickled objects."""
-    try:
-        # numpy leaves a file open that it opened and cannot read.
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            missing = [name for name in FIELDS if name not in file]
-            if missing:
-                raise ValueError(f"there is no {', '.join(missing)}")
-            return {name: file[name] for name in FIELDS}
-    except (ValueError, EOFError, zipfile.BadZipFile, KeyError) as error:
-        raise ValueError(f"{path} is corrupt: {error}") from None
+    """Read all arrays of `FIELDS`; raise if the file holds pickled objects, or states more than it holds."""
+    packed = read_bounded(path, _MAX_BYTES)
+    with parsing(path, "is corrupt"), zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        present = set(archive.namelist())
+        missing = [name for name in FIELDS if f"{name}.npy" not in present]
+        if missing:
+            raise ValueError(f"there is no {', '.join(missing)}")
+        if sum(archive.getinfo(f"{name}.npy").file_size for name in FIELDS) > _MAX_BYTES:
+            raise ValueError(f"its arrays have more than {_MAX_BYTES:,} bytes")
+        return {name: _read_array(archive, name) for name in FIELDS}
+
+
+def _read_array(archive: zipfile.ZipFile, name: str) -> npt.NDArray[Any]:
+    """Read one array, after its header has been compared with the length of what follows it."""
+    # numpy's own reader asks for the memory that the header states before it looks at what is there.
+    length = archive.getinfo(f"{name}.npy").file_size
+    with archive.open(f"{name}.npy") as file:
+        version = np.lib.format.read_magic(file)
+        read_header = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }.get(version)
+        if read_header is None:
+            raise ValueError(f"{name} has the format {version}, expected (1, 0) or (2, 0)")
+        shape, fortran_order, dtype = read_header(file)
+        if dtype.kind not in "biuf":
+            raise ValueError(f"{name} has the dtype {dtype}, expected numbers")
+        size = math.prod(shape) * dtype.itemsize  # of Python's integers, which do not wrap
+        if min(shape, default=0) < 0 or size != length - file.tell():
+            raise ValueError(f"{name} has {length - file.tell()} bytes of data for shape {shape} and {dtype}")
+        content = file.read(size)
+    if len(content) != size:
+        raise ValueError(f"{name} ends after {len(content)} of {size} bytes")
+    if dtype.kind == "b" and max(content, default=0) > 1:
+        raise ValueError(f"{name} has the byte {max(content)}, expected 0 or 1")
+    array: npt.NDArray[Any] = np.frombuffer(content, dtype)
+    array = array.reshape(shape, order="F") if fortran_order else array.reshape(shape)
+    return array.astype(dtype.newbyteorder("="))
 
 
 def _dense(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
@@ -252,20 +287,29 @@ def _dense(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np
     _require(path, "x_shape", shape.shape == (2,) and shape.dtype.kind in "iu" and shape.min() > 0, shape)
     nodes, width = int(shape[0]), int(shape[1])
     _require(path, "x_indptr", starts.shape == (nodes + 1,) and starts.dtype.kind in "iu", starts)
-    counts = starts[1:].astype(np.int64) - starts[:-1]
-    _require(path, "x_indptr", starts[0] == 0 and starts[-1] == len(data) and counts.min() >= 0, starts)
-    _require(path, "x_data", data.ndim == 1 and data.dtype.kind == "f" and np.isfinite(data).all(), data)
+    if 4 * nodes * width > _MAX_BYTES:
+        raise BrokenFileError(
+            path, f"is corrupt: x_shape states {nodes} by {width} features, more than {_MAX_BYTES:,} bytes"
+        )
+    _require(path, "x_indptr", starts.min() >= 0 and starts.max() <= data.size, starts)
+    counts = starts[1:].astype(np.int64) - starts[:-1].astype(np.int64)
+    _require(path, "x_indptr", starts[0] == 0 and starts[-1] == data.size and counts.min() >= 0, starts)
+    _require(path, "x_data", data.ndim == 1 and data.dtype.kind == "f", data)
+    _require(path, "x_data", np.all(np.abs(data) <= np.finfo(np.float32).max), data)  # false for NaN
     fits = columns.shape == data.shape and columns.dtype.kind in "iu"
     _require(path, "x_indices", fits and columns.min(initial=0) >= 0, columns)
     _require(path, "x_indices", columns.max(initial=0) < width, columns)
     features = np.zeros((nodes, width), dtype=np.float32)
-    np.add.at(features, (np.repeat(np.arange(nodes), counts), columns), data)
+    with np.errstate(over="ignore"):
+        np.add.at(features, (np.repeat(np.arange(nodes), counts), columns.astype(np.int64)), data)
+    _require(path, "x_data", np.isfinite(features).all(), data)  # repeated places add up
     return features
 
 
 def _require(path: Path, name: str, condition: Any, array: npt.NDArray[Any]) -> None:
     if not condition:
-        raise ValueError(
-            f"{path} is corrupt: {name} has shape {array.shape} and dtype {array.dtype}, or holds values "
-            f"that do not fit; expected {FIELDS[name]}"
+        raise BrokenFileError(
+            path,
+            f"is corrupt: {name} has shape {array.shape} and dtype {array.dtype}, or holds values "
+            f"that do not fit; expected {FIELDS[name]}",
         )

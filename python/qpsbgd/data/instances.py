@@ -9,16 +9,19 @@ A file is one header line ``n m`` and m lines ``i j value``, counted from 1:
 
 from __future__ import annotations
 
-import json
+import math
 import os
+from array import array
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["BestKnown", "Instance", "SparseRows", "best_known", "read_instance"]
+from qpsbgd.data.reading import BrokenFileError, read_json, shown
+
+__all__ = ["MAX_VARIABLES", "BestKnown", "Instance", "SparseRows", "best_known", "read_instance"]
 
 Kind = Literal["qubo", "maxcut"]
 
@@ -26,6 +29,15 @@ _KIND_OF_SUFFIX: dict[str, Kind] = {".sparse": "qubo", ".txt": "maxcut"}
 _ALWAYS_DENSE_UP_TO = 64
 _NEVER_DENSE_FROM = 3000
 _DENSE_FROM_DENSITY = 0.05
+_MAX_LINE = 1024
+_MAX_TABLE_BYTES = 1 << 24
+
+MAX_VARIABLES = 1 << 20
+"""Variables that an instance may have unless the reader is told otherwise.
+
+A header of two numbers states the size of every array of the instance, and the largest public instances have
+some 20,000 variables.
+"""
 
 
 @dataclass(frozen=True)
@@ -210,8 +222,12 @@ class Instance:
         return values.reshape(states.shape[:-1])
 
 
-def read_instance(path: str | os.PathLike[str], kind: Kind | None = None) -> Instance:
+def read_instance(
+    path: str | os.PathLike[str], kind: Kind | None = None, *, max_variables: int = MAX_VARIABLES
+) -> Instance:
     r"""Read a QUBO or Max-Cut file.
+
+    The memory that this takes grows with the lines that are there, whatever the header states.
 
     Parameters
     ----------
@@ -219,6 +235,8 @@ def read_instance(path: str | os.PathLike[str], kind: Kind | None = None) -> Ins
         The file.
     kind : {"qubo", "maxcut"}, optional
         What it holds; without it the ending decides, ``.sparse`` (QUBO) or ``.txt`` (Max-Cut).
+    max_variables : int
+        Number of variables above which the file is refused.
 
     Returns
     -------
@@ -249,29 +267,58 @@ def read_instance(path: str | os.PathLike[str], kind: Kind | None = None) -> Ins
         endings = "'.sparse' (QUBO) or '.txt' (Max-Cut)"
         raise ValueError(f"{file} ends in {file.suffix!r} and its kind is not given, expected {endings}")
     with file.open(encoding="utf-8", errors="replace") as stream:
-        lines = [(number, line.split()) for number, line in enumerate(stream, start=1) if line.strip()]
-    n, m = _header(file, lines)
-    if len(lines) - 1 != m:
-        raise ValueError(f"{file} has {len(lines) - 1} lines after its header, which announces {m}")
-    rows = np.empty(m, dtype=np.int64)
-    columns = np.empty(m, dtype=np.int64)
-    values = np.empty(m)
-    for index, (number, fields) in enumerate(lines[1:]):
-        rows[index], columns[index], values[index] = _entry(file, number, fields, n)
+        n, rows, columns, values = _read_lines(file, stream, max_variables)
+    with np.errstate(over="ignore"):
+        total = 2 * np.abs(values).sum()
+    if not np.isfinite(total):
+        raise BrokenFileError(file, "has values whose sum is beyond the range of float64")
     return Instance(file.stem, kind, n, rows, columns, values)
 
 
-def _header(file: Path, lines: list[tuple[int, list[str]]]) -> tuple[int, int]:
-    if not lines:
-        raise ValueError(f"{file} is empty, expected a header line with two counts")
-    number, fields = lines[0]
+def _read_lines(
+    file: Path, stream: TextIO, max_variables: int
+) -> tuple[int, npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Read the number of variables, and the places and values of the lines."""
+    header: tuple[int, int] | None = None
+    rows, columns, values = array("q"), array("q"), array("d")
+    number = 0
+    while line := stream.readline(_MAX_LINE + 1):
+        number += 1
+        if len(line) > _MAX_LINE:
+            raise BrokenFileError(file, f", line {number}: it has more than {_MAX_LINE} characters")
+        fields = line.split()
+        if not fields:
+            continue
+        if header is None:
+            header = _header(file, number, fields, max_variables)
+            continue
+        n, m = header
+        if len(values) == m:
+            raise BrokenFileError(file, f", line {number}: it is one more than the {m} lines of the header")
+        row, column, value = _entry(file, number, fields, n)
+        rows.append(row)
+        columns.append(column)
+        values.append(value)
+    if header is None:
+        raise BrokenFileError(file, "is empty, expected a header line with two counts")
+    n, m = header
+    if len(values) != m:
+        raise BrokenFileError(file, f"has {len(values)} lines after its header, which announces {m}")
+    return n, np.array(rows, np.int64), np.array(columns, np.int64), np.array(values, np.float64)
+
+
+def _header(file: Path, number: int, fields: list[str], max_variables: int) -> tuple[int, int]:
     try:
         n, m = (int(field) for field in fields)
     except ValueError:
         n = m = -1
     if n < 1 or m < 0:
         expected = "the numbers of variables and of lines"
-        raise ValueError(f"{file}, line {number}: found {' '.join(fields)!r}, expected {expected}")
+        raise BrokenFileError(file, f", line {number}: found {shown(' '.join(fields))}, expected {expected}")
+    max_variables = min(max_variables, np.iinfo(np.int32).max)  # columns are int32
+    if n > max_variables:
+        found = f"the header states {shown(fields[0])} variables"
+        raise BrokenFileError(file, f", line {number}: {found}, expected at most {max_variables}")
     return n, m
 
 
@@ -281,9 +328,9 @@ def _entry(file: Path, number: int, fields: list[str], n: int) -> tuple[int, int
     except (ValueError, IndexError):
         row = column = 0
         value = 0.0
-    if len(fields) != 3 or not (1 <= row <= n and 1 <= column <= n and np.isfinite(value)):
+    if len(fields) != 3 or not (1 <= row <= n and 1 <= column <= n and math.isfinite(value)):
         expected = f"two indices of 1..{n} and a number"
-        raise ValueError(f"{file}, line {number}: found {' '.join(fields)!r}, expected {expected}")
+        raise BrokenFileError(file, f", line {number}: found {shown(' '.join(fields))}, expected {expected}")
     return row - 1, column - 1, value
 
 
@@ -315,11 +362,22 @@ def best_known(path: str | os.PathLike[str]) -> BestKnown | None:
         table = folder / "best_known.json"
         if not table.is_file():
             continue
+        problem = "is not a table of best-known values"
+        content = read_json(table, _MAX_TABLE_BYTES, problem)
+        instances = content.get("instances") if isinstance(content, dict) else None
+        if not isinstance(instances, dict):
+            raise BrokenFileError(table, f"{problem}: it has no object 'instances'")
+        name = file.relative_to(folder).as_posix()
+        if name not in instances:
+            return None
+        entry = instances[name]
+        if not (isinstance(entry, dict) and isinstance(entry.get("status"), str)):
+            raise BrokenFileError(table, f"{problem}: {name!r} has no text 'status'")
         try:
-            entry = json.loads(table.read_text(encoding="utf-8"))["instances"].get(
-                file.relative_to(folder).as_posix()
-            )
-            return None if entry is None else BestKnown(float(entry["best_known"]), str(entry["status"]))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{table} is not a table of best-known values: {error!r}") from None
+            number = float(entry.get("best_known", math.nan))
+        except (TypeError, ValueError, OverflowError):
+            number = math.nan
+        if not math.isfinite(number):
+            raise BrokenFileError(table, f"{problem}: 'best_known' of {name!r} is no finite number")
+        return BestKnown(number, entry["status"])
     return None

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import os
 from typing import Any
 
 from qpsbgd.data.files import atomic_write
 
-__all__ = ["new_figure", "write_picture"]
+__all__ = ["can_draw", "new_figure", "write_picture"]
+
+
+def can_draw() -> bool:
+    """Whether matplotlib can be imported, so that long work does not end in an error for want of it.
+
+    Examples
+    --------
+    >>> can_draw()
+    True
+    """
+    try:
+        importlib.import_module("matplotlib.figure")
+    except ImportError:  # it is missing, or it does not fit the other packages
+        return False
+    return True
 
 
 def new_figure(width: float, height: float) -> Any:

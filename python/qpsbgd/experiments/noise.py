@@ -91,7 +91,7 @@ class _AsAnsweredRule:
 class _AsAnswered(QPSBGD):
     """QP-SBGD with the steps that a solver answers, better or worse than sign(p)."""
 
-    def _rule(self, group: dict[str, Any]) -> StepRule:
+    def step_rule(self, group: dict[str, Any]) -> StepRule:
         return _AsAnsweredRule()
 
 

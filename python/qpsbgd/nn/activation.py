@@ -7,24 +7,19 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from qpsbgd.capture.autograd import record_slopes
+from qpsbgd.capture.autograd import is_transformed, record_slopes
 from qpsbgd.nn.base import BinaryLayer
 
 __all__ = ["Activated", "BinaryActivation", "Scale"]
 
 
-class _SignActivation(torch.autograd.Function):
+class _Sign(torch.autograd.Function):
     """sign(z) with sign(0) = +1; the gradient passes where |z| <= 1."""
 
-    generate_vmap_rule = True
-
     @staticmethod
-    def forward(z: Tensor) -> Tensor:
-        return (z >= 0).to(z.dtype).mul_(2).sub_(1)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        ctx.save_for_backward(inputs[0])
+    def forward(ctx: Any, z: Tensor) -> Tensor:
+        ctx.save_for_backward(z)
+        return _sign(z)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
@@ -32,8 +27,14 @@ class _SignActivation(torch.autograd.Function):
         return gradients[0] * (z.abs() <= 1)
 
 
-class _DualSignActivation(_SignActivation):
-    """`_SignActivation` with forward mode, which torch.compile cannot trace."""
+class _TransformedSign(torch.autograd.Function):
+    """`_Sign` with the rules of forward mode and torch.func; slower, and torch.compile cannot trace it."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(z: Tensor) -> Tensor:
+        return _sign(z)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
@@ -41,9 +42,18 @@ class _DualSignActivation(_SignActivation):
         ctx.save_for_forward(inputs[0])
 
     @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        (z,) = ctx.saved_tensors
+        return gradients[0] * (z.abs() <= 1)
+
+    @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:
         (z,) = ctx.saved_tensors
         return tangents[0] * (z.abs() <= 1)
+
+
+def _sign(z: Tensor) -> Tensor:
+    return (z >= 0).to(z.dtype).mul_(2).sub_(1)
 
 
 class BinaryActivation(nn.Module):
@@ -58,8 +68,7 @@ class BinaryActivation(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Take the signs of z, in its shape and dtype."""
-        compiling = torch.compiler.is_dynamo_compiling()
-        sign = _SignActivation if compiling else _DualSignActivation
+        sign = _TransformedSign if is_transformed() else _Sign
         return cast(Tensor, sign.apply(z))  # type: ignore[no-untyped-call]
 
 

@@ -19,6 +19,7 @@ from torch.optim.optimizer import Optimizer, ParamsT
 from qpsbgd.capture.weight import BinaryWeight
 from qpsbgd.optim.adam import adam_step
 from qpsbgd.optim.checkpoints import checked_state_dict, restore_state
+from qpsbgd.optim.commit import Uninterrupted
 from qpsbgd.problem.checks import (
     check_betas,
     check_bool,
@@ -65,9 +66,13 @@ class LatentWeightOptimizer(Optimizer, ABC):
     def __init__(self, params: ParamsT, defaults: dict[str, Any]) -> None:
         super().__init__(params, {**_ADAM_DEFAULTS, **defaults})
 
+    def _work(self, updates: Sequence[Update]) -> Any:
+        """Work out the steps of the binary weights, as far as that may fail or take long; change nothing."""
+        return None
+
     @abstractmethod
-    def _step_binary(self, updates: Sequence[Update]) -> None:
-        """Step the binary weights; either all of them or, on an error, none."""
+    def _commit(self, updates: Sequence[Update], worked: Any) -> None:
+        """Step the binary weights; `worked` is what `_work` returned. Interrupts wait for the end."""
 
     def _check_options(self, options: dict[str, Any]) -> None:
         """Refuse bad options of a parameter group before it is added."""
@@ -114,18 +119,29 @@ class LatentWeightOptimizer(Optimizer, ABC):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        # A step means the latent values: without the guard of latent weights its many small calls are quick.
+        with torch._C.DisableTorchFunctionSubclass():
+            self._step()
+        return loss
+
+    def _step(self) -> None:
         updates = self._gather()
         rates = [other_rate(update.group) for update in updates]
-        self._step_binary([update for update in updates if isinstance(update.parameter, BinaryWeight)])
-        for update, rate in zip(updates, rates, strict=True):
-            if not isinstance(update.parameter, BinaryWeight):
-                state, group = self.state[update.parameter], update.group
-                adam_step(
-                    update.parameter, update.gradient, state, rate, group["other_betas"], group["other_eps"]
-                )
-        for group in self.param_groups:
-            group["step"] += 1
-        return loss
+        binary = [update for update in updates if isinstance(update.parameter, BinaryWeight)]
+        worked = self._work(binary)
+        with Uninterrupted():
+            self._commit(binary, worked)
+            for (group, parameter, gradient, _), rate in zip(updates, rates, strict=True):
+                if not isinstance(parameter, BinaryWeight):
+                    state = self.state[parameter]
+                    adam_step(parameter, gradient, state, rate, group["other_betas"], group["other_eps"])
+            for group in self.param_groups:
+                group["step"] += 1
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Reset gradients, as `torch.optim.Optimizer.zero_grad`."""
+        with torch._C.DisableTorchFunctionSubclass():
+            super().zero_grad(set_to_none)
 
     def _gather(self) -> list[Update]:
         """All parameters with a gradient, checked before anything is changed."""

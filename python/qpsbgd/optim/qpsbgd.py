@@ -341,23 +341,21 @@ class QPSBGD(LatentWeightOptimizer):
 
     # Work, and commit
 
-    def _step_binary(self, updates: Sequence[Update]) -> None:
-        results = self._work(updates)
-        for result in results:
-            for projection in result.projections:
-                for hook in list(self._projection_hooks.values()):
-                    hook(projection)
-        self._commit(updates, results)
-
     def _work(self, updates: Sequence[Update]) -> list[StepResult]:
         """Work out the step of every weight; all that a solver is asked is asked together."""
         self._check_slopes(updates)
         before = self._solver_seconds()
         try:
-            return answer_requests([self._work_of(update) for update in updates], self._solver)
+            results = answer_requests([self._work_of(update) for update in updates], self._solver)
         finally:
             group = self.param_groups[0]
             group["qpu_seconds"] += self._solver_seconds() - before
+        with torch._C._EnableTorchFunction():  # hooks may run the model
+            for result in results:
+                for projection in result.projections:
+                    for hook in list(self._projection_hooks.values()):
+                        hook(projection)
+        return results
 
     def _work_of(self, update: Update) -> Work[StepResult]:
         group, weight, gradient, _ = update
@@ -372,14 +370,14 @@ class QPSBGD(LatentWeightOptimizer):
             seed=partial(layer_seed, group["seed"], group["step"], update.number),
             observed=bool(self._projection_hooks),
         )
-        return self._rule(group).work(layer)
+        return self.step_rule(group).work(layer)
 
-    def _rule(self, group: dict[str, Any]) -> StepRule:
-        """Return the mathematics of a parameter group's steps."""
+    def step_rule(self, group: dict[str, Any]) -> StepRule:
+        """Return the mathematics of a parameter group's steps; a subclass may return a rule of its own."""
         return _RULES[group["variant"]]
 
-    def _commit(self, updates: Sequence[Update], results: Sequence[StepResult]) -> None:
-        for (group, weight, _, _), result in zip(updates, results, strict=True):
+    def _commit(self, updates: Sequence[Update], worked: Sequence[StepResult]) -> None:
+        for (group, weight, _, _), result in zip(updates, worked, strict=True):
             values = result.values.view(weight.shape)
             if result.replaces:
                 weight.copy_(values)

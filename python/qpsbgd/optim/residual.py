@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 
 from qpsbgd.optim.checkpoints import checked_state_dict, restore_state
+from qpsbgd.optim.commit import Uninterrupted
 from qpsbgd.problem.checks import (
     DOMAINS,
     MEMORIES,
@@ -194,14 +195,15 @@ class ResidualQPSBGD(Optimizer):
                 U = all_jacobians[number]
                 solved.append((group, parameter, *self._project(group, parameter, number, U, v, weight)))
                 number += 1
-        for group, parameter, G, memory in solved:
-            parameter.add_(G.view_as(parameter).to(parameter.dtype), alpha=-float(group["lr"]))
-            if group["clip"] is not None:
-                parameter.clamp_(-group["clip"], group["clip"])
-            self.state[parameter].update(memory)
-            group["num_qubos"] += len(_blocks(parameter.numel(), group["block_size"]))
-        for group in self.param_groups:
-            group["step"] += 1
+        with Uninterrupted():
+            for group, parameter, G, memory in solved:
+                parameter.add_(G.view_as(parameter).to(parameter.dtype), alpha=-float(group["lr"]))
+                if group["clip"] is not None:
+                    parameter.clamp_(-group["clip"], group["clip"])
+                self.state[parameter].update(memory)
+                group["num_qubos"] += len(_blocks(parameter.numel(), group["block_size"]))
+            for group in self.param_groups:
+                group["step"] += 1
         return value
 
     def _project(

@@ -5,11 +5,11 @@ from __future__ import annotations
 import html
 import json
 import math
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from qpsbgd.experiments.core.numbers import deviation, mean
 from qpsbgd.experiments.core.results import Run
 from qpsbgd.experiments.core.store import Record
 from qpsbgd.experiments.core.task import Experiment
@@ -75,11 +75,13 @@ class _Section:
         for name in _REFERENCES:
             candidates = [row for row in self.tested if row.optimizer == name]
             if candidates:
-                return max(candidates, key=lambda row: statistics.fmean(row.scores or [-math.inf]))
+                return max(candidates, key=lambda row: mean(row.scores or [-math.inf]))
         return None
 
 
-def page(records: Iterable[Record], experiments: Mapping[str, Experiment]) -> str:
+def page(
+    records: Iterable[Record], experiments: Mapping[str, Experiment], left_out: Sequence[str] = ()
+) -> str:
     """Build the page.
 
     Parameters
@@ -88,6 +90,8 @@ def page(records: Iterable[Record], experiments: Mapping[str, Experiment]) -> st
         Finished runs, as `qpsbgd.experiments.core.store.read_records` gives them.
     experiments : mapping
         Experiment name -> experiment; they order and group the tasks. Tasks of none stand at the end.
+    left_out : sequence of str
+        What is wrong with each file of a run that could not be read; the page lists them.
 
     Returns
     -------
@@ -101,7 +105,7 @@ def page(records: Iterable[Record], experiments: Mapping[str, Experiment]) -> st
     """
     records = list(records)
     sections = _sections(records)
-    body = [f"<p>{len(records)} finished runs. {_NOTE}</p>"]
+    body = [f"<p>{len(records)} finished runs. {_NOTE}</p>", *_left_out(left_out)]
     shown: set[int] = set()
     for experiment in experiments.values():
         names = [task.name for task in experiment.tasks]
@@ -116,6 +120,13 @@ def page(records: Iterable[Record], experiments: Mapping[str, Experiment]) -> st
             body += _experiment(Experiment(name, section.task["description"], ()), [section])
     body.append(_versions(sections))
     return _DOCUMENT.format(style=_STYLE, body="\n".join(body))
+
+
+def _left_out(problems: Sequence[str]) -> list[str]:
+    if not problems:
+        return []
+    lines = "".join(f"<li><code>{html.escape(problem)}</code></li>" for problem in problems)
+    return [f"<p>{len(problems)} files are left out, because they are broken:</p><ul>{lines}</ul>"]
 
 
 _DOCUMENT = """<!DOCTYPE html>
@@ -139,8 +150,10 @@ def _sections(records: Sequence[Record]) -> list[_Section]:
     sections: dict[str, _Section] = {}
     for record in records:
         task = record.task
+        # What the runs are judged by belongs to it: runs with other metrics cannot stand in one table.
+        judged_by = [task["metric"], task["tuning_metric"], task["higher_is_better"]]
         identity = json.dumps(
-            [task["name"], task.get("family"), task["definition"], task["version"]], sort_keys=True
+            [task["name"], task.get("family"), task["definition"], task["version"], judged_by], sort_keys=True
         )
         section = sections.setdefault(identity, _Section(task))
         key = json.dumps([record.optimizer, dict(record.settings)], sort_keys=True)
@@ -200,7 +213,7 @@ def _table(section: _Section) -> str:
         "settings",
     ]
     higher = section.task["higher_is_better"]
-    means = {id(row): statistics.fmean(row.values(metric).values()) for row in section.tested}
+    means = {id(row): mean(row.values(metric).values()) for row in section.tested}
     best = (max if higher else min)(means.values())
     lines = []
     for row in sorted(section.tested, key=lambda row: means[id(row)], reverse=higher):
@@ -238,14 +251,16 @@ def _spread(values: Iterable[float], digits: int = 4) -> str:
     numbers = list(values)
     if not numbers:
         return "–"
-    mean = statistics.fmean(numbers)
-    if not math.isfinite(mean):
+    centre = mean(numbers)
+    if not math.isfinite(centre):
         return "failed"
     if len(numbers) == 1:
-        return f"{mean:.{digits}g}"
+        return f"{centre:.{digits}g}"
+    if centre and not 1e-15 < abs(centre) < 1e15:
+        return f"{centre:.{digits}g} ± {deviation(numbers):.{digits}g}"
     # As many decimals as four digits of the mean have.
-    decimals = max(0, digits - 1 - math.floor(math.log10(abs(mean)))) if mean else digits
-    return f"{mean:.{decimals}f} ± {statistics.stdev(numbers):.{decimals}f}"
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(centre)))) if centre else digits
+    return f"{centre:.{decimals}f} ± {deviation(numbers):.{decimals}f}"
 
 
 def _comparison_cells(comparison: Comparison | None, higher_is_better: bool, is_reference: bool) -> list[str]:
@@ -268,7 +283,7 @@ def _extra(row: _Row, metric: str) -> str:
     values = row.values(metric).values()
     if not values or not any(values):
         return "–"
-    return f"{statistics.fmean(values):.4g}"
+    return f"{mean(values):.4g}"
 
 
 def _curves(section: _Section) -> str:
@@ -300,7 +315,7 @@ def _curve(row: _Row, quantity: str) -> Line | None:
     if not steps:
         return None
     values = [by_step[step] for step in steps]
-    means = [statistics.fmean(ones) for ones in values]
+    means = [mean(ones) for ones in values]
     return Line(row.label, steps, means, [min(ones) for ones in values], [max(ones) for ones in values])
 
 
@@ -311,13 +326,11 @@ def _tuning(section: _Section) -> str:
     sign = 1 if section.task["higher_is_better"] else -1
     best: dict[str, float] = {}
     for row in tuned:
-        mean = statistics.fmean(row.scores)
-        best[row.optimizer] = max(best.get(row.optimizer, -math.inf), mean)
+        best[row.optimizer] = max(best.get(row.optimizer, -math.inf), mean(row.scores))
     lines = []
     for row in sorted(tuned, key=lambda row: row.optimizer):
-        mean = statistics.fmean(row.scores)
         text = _spread([sign * score for score in row.scores])
-        kind = "number best" if mean == best[row.optimizer] else "number"
+        kind = "number best" if mean(row.scores) == best[row.optimizer] else "number"
         settings = f"<td><code>{html.escape(_as_text(row.settings))}</code></td>"
         lines.append(
             f"<tr>{_cell(row.optimizer)}{settings}{_cell(text, kind)}{_cell(str(len(row.scores)))}</tr>"
@@ -391,7 +404,7 @@ def _axis_line(name: str, points: Sequence[tuple[float, list[float]]]) -> Line:
     return Line(
         name,
         [at for at, _ in points],
-        [statistics.fmean(ones) for ones in values],
+        [mean(ones) for ones in values],
         [min(ones) for ones in values],
         [max(ones) for ones in values],
     )

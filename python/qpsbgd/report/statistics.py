@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+from qpsbgd.experiments.core import numbers
 
 __all__ = ["Comparison", "compare", "two_sided_p"]
 
@@ -56,8 +57,8 @@ def compare(values: Mapping[int, float], reference: Mapping[int, float]) -> Comp
     if not seeds:
         return None
     differences = [values[seed] - reference[seed] for seed in seeds]
-    mean = statistics.fmean(differences)
-    deviation = statistics.stdev(differences) if len(seeds) > 1 else 0.0
+    mean = numbers.mean(differences)
+    deviation = numbers.deviation(differences) if len(seeds) > 1 else 0.0
     if len(seeds) < _FEWEST:
         return Comparison(len(seeds), mean, deviation, None)
     # The differences are equal up to rounding, so the answer is certain.

@@ -14,6 +14,9 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 12, 28, 42
 _COLOURS = ("#0b5394", "#cc4125", "#38761d", "#8e4ec6", "#b8860b", "#117a8b", "#a64d79", "#5f6368")
 _DASHES = ("", "6 3", "2 3")
 _TICKS = 5
+_MOST_DECADES = 12
+_LARGEST = 1e250
+"""Larger numbers are not drawn, nor below its inverse on a logarithmic axis: the arithmetic overflows."""
 
 
 _Point = tuple[float, float, float, float]
@@ -38,7 +41,9 @@ class _Axis:
         self.logarithmic = logarithmic
         numbers = [self._scaled(value) for value in values]
         low, high = min(numbers), max(numbers)
-        margin = 0.04 * (high - low) or 0.5
+        margin = 0.04 * (high - low)
+        if high - low <= 1e-12 * max(abs(low), abs(high), 1e-250):  # equal, or so up to rounding
+            margin = max(0.5, 1e-6 * max(abs(low), abs(high)))
         self.low, self.high = low - margin, high + margin
         self.first, self.last = first, last
 
@@ -51,7 +56,9 @@ class _Axis:
 
     def ticks(self) -> list[float]:
         if self.logarithmic and self.high - self.low >= 1:
-            return [10.0**power for power in range(math.ceil(self.low), math.floor(self.high) + 1)]
+            decades = math.ceil((self.high - self.low) / _MOST_DECADES)
+            first = decades * math.ceil(self.low / decades)
+            return [10.0**power for power in range(first, math.floor(self.high) + 1, decades)]
         low, high = (10**self.low, 10**self.high) if self.logarithmic else (self.low, self.high)
         step = 10.0 ** math.floor(math.log10((high - low) / _TICKS))
         step *= next(factor for factor in (1, 2, 5, 10) if (high - low) / (factor * step) <= _TICKS + 1)
@@ -69,7 +76,7 @@ def plot(
 ) -> str:
     """Draw lines, each with its band, and a legend.
 
-    Points that are not finite, or not positive on a logarithmic axis, are left out.
+    Points that are not finite (or beyond 1e250), or not positive on a logarithmic axis, are left out.
 
     Parameters
     ----------
@@ -117,8 +124,9 @@ def _drawable(
     high = line.y if line.high is None else line.high
 
     def fits(x: float, *ys: float) -> bool:
-        finite = all(math.isfinite(value) for value in (x, *ys))
-        return finite and (x > 0 or not logarithmic_x) and (min(ys) > 0 or not logarithmic_y)
+        finite = all(abs(value) <= _LARGEST for value in (x, *ys))  # false for NaN
+        smallest = 1 / _LARGEST
+        return finite and (x > smallest or not logarithmic_x) and (min(ys) > smallest or not logarithmic_y)
 
     return [point for point in zip(line.x, line.y, low, high, strict=True) if fits(*point)]
 

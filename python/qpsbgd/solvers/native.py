@@ -155,25 +155,26 @@ class NativeSolver:
         first_problem: int,
         interrupt_function: Callable[[], object] | None,
     ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float64], dict[str, Any]]:
-        """Hand a batch to the native core: the one place that knows the order of its arguments."""
-        settings = (
-            problem.offset,
-            problem.coupling_scale,
-            problem.initial_states,
-            self.method,
-            int(self.num_reads),
-            None if self.num_sweeps is None else int(self.num_sweeps),
-            None if self.beta_range is None else (float(self.beta_range[0]), float(self.beta_range[1])),
-            None if self.time_limit is None else float(self.time_limit),
-            seed,
-            default_num_threads() if self.num_threads is None else min(int(self.num_threads), MOST_THREADS),
-            first_problem,
-            interrupt_function,
+        """Hand a batch to the native core: the one place that calls it."""
+        beta_range, num_threads = self.beta_range, default_num_threads()
+        if self.num_threads is not None:
+            num_threads = min(int(self.num_threads), MOST_THREADS)
+        options = _core.SolveOptions(
+            method=self.method,
+            num_reads=int(self.num_reads),
+            num_sweeps=None if self.num_sweeps is None else int(self.num_sweeps),
+            beta_range=None if beta_range is None else (float(beta_range[0]), float(beta_range[1])),
+            time_limit=None if self.time_limit is None else float(self.time_limit),
+            seed=seed,
+            num_threads=num_threads,
+            first_problem=first_problem,
+            interrupt_function=interrupt_function,
         )
         fields, J = np.ascontiguousarray(problem.h), problem.J
+        rest = (problem.offset, problem.coupling_scale, problem.initial_states, options)
         if isinstance(J, CSRCouplings):
-            return _core.solve_sparse(fields, J.indptr, J.indices, J.data, *settings)
-        return _core.solve_dense(fields, J, *settings)
+            return _core.solve_sparse(fields, J.indptr, J.indices, J.data, *rest)
+        return _core.solve_dense(fields, J, *rest)
 
 
 def check_answer_size(problems: int, reads: int, spins: int) -> None:

@@ -76,10 +76,18 @@ class InputStatistics:
         first, second = self.num_samples / total, other.num_samples / total
         return InputStatistics(
             total,
-            [first * one + second * two for one, two in zip(self.grams, other.grams, strict=True)],
+            [_mean(one, first, two, second) for one, two in zip(self.grams, other.grams, strict=True)],
             [one + two for one, two in zip(self.products, other.products, strict=True)],
             [one + two for one, two in zip(self.squares, other.squares, strict=True)],
         )
+
+
+def _mean(one: Floats, first: float, two: Floats, second: float) -> Floats:
+    """``first one + second two``, with one matrix of memory."""
+    mean = one * one.dtype.type(first)
+    for row, added in zip(mean, two, strict=True):
+        row += added.dtype.type(second) * added
+    return mean
 
 
 def fold_inputs(before: InputStatistics | None, records: Sequence[Record]) -> InputStatistics:

@@ -1,4 +1,8 @@
 // Dense int16 kernels for AVX-512 BW: one register holds the 32 spins of a block.
+//
+// A flip subtracts one row of couplings, four instructions for 32 fields; an attempt compares 32 spins at once, about five
+// instructions. Problems of few blocks have versions whose loops are unrolled. All loads but those of the table of
+// exponentials are aligned.
 
 inline __m512i load16(const std::int16_t* from) { return _mm512_load_si512(from); }
 
@@ -354,7 +358,7 @@ inline Int16Choice flip_and_choose_int16(Int16Replica& replica, const PendingInt
                 _mm512_mask_cmpeq_epi16_mask(free[block], steps[block], everywhere);
             equal[block / 2] |= of_block << (block % 2 * kBlock);
         }
-        // Without a branch, which no one could predict: the count of the first word is 64 only where it is zero.
+        // Branch-free, as the branch would mispredict: the count of the first word is 64 only where it is zero.
         const std::uint64_t first = _tzcnt_u64(equal[0]);
         const std::uint64_t second = _tzcnt_u64(equal[1]) & (0 - (first >> 6));
         return {static_cast<std::int16_t>(lowest_word(largest)), first + second};

@@ -1,4 +1,5 @@
-// Dense int16 kernels in plain loops: what they compute, for every instruction set without a version of its own.
+// Dense int16 kernels in plain loops, for every instruction set without a version of its own: one addition per coupling of
+// a flipped spin, one comparison per attempt.
 
 inline std::int16_t saturated(std::int32_t value) {
     return static_cast<std::int16_t>(value < -32768 ? -32768 : (value > 32767 ? 32767 : value));

@@ -1,5 +1,6 @@
 // Exhaustive search. Vectors as wide as the instruction set of the including file, by the compilers' vector extension;
-// all arithmetic is on int16 modulo 2^16, so every instruction set computes the same bits.
+// all arithmetic is modulo 2^16, on words without a sign, for which that is defined: every instruction set computes the
+// same bits. Energies have signs where they are compared.
 
 #if defined(__AVX512BW__)
 constexpr std::size_t kEnergyBytes = 64;
@@ -11,8 +12,10 @@ constexpr std::size_t kEnergyBytes = 16;
 constexpr std::size_t kEnergyLanes = kEnergyBytes / sizeof(std::int16_t);
 constexpr std::size_t kEnergyVectors = kInnerStates / kEnergyLanes;
 using Energies = std::int16_t __attribute__((vector_size(kEnergyBytes), may_alias));
+using EnergyWords = std::uint16_t __attribute__((vector_size(kEnergyBytes), may_alias));
 
-using OuterFields = std::int16_t __attribute__((vector_size(kOuterSpins * sizeof(std::int16_t)), may_alias));
+using OuterFields =
+    std::uint16_t __attribute__((vector_size(kOuterSpins * sizeof(std::uint16_t)), may_alias));
 
 inline bool any_at_most(Energies energies, std::int16_t limit) {
 #if defined(__AVX512BW__)
@@ -35,7 +38,7 @@ constexpr std::size_t kLowSpins =
     5;  // inner spins whose 32 states make one vector; the other 3 choose the vector
 constexpr std::size_t kLowStates = std::size_t{1} << kLowSpins;
 constexpr std::size_t kHighStates = kInnerStates / kLowStates;
-using LowStates = std::int16_t __attribute__((vector_size(kLowStates * sizeof(std::int16_t)), may_alias));
+using LowStates = std::uint16_t __attribute__((vector_size(kLowStates * sizeof(std::uint16_t)), may_alias));
 
 // s_i in the 32 states of the low spins.
 alignas(64) constexpr std::int16_t kLowSigns[kLowSpins][kLowStates] = {
@@ -55,7 +58,7 @@ inline const LowStates& low_signs(std::size_t spin) {
     return *reinterpret_cast<const LowStates*>(kLowSigns[spin]);
 }
 
-inline std::int16_t wrapped(int value) { return static_cast<std::int16_t>(value); }
+inline std::uint16_t wrapped(int value) { return static_cast<std::uint16_t>(value); }
 
 // sum_i c_i s_i over the three high spins, in each of their 8 states.
 inline void high_sums(const int* coefficient, int* sum) {
@@ -84,7 +87,7 @@ void prepare_tables(ExactTables& tables, std::size_t n) {
     for (std::size_t i = 1; i < kLowSpins; ++i) {
         LowStates lower{};
         for (std::size_t j = 0; j < i; ++j) {
-            lower += low_signs(j) * tables.coupling[i][j];
+            lower += low_signs(j) * wrapped(tables.coupling[i][j]);
         }
         pairs += lower * low_signs(i);
     }
@@ -144,8 +147,8 @@ void prepare_tables(ExactTables& tables, std::size_t n) {
 
 std::uint64_t advance_tables(ExactTables& tables, std::uint64_t begin, std::uint64_t end,
                              std::int32_t limit) {
-    Energies energy[kEnergyVectors];
-    auto* stored = reinterpret_cast<Energies*>(tables.energy);
+    EnergyWords energy[kEnergyVectors];
+    auto* stored = reinterpret_cast<EnergyWords*>(tables.energy);
 #pragma GCC unroll 16
     for (std::size_t v = 0; v < kEnergyVectors; ++v) {
         energy[v] = stored[v];
@@ -158,7 +161,7 @@ std::uint64_t advance_tables(ExactTables& tables, std::uint64_t begin, std::uint
         if (step != 0) {
             const auto k = static_cast<std::size_t>(__builtin_ctzll(step));
             const std::uint32_t down = (outer_up >> k) & 1U;
-            const auto* change = reinterpret_cast<const Energies*>(tables.change[k][down]);
+            const auto* change = reinterpret_cast<const EnergyWords*>(tables.change[k][down]);
 #pragma GCC unroll 16
             for (std::size_t v = 0; v < kEnergyVectors; ++v) {
                 energy[v] += change[v];
@@ -168,10 +171,11 @@ std::uint64_t advance_tables(ExactTables& tables, std::uint64_t begin, std::uint
             *outer_local += *reinterpret_cast<const OuterFields*>(tables.outer_change[k][down]);
             outer_up ^= 1U << k;
         }
-        Energies least = energy[0];
+        auto least = reinterpret_cast<Energies>(energy[0]);
 #pragma GCC unroll 16
         for (std::size_t v = 1; v < kEnergyVectors; ++v) {
-            least = energy[v] < least ? energy[v] : least;
+            const auto of_vector = reinterpret_cast<Energies>(energy[v]);
+            least = of_vector < least ? of_vector : least;
         }
         const std::int32_t rest = limit - outer_energy;
         if (rest >= INT16_MIN &&

@@ -1,4 +1,7 @@
 // Products of panels, written once over the registers of registers/*.inl.
+//
+// A tile of sums stays in registers while the samples stream by: one multiply-add per sample and entry, or of signs one
+// exclusive or, count and addition for 32 samples. Loads of panels are aligned; what leaves a block may lie anywhere.
 
 template <class Real>
 struct VectorOf;

@@ -6,16 +6,16 @@
 #pragma GCC diagnostic ignored "-Wuninitialized"
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #endif
-#include <cpuid.h>
 #include <immintrin.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
+#include "kernels/isa/features.hpp"
 #include "kernels/isa/tables.hpp"
 #include "kernels/kernel_table.hpp"
 
 namespace qpsbgd {
 namespace {
+
+#include "kernels/isa/compiled_features.inl"
 
 #include "kernels/random.inl"
 
@@ -30,21 +30,7 @@ inline __m512i load16(const std::int16_t* from) { return _mm512_load_si512(from)
 
 }  // namespace
 
-bool amx_usable() {
-    static const bool usable = [] {
-        constexpr unsigned kFeatures = 7;                       // leaf of cpuid
-        constexpr unsigned kTiles = (1U << 24U) | (1U << 25U);  // AMX-TILE and AMX-INT8 in EDX
-        constexpr long kRequestPermission = 0x1023;             // ARCH_REQ_XCOMP_PERM
-        constexpr long kTileData = 18;                          // the registers asked for
-        unsigned eax = 0;
-        unsigned ebx = 0;
-        unsigned ecx = 0;
-        unsigned edx = 0;
-        return __get_cpuid_count(kFeatures, 0, &eax, &ebx, &ecx, &edx) != 0 && (edx & kTiles) == kTiles &&
-               syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
-    }();
-    return usable;
-}
+constinit const FeatureSet kAmxFeatures = kCompiledFeatures;
 
 const KernelTable& amx_kernels() {
     static const KernelTable table = [] {

@@ -4,11 +4,14 @@
 // the linker may take it for the whole program.
 #include <immintrin.h>
 
+#include "kernels/isa/features.hpp"
 #include "kernels/isa/tables.hpp"
 #include "kernels/kernel_table.hpp"
 
 namespace qpsbgd {
 namespace {
+
+#include "kernels/isa/compiled_features.inl"
 
 #include "kernels/dense_float32/generic.inl"
 #include "kernels/exact/generic.inl"
@@ -36,6 +39,8 @@ constexpr GramKernels<Real> kGram = gram_kernels<Real>(multiply_sign_bytes<Real>
 #include "kernels/sparse_bits/generic.inl"
 
 }  // namespace
+
+constinit const FeatureSet kAvx2Features = kCompiledFeatures;
 
 const KernelTable& avx2_kernels() {
     static constexpr KernelTable kTable{"avx2",

@@ -9,11 +9,14 @@
 #endif
 #include <immintrin.h>
 
+#include "kernels/isa/features.hpp"
 #include "kernels/isa/tables.hpp"
 #include "kernels/kernel_table.hpp"
 
 namespace qpsbgd {
 namespace {
+
+#include "kernels/isa/compiled_features.inl"
 
 #include "kernels/dense_float32/generic.inl"
 #include "kernels/exact/generic.inl"
@@ -51,6 +54,8 @@ constexpr ReplicasInt16Kernels kReplicasInt16{
 #include "kernels/sparse_bits/generic.inl"
 
 }  // namespace
+
+constinit const FeatureSet kAvx512Features = kCompiledFeatures;
 
 const KernelTable& avx512_kernels() {
     static constexpr KernelTable kTable{

@@ -1,4 +1,4 @@
-// Kernels for any machine: the specification that the other instruction sets are tested against.
+// Kernels for any machine. Every other instruction set gives the same numbers.
 //
 // Only kernels belong here: whatever this file instantiates from a header is compiled for this instruction set, and
 // the linker may take it for the whole program.

@@ -45,11 +45,13 @@ RowStatistics row_statistics(const Real* row, std::size_t n, std::size_t i) {
 using Shorts8 = std::int16_t __attribute__((vector_size(16)));
 using Ints8 = std::int32_t __attribute__((vector_size(32)));
 
+// Entries [begin, end) of a row.
 template <class Real>
-void quantise_row(const Real* row, std::size_t n, std::size_t i, double factor, std::int16_t* out) {
+inline void quantise_entries(const Real* row, std::size_t begin, std::size_t end, double factor,
+                             std::int16_t* out) {
     constexpr double kShift = 0x1.8p52;  // as nearest_integer
-    std::size_t j = 0;
-    for (; j + 8 <= n; j += 8) {
+    std::size_t j = begin;
+    for (; j + 8 <= end; j += 8) {
         Doubles8 units;
         load_entries(row + j, units);
         units = (units * factor + kShift) - kShift;
@@ -57,11 +59,18 @@ void quantise_row(const Real* row, std::size_t n, std::size_t i, double factor, 
             __builtin_convertvector(__builtin_convertvector(units + units, Ints8), Shorts8);
         __builtin_memcpy(out + j, &doubled, sizeof(doubled));
     }
-    for (; j < n; ++j) {
+    for (; j < end; ++j) {
         const double units = (static_cast<double>(row[j]) * factor + kShift) - kShift;
         out[j] = static_cast<std::int16_t>(static_cast<std::int32_t>(units + units));
     }
+}
+
+// The diagonal may be of any size, for which there is no integer: it is not looked at.
+template <class Real>
+void quantise_row(const Real* row, std::size_t n, std::size_t i, double factor, std::int16_t* out) {
+    quantise_entries(row, 0, i, factor, out);
     out[i] = 0;
+    quantise_entries(row, i + 1, n, factor, out);
 }
 
 template <class Real>

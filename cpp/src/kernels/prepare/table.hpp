@@ -17,10 +17,11 @@ struct RowStatistics {
 
 template <class Real>
 struct PrepareKernels {
-    // Of row i of n entries. n / 8 times 5 operations on eight doubles.
+    // Of row i of n entries, of any alignment. n / 8 times 5 operations on eight doubles.
     RowStatistics (*statistics)(const Real* row, std::size_t n, std::size_t i);
 
-    // out_j = 2 nearest(factor * entry_j), 0 on the diagonal. |factor * entry| < 16384.
+    // out_j = 2 nearest(factor * entry_j), which |factor * entry_j| <= 16383 keeps in int16; 0 on the diagonal, whose
+    // entry may be anything. n / 8 times 6 operations on eight numbers. Rows of any alignment.
     void (*quantise)(const Real* row, std::size_t n, std::size_t i, double factor, std::int16_t* out);
 };
 

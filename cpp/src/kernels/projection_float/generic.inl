@@ -1,5 +1,8 @@
 // The training step's solver, written once over the registers of registers/*.inl.
 //
+// Products with signs look up sums of four rows: d^2 / 4 additions a row of the layer. The descent takes 2 d operations for
+// a look at all gains and d multiply-adds for a flip. All else is a pass over d coordinates.
+//
 // Sums over a row run in kSums partial sums, one for every coordinate modulo kSums, which are added in a fixed order.
 
 constexpr std::size_t kTileRegisters = 4;

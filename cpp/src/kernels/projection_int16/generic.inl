@@ -1,4 +1,8 @@
 // The training step's descent in int16, written once over the registers of registers/*.inl.
+//
+// Products with signs look up sums of five rows: d^2 / 5 additions a row of the layer. A pass over a row of d coordinates
+// applies up to four flips and looks for the next ones: 2 d operations a flip, 4 d besides. Arithmetic is on whole
+// registers of int16; results do not depend on their width.
 
 inline std::int16_t rounded_int16(float value) {
     return static_cast<std::int16_t>(__builtin_bit_cast(std::uint32_t, value + kRounding));
@@ -177,8 +181,8 @@ struct Int16Candidate {
     int both = 0;
 };
 
-// The largest key of every slot: a gain whose last bits tell which of the slot's coordinates it belongs to, so that
-// nobody has to look for it.
+// The largest key of every slot: a gain whose last bits tell which of the slot's coordinates it belongs to. So the
+// maximum of the keys names its coordinate, and no second search is needed.
 struct Int16SlotKeys {
     static constexpr std::size_t kRegisters = kInt16Slots / kLanes<std::int16_t>;
     Shorts best[kRegisters];
@@ -193,7 +197,7 @@ inline std::int16_t key_mask_int16(std::size_t d) {
     return mask;
 }
 
-// The best flip of slots from `first`. No branches: they could not be foretold.
+// The best flip of slots from `first`. Branch-free: these branches mispredict about half of the time.
 inline Int16Candidate best_of(const Int16SlotKeys& slots, std::int16_t mask, std::size_t first) {
     constexpr std::size_t lanes = kLanes<std::int16_t>;
     constexpr std::size_t registers = kSlotsOfFlip / lanes;
@@ -314,7 +318,7 @@ public:
                 change += state_.couplings[rows_[l] + i] * flipped[l];
             }
             const int gain = best_[k].gain() - change * spin;
-            // Selects by arithmetic: half of the branches would go the way that was not foretold.
+            // Selects by arithmetic: these branches mispredict about half of the time.
             const int applies = gain > 0 ? -1 : 0;
             const std::size_t row = none ^ ((rows_[k] ^ none) & static_cast<std::size_t>(applies));
             flipped[k] = spin & applies;

@@ -1,4 +1,6 @@
 // 64 replicas of small-integer couplings: a spin's local fields are two vectors, its bits are spread to bytes +1 and -1.
+//
+// An attempt takes about 45 operations, an edge of a flipped spin 8, for 64 replicas. All loads are aligned.
 
 // Random bytes of 8 visits, 64 lanes each, in two halves.
 struct DrawnBytes {
@@ -157,8 +159,9 @@ inline Lanes8 any_rise_int8(const Int8Replicas& replicas, std::size_t i, const L
     if (is_halved_int8(replicas, i)) {
         const Lanes8 odd = odd_rise_int8(replicas, i, signs);
         for (std::size_t half = 0; half < 2; ++half) {
-            const __m256i twice = _mm256_adds_epi8(rise.half[half], rise.half[half]);
-            rise.half[half] = _mm256_adds_epi8(twice, odd.half[half]);
+            // In this order: twice a large rise would saturate before the odd part comes.
+            const __m256i once = _mm256_adds_epi8(rise.half[half], odd.half[half]);
+            rise.half[half] = _mm256_adds_epi8(once, rise.half[half]);
         }
     }
     return rise;

@@ -1,4 +1,6 @@
 // 64 replicas of small-integer couplings: a spin's local fields are one vector, its bits a mask register.
+//
+// An attempt takes about 25 operations, an edge of a flipped spin 4, for 64 replicas. All loads are aligned.
 
 // Exchanges, between vectors `Distance` apart, the upper groups of `Distance` bytes of the first with the lower ones of
 // the second. One shuffle a vector, which leaves the bytes outside of its mask as they are.
@@ -107,8 +109,9 @@ inline __m512i odd_rise_int8(const Int8Replicas& replicas, std::size_t i, __mmas
 // -s_i L_i, or where that is too large for a hub, the nearest int8: no table accepts so high a rise.
 inline __m512i any_rise_int8(const Int8Replicas& replicas, std::size_t i, __mmask64 up) {
     const __m512i rise = rise_int8(replicas, i, up);
+    // In this order: twice a large rise would saturate before the odd part comes, and end beside the nearest int8.
     return is_halved_int8(replicas, i)
-               ? _mm512_adds_epi8(_mm512_adds_epi8(rise, rise), odd_rise_int8(replicas, i, up))
+               ? _mm512_adds_epi8(_mm512_adds_epi8(rise, odd_rise_int8(replicas, i, up)), rise)
                : rise;
 }
 

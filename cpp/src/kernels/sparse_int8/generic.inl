@@ -1,5 +1,5 @@
-// 64 replicas of small-integer couplings in plain loops: what the kernels compute, for every instruction set without a
-// version of its own.
+// 64 replicas of small-integer couplings in plain loops over the lanes, for every instruction set without a version of its
+// own. 64 operations where wider ones take one or two.
 
 // Bit b of `bits` as byte b, -1 or 0. Eight bits at a time in one word, which all these machines store lowest byte
 // first: a copy of the byte in every byte, of which byte b keeps bit b.

@@ -16,6 +16,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <limits>
+#include <stdexcept>
 #include <variant>
 
 #include "base/rounding.hpp"
@@ -137,6 +138,9 @@ void ExactSearch::quantise() {
             add(coupling_[i][j]);
         }
         sum += row_sum;
+    }
+    if (!std::isfinite(sum)) {
+        throw std::domain_error("an energy overflows float64: h or J is too large");
     }
     if (sum == 0.0) {
         try_unit(1.0);

@@ -11,57 +11,69 @@
 #include <utility>
 #include <vector>
 
+#include "base/schedule.hpp"
 #include "search/int16/search.hpp"
 #include "search/int16/temperature.hpp"
 
 namespace qpsbgd {
+namespace {
 
-void Int16Search::exchange(std::span<Int16Read> reads, Budget& budget) {
-    constexpr std::size_t kSweepsOfRound = 4;
-    struct Rung {
-        double beta;  // in units
-        std::size_t replica;
-        std::array<std::uint32_t, kSweepsOfRound> temperatures;
-    };
-    std::vector<Rung> ladder(count_);
-    for (std::size_t k = 0; k < count_; ++k) {
-        Rung& rung = ladder[k];
-        rung.beta = geometric_beta(reads[0].beta_range, k, count_) * reads[0].matrix->unit();
-        rung.replica = k;
-        rung.temperatures.fill(temperature_of(rung.beta));
-        replicas_[k].temperature = rung.temperatures.data();
+constexpr std::size_t kSweepsOfRound = 4;
+
+struct Rung {
+    double beta;  // in units
+    std::size_t replica;
+    std::array<std::uint32_t, kSweepsOfRound> temperatures;
+};
+
+std::vector<Rung> ladder_of(BetaRange range, double unit, std::size_t rungs) {
+    std::vector<Rung> ladder(rungs);
+    for (std::size_t k = 0; k < rungs; ++k) {
+        ladder[k].beta = geometric_beta(range, k, rungs) * unit;
+        ladder[k].replica = k;
+        ladder[k].temperatures.fill(temperature_of(ladder[k].beta));
+    }
+    return ladder;
+}
+
+}  // namespace
+
+void exchange(Int16Group& group, std::span<Int16Read> reads, Budget& budget) {
+    std::vector<Rung> ladder = ladder_of(reads[0].beta_range, group.matrix(0).unit(), group.size());
+    for (Rung& rung : ladder) {
+        group.replica(rung.replica).temperature = rung.temperatures.data();
     }
     Random random(reads[0].random.next(), 0, 0);  // a stream of its own
-    in_step_.load(*matrices_[0]->in_step(), replicas_);
+    Int16ReplicaGroup& in_step = group.enter_step();
     const auto energy = [&](const Rung& rung) {
-        return 0.5 * static_cast<double>(replicas_[rung.replica].start) -
-               2.0 * static_cast<double>(in_step_.gain(rung.replica));
+        return 0.5 * static_cast<double>(group.replica(rung.replica).start) -
+               2.0 * static_cast<double>(in_step.gain(rung.replica));
     };
     std::size_t sweeps = 0;
     for (std::size_t round = 0; !budget.exhausted(); ++round) {
-        sweeps += in_step_.anneal(kSweepsOfRound, budget);
-        for (std::size_t k = round % 2; k + 1 < count_; k += 2) {
+        sweeps += in_step.anneal(kSweepsOfRound, budget);
+        for (std::size_t k = round % 2; k + 1 < ladder.size(); k += 2) {
             const double exponent =
                 (ladder[k].beta - ladder[k + 1].beta) * (energy(ladder[k]) - energy(ladder[k + 1]));
             constexpr double kBit = 0x1p-53;
             if (static_cast<double>(random.next() >> 11U) * kBit < std::exp(exponent)) {
                 std::swap(ladder[k].replica, ladder[k + 1].replica);
-                in_step_.set_temperatures(ladder[k].replica, ladder[k].temperatures.data());
-                in_step_.set_temperatures(ladder[k + 1].replica, ladder[k + 1].temperatures.data());
+                in_step.set_temperatures(ladder[k].replica, ladder[k].temperatures.data());
+                in_step.set_temperatures(ladder[k + 1].replica, ladder[k + 1].temperatures.data());
             }
         }
     }
-    leave_step();
+    group.leave_step();
     for (Int16Read& read : reads) {
         read.sweeps_done += sweeps;
     }
     Budget polish(budget.token());
-    descend(polish);
+    group.descend(polish);
 }
 
 // Are all reads of the same problem, and in step?
-bool Int16Search::can_exchange(std::span<const Int16Read> reads) const {
-    return fits_in_step() && std::ranges::all_of(reads, [&](const Int16Read& read) {
+bool can_exchange(const Int16Group& group, std::span<const Int16Read> reads) {
+    return group.fits_in_step() && std::ranges::all_of(reads, [&](const Int16Read& read) {
                return read.fields.data() == reads[0].fields.data();
            });
 }

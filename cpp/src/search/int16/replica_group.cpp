@@ -1,4 +1,4 @@
-// Reads of the same couplings side by side, from and to the replicas of search.cpp.
+// Reads of the same couplings side by side, from and to the replicas of an Int16Group.
 //
 // Cost of a sweep: the kernel's, which grows with n^2 and not with the flips.
 // Promises: the numbers of DenseInt16Kernels::anneal.

@@ -1,18 +1,30 @@
 #include "search/int8/acceptance.hpp"
 
 #include <array>
+#include <cmath>
 #include <utility>
 
 namespace qpsbgd {
+namespace {
+
+constexpr double kOne = 255.0 * 256.0;
+constexpr std::size_t kEntries = kMostTableParts * kTableWidth;  // the last one stays 0
+constexpr int kStep = 256 / static_cast<int>(kDithers);
+constexpr double kLeast = kStep / 2.0;  // what is rounded down to 0 by every dither
+
+}  // namespace
+
+bool Int8AcceptanceTable::serves(double ratio, int reach) {
+    constexpr std::size_t kFirstMissing = kEntries - 1;
+    return std::cmp_less(reach, kFirstMissing) ||
+           kOne * std::pow(ratio, static_cast<double>(kFirstMissing)) < kLeast;
+}
 
 void Int8AcceptanceTable::fill(double ratio, int reach) {
-    constexpr double kOne = 255.0 * 256.0;
-    constexpr std::size_t kEntries = kMostTableParts * kTableWidth;
-    constexpr int kStep = 256 / static_cast<int>(kDithers);
     std::array<std::uint16_t, kEntries> probability{};
     double value = kOne;
     std::size_t possible = 0;  // rises below this one may be accepted
-    while (std::cmp_less_equal(possible, reach) && possible + 1 < kEntries && value >= kStep / 2.0) {
+    while (std::cmp_less_equal(possible, reach) && possible + 1 < kEntries && value >= kLeast) {
         probability[possible++] = static_cast<std::uint16_t>(value);
         value *= ratio;
     }

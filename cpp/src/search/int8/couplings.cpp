@@ -24,6 +24,38 @@ bool is_small_integer(double value) {
     return std::fabs(value) < kInt8Reach + 0.5 && std::fabs(value - std::nearbyint(value)) <= kTolerance;
 }
 
+// A unit that makes small integers of all couplings S = W / 2 and fields, in units of the matrix; 0 where there is none. It
+// is the least number, or a fraction of it.
+double common_unit(const SparseMatrix& matrix, const IsingBatch& batch) {
+    const double per_energy = 1.0 / matrix.unit();
+    double least = std::numeric_limits<double>::infinity();
+    double most = 0.0;
+    const auto see = [&](double size) {
+        least = size > 0.0 && size < least ? size : least;
+        most = std::max(most, size);
+    };
+    for (const float value : matrix.value()) {
+        see(0.5 * std::fabs(static_cast<double>(value)));
+    }
+    for (const double field : batch.fields) {
+        see(std::fabs(field * per_energy));
+    }
+    if (most == 0.0) {
+        return 0.0;
+    }
+    for (int divisor = 1; most * divisor <= (kInt8Reach + 0.5) * least; ++divisor) {
+        const double units = static_cast<double>(divisor) / least;
+        const auto couples = [&](float value) {
+            return is_small_integer(0.5 * static_cast<double>(value) * units);
+        };
+        const auto acts = [&](double field) { return is_small_integer(field * per_energy * units); };
+        if (std::ranges::all_of(matrix.value(), couples) && std::ranges::all_of(batch.fields, acts)) {
+            return 1.0 / units;
+        }
+    }
+    return 0.0;
+}
+
 }  // namespace
 
 // The order of the sweep.
@@ -56,95 +88,24 @@ void Int8ReplicaCouplings::sort_spins(const SparseMatrix& matrix) {
 std::optional<Int8ReplicaCouplings> Int8ReplicaCouplings::make(const SparseMatrix& matrix,
                                                                const IsingBatch& batch, StopToken& token,
                                                                bool by_bits) {
-    const std::size_t n = matrix.n();
-    if (n > kMostSpins ||
+    if (matrix.n() > kMostSpins ||
         matrix.value().size() > std::numeric_limits<std::uint32_t>::max() / sizeof(Int8Edge)) {
         return std::nullopt;
     }
-    // Everything in units of the matrix: S = W / 2 and f.
-    const double per_energy = 1.0 / matrix.unit();
-    double least = std::numeric_limits<double>::infinity();
-    double most = 0.0;
-    const auto see = [&](double size) {
-        least = size > 0.0 && size < least ? size : least;
-        most = std::max(most, size);
-    };
-    for (const float value : matrix.value()) {
-        see(0.5 * std::fabs(static_cast<double>(value)));
-    }
-    for (const double field : batch.fields) {
-        see(std::fabs(field * per_energy));
-    }
     token.throw_if_interrupted();
-    // The unit is the least number or a fraction of it.
-    double unit = 0.0;
-    for (int divisor = 1; unit == 0.0 && most > 0.0 && most * divisor <= (kInt8Reach + 0.5) * least;
-         ++divisor) {
-        const double units = static_cast<double>(divisor) / least;
-        const auto couples = [&](float value) {
-            return is_small_integer(0.5 * static_cast<double>(value) * units);
-        };
-        const auto acts = [&](double field) { return is_small_integer(field * per_energy * units); };
-        if (std::ranges::all_of(matrix.value(), couples) && std::ranges::all_of(batch.fields, acts)) {
-            unit = 1.0 / units;
-        }
-    }
+    const double unit = common_unit(matrix, batch);
     if (unit == 0.0) {
         return std::nullopt;
     }
     token.throw_if_interrupted();
-
     Int8ReplicaCouplings result;
     result.unit_ = unit * matrix.unit();
     result.sort_spins(matrix);
-    std::vector<int> sum(n);    // of S, by position
-    std::vector<int> reach(n);  // of |S|
-    for (std::size_t at = 0; at < n; ++at) {
-        const std::size_t i = result.order_[at];
-        for (std::size_t k = matrix.row_start()[i]; k < matrix.row_start()[i + 1]; ++k) {
-            const int coupling = result.coupling(matrix.value()[k], matrix);
-            sum[at] += coupling;
-            reach[at] += std::abs(coupling);
-        }
-    }
-    std::vector<int> most_field(n);  // |f| of any problem
-    const auto field_at = [&](std::size_t problem, std::size_t at) {
-        return nearest(batch.field(problem)[result.order_[at]] * per_energy / unit);
-    };
-    for (std::size_t problem = 0; problem < batch.problems; ++problem) {
-        for (std::size_t at = 0; at < n; ++at) {
-            most_field[at] = std::max(most_field[at], std::abs(field_at(problem, at)));
-        }
-    }
-    for (std::size_t at = 0; at < n; ++at) {
-        const int most_local = reach[at] + most_field[at];
-        result.hub_reach_ = std::max(result.hub_reach_, most_local);
-        if (most_local <= kInt8Reach) {
-            result.reach_ = std::max(result.reach_, most_local);
-            continue;
-        }
-        result.halved_.resize(n, std::int8_t{-1});
-        result.halved_[at] = static_cast<std::int8_t>((field_at(0, at) - sum[at]) & 1);
-    }
-    if (result.hub_reach_ > kInt8HubReach) {
+    if (!result.add_fields(matrix, batch)) {
         return std::nullopt;
     }
-    result.base_.resize(batch.problems * n);
-    for (std::size_t problem = 0; problem < batch.problems; ++problem) {
-        for (std::size_t at = 0; at < n; ++at) {
-            int base = field_at(problem, at) - sum[at];
-            if (!result.halved_.empty() && result.halved_[at] >= 0) {
-                if ((base & 1) != result.halved_[at]) {
-                    return std::nullopt;  // a hub's fields in this batch are even and odd
-                }
-                base = (base - result.halved_[at]) / 2;
-            }
-            result.base_[problem * n + at] = static_cast<std::int8_t>(base);
-        }
-    }
-
-    std::vector<std::uint32_t> position(n);
-    for (std::size_t at = 0; at < n; ++at) {
+    std::vector<std::uint32_t> position(result.n());
+    for (std::size_t at = 0; at < result.n(); ++at) {
         position[result.order_[at]] = static_cast<std::uint32_t>(at);
     }
     if (by_bits && result.countable(matrix, batch)) {
@@ -153,6 +114,53 @@ std::optional<Int8ReplicaCouplings> Int8ReplicaCouplings::make(const SparseMatri
         result.add_bytes(matrix, position);
     }
     return result;
+}
+
+// Local fields beside spins all -1, of every problem, halved for hubs. False where they leave +-254, or where those of a
+// hub are even and odd.
+bool Int8ReplicaCouplings::add_fields(const SparseMatrix& matrix, const IsingBatch& batch) {
+    std::vector<int> sum(n());         // of S, by position
+    std::vector<int> most_local(n());  // |f| of any problem, and all |S|
+    const auto field_at = [&](std::size_t problem, std::size_t at) {
+        return nearest(batch.field(problem)[order_[at]] / unit_);
+    };
+    for (std::size_t problem = 0; problem < batch.problems; ++problem) {
+        for (std::size_t at = 0; at < n(); ++at) {
+            most_local[at] = std::max(most_local[at], std::abs(field_at(problem, at)));
+        }
+    }
+    for (std::size_t at = 0; at < n(); ++at) {
+        const std::size_t i = order_[at];
+        for (std::size_t k = matrix.row_start()[i]; k < matrix.row_start()[i + 1]; ++k) {
+            const int value = coupling(matrix.value()[k], matrix);
+            sum[at] += value;
+            most_local[at] += std::abs(value);
+        }
+        hub_reach_ = std::max(hub_reach_, most_local[at]);
+        if (most_local[at] <= kInt8Reach) {
+            reach_ = std::max(reach_, most_local[at]);
+            continue;
+        }
+        halved_.resize(n(), std::int8_t{-1});
+        halved_[at] = static_cast<std::int8_t>((field_at(0, at) - sum[at]) & 1);
+    }
+    if (hub_reach_ > kInt8HubReach) {
+        return false;
+    }
+    base_.resize(batch.problems * n());
+    for (std::size_t problem = 0; problem < batch.problems; ++problem) {
+        for (std::size_t at = 0; at < n(); ++at) {
+            int base = field_at(problem, at) - sum[at];
+            if (!halved_.empty() && halved_[at] >= 0) {
+                if ((base & 1) != halved_[at]) {
+                    return false;
+                }
+                base = (base - halved_[at]) / 2;
+            }
+            base_[problem * n() + at] = static_cast<std::int8_t>(base);
+        }
+    }
+    return true;
 }
 
 int Int8ReplicaCouplings::coupling(float value, const SparseMatrix& matrix) const {

@@ -60,6 +60,7 @@ public:
 private:
     Int8ReplicaCouplings() = default;
     void sort_spins(const SparseMatrix& matrix);
+    bool add_fields(const SparseMatrix& matrix, const IsingBatch& batch);
     bool countable(const SparseMatrix& matrix, const IsingBatch& batch);
     void add_bytes(const SparseMatrix& matrix, std::span<const std::uint32_t> position);
     void add_bits(const SparseMatrix& matrix, std::span<const std::uint32_t> position);

@@ -250,8 +250,7 @@ void Int8ReplicaGroup::descend(Budget& budget) {
 void Int8ReplicaGroup::anneal(BetaRange range, std::size_t sweeps, Budget& budget) {
     Int8AcceptanceTable table;
     for (std::size_t sweep = 0; sweep < sweeps; ++sweep) {
-        // The energy rises by twice the rise of s L.
-        table.fill(std::exp(-2.0 * geometric_beta(range, sweep, sweeps) * couplings_.unit()),
+        table.fill(Int8AcceptanceTable::ratio(geometric_beta(range, sweep, sweeps), couplings_.unit()),
                    couplings_.hub_reach());
         const Int8Acceptance acceptance = table.of_sweep(sweep);
         const bool finished = in_chunks(budget, [&](std::size_t begin, std::size_t end) {

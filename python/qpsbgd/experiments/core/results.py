@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from qpsbgd.data.files import atomic_write
+from qpsbgd.experiments.core.fields import Fields
+from qpsbgd.experiments.core.numbers import deviation, mean
 
 if TYPE_CHECKING:
     import torch
@@ -68,13 +69,23 @@ class Run:
         }
 
     @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> Run:
-        """Make a run from what `to_json` returned; it has no weights."""
+    def from_json(cls, content: Any) -> Run:
+        """Make a run from what `to_json` returned; it has no weights.
+
+        Raises
+        ------
+        ValueError
+            If the content has another structure; it names the field.
+        """
+        return cls.from_fields(Fields(content))
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> Run:
+        """Make a run from the fields of a larger document; otherwise as `from_json`."""
         points = tuple(
-            CurvePoint(point["step"], {name: value for name, value in point.items() if name != "step"})
-            for point in content["curve"]
+            CurvePoint(point.whole("step"), point.numbers(but="step")) for point in fields.listed("curve")
         )
-        return cls(content["seed"], dict(content["metrics"]), points)
+        return cls(fields.whole("seed"), fields.fields("metrics").numbers(), points)
 
 
 @dataclass(frozen=True)
@@ -106,7 +117,7 @@ class Result:
     def mean_and_deviation(self, metric: str) -> tuple[float, float]:
         """Mean of a metric over the runs and its sample standard deviation (0 for a single run)."""
         values = [run.metrics[metric] for run in self.runs]
-        return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0
+        return mean(values), deviation(values) if len(values) > 1 else 0.0
 
     def to_json(self) -> dict[str, Any]:
         """Return the result without its weights in the form of ``results.json``."""

@@ -63,9 +63,7 @@ def _do(job: Job, store: Store | None, data_dir: str | os.PathLike[str] | None) 
             raise
         failure = str(error)
     record = Record.of(job, run, failure)
-    if store is not None:
-        store.keep(job, record)
-    return record
+    return record if store is None else store.keep(job, record)
 
 
 def tune(

@@ -8,118 +8,26 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 import json
-import math
 import os
-import platform
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from qpsbgd._core import build_info
-from qpsbgd.data.files import atomic_write
-from qpsbgd.experiments.core.results import Run
-from qpsbgd.experiments.core.task import Settings, Split, Task
+from qpsbgd.data.files import atomic_write, exclusive
+from qpsbgd.data.reading import BrokenFileError, parsing, read_bounded, read_json
+from qpsbgd.experiments.core.fields import Fields
+from qpsbgd.experiments.core.record import Job, Record
 
-__all__ = ["Job", "Record", "Store", "read_records"]
+__all__ = ["Job", "Record", "Store", "read_records", "weights_as_bytes"]
 
 _FOLDER = "records"
-_FORMAT = 1
-
-
-@dataclass(frozen=True)
-class Job:
-    """One run to do.
-
-    Examples
-    --------
-    >>> from qpsbgd.experiments import TASKS
-    >>> job = Job(TASKS["digits"], "signsgd", {"lr": 0.01}, 0, "test")
-    >>> job.key == Job(TASKS["digits"], "signsgd", {"lr": 0.01}, 0, "test").key
-    True
-    >>> job.key == Job(TASKS["digits"], "signsgd", {"lr": 0.03}, 0, "test").key
-    False
-    """
-
-    task: Task
-    optimizer: str
-    settings: Settings
-    seed: int
-    split: Split
-
-    @property
-    def key(self) -> str:
-        """Hash of task, its definition and version, optimizer, settings, seed and split."""
-        parts = {
-            "task": self.task.name,
-            "family": type(self.task).__qualname__,
-            "definition": self.task.definition(),
-            "version": self.task.version,
-            "optimizer": self.optimizer,
-            "settings": dict(self.settings),
-            "seed": self.seed,
-            "split": self.split,
-        }
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:20]
-
-    def execute(self, data_dir: str | os.PathLike[str] | None = None) -> Run:
-        """Do the run; raises what `Task.run` raises."""
-        return self.task.run(self.optimizer, self.settings, self.seed, split=self.split, data_dir=data_dir)
-
-
-@dataclass(frozen=True)
-class Record:
-    """A finished run, with all that its file says about it.
-
-    Attributes
-    ----------
-    task : mapping
-        Name, description, definition, metrics and published figures of the task.
-    optimizer, settings, seed, split
-        As in `Job`.
-    made_with : mapping
-        Versions and machine.
-    run : Run or None
-        The run without its weights; None if it failed.
-    failure : str or None
-        Why it failed: the loss became infinite or NaN.
-    """
-
-    task: Mapping[str, Any]
-    optimizer: str
-    settings: Mapping[str, Any]
-    seed: int
-    split: str
-    made_with: Mapping[str, str]
-    run: Run | None
-    failure: str | None
-
-    @classmethod
-    def of(cls, job: Job, run: Run | None, failure: str | None = None) -> Record:
-        """Make the record of a job that has just finished on this machine."""
-        return cls(
-            _describe(job.task),
-            job.optimizer,
-            dict(job.settings),
-            job.seed,
-            job.split,
-            _made_with(),
-            run,
-            failure,
-        )
-
-    @property
-    def score(self) -> float:
-        """The run's value of its split's metric, signed so that more is better; -inf if the run failed."""
-        if self.run is None:
-            return -math.inf
-        metric = self.task["metric" if self.split == "test" else "tuning_metric"]
-        value = self.run.metrics[metric]
-        return value if self.task["higher_is_better"] else -value
+_NO_RECORD = "is no record of a run"
+_MAX_RECORD_BYTES = 1 << 24
+_MAX_WEIGHTS_BYTES = 1 << 32
 
 
 class Store:
@@ -144,23 +52,42 @@ class Store:
         Raises
         ------
         ValueError
-            If its file is there but is not a record of a run.
+            If its file is there but is not a record of this job; it names the file.
+        OSError
+            If a file cannot be read.
         """
         path = self._path(job)
         if not path.exists():
             return None
-        content = _read(path)
-        record = _as_record(content, path)
-        if not (self.keep_weights and job.split == "test" and content["weights"]):
+        content, record = _read(path)
+        with parsing(path, _NO_RECORD):
+            fields = Fields(content)
+            if fields.text("key") != job.key:
+                raise ValueError(f"'key' is {content['key']!r}, expected {job.key!r}")
+            has_weights = fields.flag("weights")
+        if (record.optimizer, record.seed, record.split) != (job.optimizer, job.seed, job.split):
+            raise BrokenFileError(path, f"{_NO_RECORD} of its name: its optimizer, seed or split differs")
+        if not (self.keep_weights and job.split == "test" and has_weights):
             return record
         weights = path.with_suffix(".pt")
         if record.run is None or not weights.exists():
             return None
-        kept = torch.load(weights, map_location="cpu", weights_only=True)
+        packed = read_bounded(weights, _MAX_WEIGHTS_BYTES)
+        # The digest joins the two files: they may come from two processes, one of them killed in between.
+        if content.get("weights_sha256", _digest(packed)) != _digest(packed):
+            return None
+        kept = _weights_from_bytes(packed, weights)
         return dataclasses.replace(record, run=dataclasses.replace(record.run, weights=kept))
 
-    def keep(self, job: Job, record: Record) -> None:
+    def keep(self, job: Job, record: Record) -> Record:
         """Write the record of a job, whole or not at all, after its weights.
+
+        Of several processes that finish the same job the first one counts.
+
+        Returns
+        -------
+        Record
+            The one that counts.
 
         Raises
         ------
@@ -169,93 +96,99 @@ class Store:
         """
         path = self._path(job)
         weights = {} if record.run is None else dict(record.run.weights)
-        if weights and self.keep_weights and job.split == "test":
-            with atomic_write(path.with_suffix(".pt")) as file:
-                torch.save(weights, file)
-        content = {
-            "format": _FORMAT,
-            "key": job.key,
-            "task": record.task,
-            "optimizer": record.optimizer,
-            "settings": record.settings,
-            "seed": record.seed,
-            "split": record.split,
-            "made_with": record.made_with,
-            "weights": bool(weights),
-            "failure": record.failure,
-            "run": None if record.run is None else record.run.to_json(),
-        }
+        content = {"format": None, "key": job.key, **record.to_json(), "weights": bool(weights)}
+        packed = weights_as_bytes(weights) if weights and self.keep_weights and job.split == "test" else None
+        if packed is not None:
+            content["weights_sha256"] = _digest(packed)
         text = json.dumps(content, indent=1, allow_nan=False) + "\n"
-        with atomic_write(path) as file:
-            file.write(text.encode())
+        with exclusive(self.folder):
+            before = self.find(job)
+            if before is not None:
+                return before
+            if packed is not None:
+                with atomic_write(path.with_suffix(".pt")) as file:
+                    file.write(packed)
+            with atomic_write(path) as file:
+                file.write(text.encode())
+        return record
 
     def _path(self, job: Job) -> Path:
         return self.folder / f"{job.task.name}-{job.optimizer}-{job.split}-{job.seed}-{job.key}.json"
 
 
-def read_records(folder: str | os.PathLike[str]) -> list[Record]:
+def read_records(
+    folder: str | os.PathLike[str],
+    *,
+    on_broken: Callable[[ValueError | OSError], None] | None = None,
+) -> list[Record]:
     """Read all finished runs below a folder, in the order of their file names.
+
+    Parameters
+    ----------
+    folder : path
+        The folder.
+    on_broken : function, optional
+        Called with the error of each file that is left out because it is no record or cannot be read.
+        Without it such a file is an error.
 
     Raises
     ------
     ValueError
-        If there are none, or a file is not a record of a run; the message names it.
+        If there are none, or a file is not a record of a run; the message names file and field.
     OSError
         If a file cannot be read.
     """
     paths = sorted(Path(folder).rglob(f"{_FOLDER}/*.json"))
-    if not paths:
+    records = []
+    for path in paths:
+        try:
+            records.append(_read(path)[1])
+        except (BrokenFileError, OSError) as error:
+            if on_broken is None:
+                raise
+            on_broken(error)
+    if not records:
         raise ValueError(f"there are no finished runs in {folder}")
-    return [_as_record(_read(path), path) for path in paths]
+    return records
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is no record of a run: {error}") from None
-    if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        raise ValueError(f"{path} is no record of a run in format {_FORMAT}")
-    return content
+def weights_as_bytes(weights: Mapping[str, torch.Tensor]) -> bytes:
+    """Return the content of a weights file.
+
+    torch writes into memory, and the caller to the disk: on a full disk torch raises a `RuntimeError` of many
+    lines.
+    """
+    packed = io.BytesIO()
+    torch.save(dict(weights), packed)
+    return packed.getvalue()
 
 
-def _as_record(content: Mapping[str, Any], path: Path) -> Record:
-    try:
-        return Record(
-            content["task"],
-            content["optimizer"],
-            content["settings"],
-            content["seed"],
-            content["split"],
-            content["made_with"],
-            None if content["run"] is None else Run.from_json(content["run"]),
-            content["failure"],
-        )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is no record of a run: {error!r} is missing or wrong") from None
+def _weights_from_bytes(packed: bytes, path: Path) -> dict[str, torch.Tensor]:
+    with parsing(path, "is no file of weights"):
+        if not packed.startswith(b"PK"):  # the older form of such files states its own sizes
+            raise ValueError("it is no zip archive")
+        weights = torch.load(io.BytesIO(packed), map_location="cpu", weights_only=True)
+        if not isinstance(weights, dict):
+            raise ValueError(f"it holds {type(weights).__name__}, expected a dictionary of tensors")
+        for name, tensor in weights.items():
+            if not (isinstance(name, str) and isinstance(tensor, torch.Tensor) and _is_whole(tensor)):
+                raise ValueError(f"{name!r} is no tensor")
+    return weights
 
 
-def _describe(task: Task) -> dict[str, Any]:
-    return {
-        "name": task.name,
-        "family": type(task).__qualname__,
-        "description": task.description,
-        "definition": task.definition(),
-        "version": task.version,
-        "metric": task.metric,
-        "tuning_metric": task.tuning_metric,
-        "higher_is_better": task.higher_is_better,
-        "published": dict(task.published),
-    }
+def _is_whole(tensor: torch.Tensor) -> bool:
+    """Whether the tensor's elements lie in memory: its shape may state more than the file holds."""
+    if tensor.layout != torch.strided or tensor.device.type != "cpu":
+        return False
+    return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
 
 
-def _made_with() -> dict[str, str]:
-    return {
-        "qpsbgd": build_info()["version"],
-        "instruction set": str(build_info().get("instruction_set", "")),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "machine": f"{platform.machine()}, {platform.system()}, {os.cpu_count()} cores",
-        "torch threads": str(torch.get_num_threads()),
-    }
+def _digest(packed: bytes) -> str:
+    return hashlib.sha256(packed).hexdigest()
+
+
+def _read(path: Path) -> tuple[dict[str, Any], Record]:
+    content = read_json(path, _MAX_RECORD_BYTES, _NO_RECORD)
+    with parsing(path, _NO_RECORD):
+        record = Record.from_json(content)
+    return content, record
