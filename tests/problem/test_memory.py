@@ -35,7 +35,7 @@ ABSURD = 10**12
 def test_absurd_sizes_are_refused_at_once(call, monkeypatch):
     monkeypatch.setattr("qpsbgd.problem.memory._machine", lambda: 2**33)
     begin = time.perf_counter()
-    with pytest.raises(MemoryError, match=r"take \d+ bytes, but this process may use \d+"):
+    with pytest.raises(MemoryError, match=r"takes? \d+ bytes, but this process may use \d+"):
         call()
     assert time.perf_counter() - begin < 1.0
 
@@ -51,21 +51,23 @@ def test_limit_of_the_address_space_is_an_error_and_the_process_lives():
     script = """
         import resource
         import numpy as np
-        from qpsbgd import solve_ising, solve_qubo
+        import scipy.sparse
+        from qpsbgd import solve_ising
+
+        h, J = np.zeros(20_000), scipy.sparse.eye_array(20_000, format="csr")
 
         expected = solve_ising(np.zeros(30), np.ones((30, 30)), num_reads=4, seed=1).energies
         size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
         limit = size + 2**28
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         refused = 0
-        for reads in (10**5, 10**6, 10**7, 10**8, 10**12, 10**18, 10**30):
+        for reads in (10, 10**5, 10**6, 10**12, 10**18, 10**30):
             for threads in (1, 2):
                 try:
-                    solve_ising(np.zeros(200), np.ones((200, 200)), num_reads=reads, num_sweeps=1,
-                                method="descent", num_threads=threads, time_limit=0.01)
+                    solve_ising(h, J, num_reads=reads, num_sweeps=1, method="descent", num_threads=threads)
                 except MemoryError:
                     refused += 1
-        assert refused >= 8, refused
+        assert refused == 10, refused
         again = solve_ising(np.zeros(30), np.ones((30, 30)), num_reads=4, seed=1).energies
         assert np.array_equal(again, expected)
         print("alive")

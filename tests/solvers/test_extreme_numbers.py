@@ -1,4 +1,4 @@
-"""Coefficients near the ends of float64, or many orders of magnitude apart: right answers, in bounded time."""
+"""Coefficients near the ends of float64, or far apart in size: right answers, in bounded time."""
 
 import threading
 import time

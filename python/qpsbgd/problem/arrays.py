@@ -27,14 +27,18 @@ def any_array(name: str, value: Any) -> npt.NDArray[Any]:
     ------
     TypeError, ValueError
         If it is no array, or masked.
+    MemoryError
+        If it is larger than this process may be.
     """
     refuse_masked(name, value)
     try:
-        return np.asarray(value)
+        array = np.asarray(value)
     except ValueError as error:  # ragged nested lists
         raise ValueError(f"{name} must be a rectangular array of real numbers: {error}") from None
     except (TypeError, RuntimeError, OverflowError) as error:  # a tensor that needs a gradient
         raise TypeError(f"{name} must be an array of real numbers: {error}") from None
+    check_memory(f"{name} of shape {array.shape}", array.nbytes)  # a repeated view may be of any size
+    return array
 
 
 def real_array(name: str, value: Any) -> npt.NDArray[Any]:
@@ -69,7 +73,7 @@ def real_array(name: str, value: Any) -> npt.NDArray[Any]:
         with np.errstate(over="ignore"):  # what overflows becomes infinite, and that is refused by name
             return array.astype(np.float32 if single else np.float64)
     hint = " (numbers beyond 64 bits, or no numbers)" if array.dtype == np.object_ else ""
-    raise TypeError(f"{name} must hold real numbers (float or integer), but its dtype is {array.dtype}{hint}")
+    raise TypeError(f"{name} must hold real numbers, but its dtype is {array.dtype}{hint}")
 
 
 def _of_integers(name: str, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -109,7 +113,7 @@ def _masked(value: Any) -> bool:
     return isinstance(value, (list, tuple)) and any(map(_masked, value))
 
 
-def contiguous(what: str, array: npt.NDArray[Any], dtype: npt.DTypeLike = None) -> npt.NDArray[Any]:
+def contiguous(what: str, array: npt.NDArray[Any], dtype: npt.DTypeLike | None = None) -> npt.NDArray[Any]:
     """`array` in C order, copied if it has to be and the memory for that is there."""
     wanted = array.dtype if dtype is None else np.dtype(dtype)
     if not (array.flags.c_contiguous and array.dtype == wanted):

@@ -25,7 +25,7 @@ __all__ = ["check_energies", "fields_of_bits", "ising_problem", "qubo_problem"]
 Doubles = npt.NDArray[np.float64]
 
 _MOST_ENERGY = 2.0**1020
-"""What the absolute values of a problem may add up to: energies and their parts then stay below float64's end."""
+"""What absolute values of a problem may add up to: energies and their parts then stay in float64's range."""
 
 
 def ising_problem(
@@ -162,7 +162,7 @@ def check_energies(names: str, fields: Doubles, couplings: Couplings) -> None:
     >>> check_energies("h and J", np.array([[1.0]]), np.array([[1e308]]))
     Traceback (most recent call last):
     ...
-    ValueError: h and J are too large: an energy overflows float64 (absolute values of problem 0 add up to 1e+308)
+    ValueError: h and J are too large: an energy overflows float64 (problem 0 adds up to 1e+308)
     """
     values = couplings.data if isinstance(couplings, CSRCouplings) else couplings
     with np.errstate(over="ignore"):
@@ -174,8 +174,7 @@ def check_energies(names: str, fields: Doubles, couplings: Couplings) -> None:
     worst = int(sums.argmax())
     if not sums[worst] < _MOST_ENERGY:
         raise ValueError(
-            f"{names} are too large: an energy overflows float64 "
-            f"(absolute values of problem {worst} add up to {sums[worst]:g})"
+            f"{names} are too large: an energy overflows float64 (problem {worst} adds up to {sums[worst]:g})"
         )
 
 

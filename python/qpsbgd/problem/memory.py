@@ -1,6 +1,6 @@
 """Sizes are computed before anything is allocated: what cannot fit is an error at once, with its bytes.
 
-Systems that promise more memory than they have would otherwise end the process later, in the middle of its work.
+Systems that promise more memory than they have would otherwise end the process later, amid its work.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Sparse matrices of scipy, of any format, as checked `CSRCouplings`.
 
-scipy's conversions trust the indices that a matrix holds: with wrong ones they read and write memory that is not
-theirs. So the parts of a matrix are checked before scipy converts it, and those of the answer afterwards.
+scipy's conversions trust the indices that a matrix holds: with wrong ones they read and write memory that is
+not theirs. So the parts of a matrix are checked before scipy converts it, and those of the answer afterwards.
 
 Nothing here imports scipy: whoever passes such a matrix has done so.
 """
@@ -121,7 +121,7 @@ _CHECKS: dict[str, Callable[[str, Any, int], None]] = {
     "coo": _check_coo,
     "dia": _check_dia,
 }
-"""Formats "lil" and "dok" are Python objects, which cannot point outside of themselves: the answer is checked."""
+"""Formats "lil" and "dok" are Python objects, which cannot point elsewhere: their answer is checked."""
 
 
 def _check_compressed(name: str, value: Any, rows: int, columns: int, word: str) -> None:

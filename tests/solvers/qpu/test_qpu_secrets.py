@@ -163,7 +163,8 @@ NETWORK = [
     "error", NETWORK, ids=lambda error: f"{type(error).__module__}-{type(error).__name__}"
 )
 def test_network_failures_are_tried_again_and_fall_back(error):
-    assert is_transient(error) and is_device_failure(error)
+    assert is_transient(error)
+    assert is_device_failure(error)
     qpu = ScriptedQPU([error])
     QPUSolver(qpu, **QUICK).solve(layer(), seed=0)
     assert len(qpu.models) == 2
@@ -204,13 +205,13 @@ def test_network_that_stays_away_is_one_clear_error(monkeypatch):
 
 @pytest.mark.parametrize("starts", [False, True])
 def test_native_solver_answers_until_the_network_is_back(monkeypatch, starts):
-    script = open_by(monkeypatch, [ssl.SSLError("handshake")] * 3)
+    script = open_by(monkeypatch, [ssl.SSLError("handshake")] * 3)  # one for the budget
     solver = QPUSolver(
         config={"token": TOKEN}, **QUICK, max_retries=0, fallback="native", max_qpu_seconds=1.0
     )
     problem = layer(starts=starts)
+    solver.check_budget([problem])
     with pytest.warns(QPUFallbackWarning, match="the native solver answers instead"):
-        solver.check_budget([problem])
         answers = [solver.solve(problem, seed=0) for _ in range(3)]
     assert not script
     assert [answer.info["qpu"]["fallback_rows"] for answer in answers] == [5, 5, 0]

@@ -28,7 +28,8 @@ namespace {
 constexpr double kTie = 1e-9;
 constexpr std::uint64_t kStepsBetweenPolls = std::uint64_t{1} << 14;  // about a tenth of a millisecond
 constexpr std::uint64_t kEnergyInSteps = 8;  // what an energy in float64 costs, in steps through the tables
-constexpr int kOrdinary = 900;  // energies of up to this power of two, and of its inverse, are worked on as they are
+constexpr int kOrdinary =
+    900;  // energies of up to this power of two, and of its inverse, are worked on as they are
 
 }  // namespace
 
@@ -106,7 +107,8 @@ void ExactSearch::try_unit(double units_per_energy) {
         const double scaled = value * scale_;
         const double within = scaled < kMost ? (scaled > -kMost ? scaled : -kMost) : kMost;
         const double integer = nearest_integer(within);
-        error += std::fabs(integer - scaled);  // what does not fit is an error too, or a wrong state were proven
+        error +=
+            std::fabs(integer - scaled);  // what does not fit is an error too, or a wrong state were proven
         return static_cast<std::int16_t>(static_cast<std::int32_t>(integer));
     };
     for (std::size_t i = 0; i < n_; ++i) {
@@ -256,7 +258,8 @@ bool ExactSearch::run(const IsingBatch& batch, std::size_t problem, std::span<st
     }
     const std::uint64_t steps = std::uint64_t{1} << outer;
     bool proven = true;
-    std::uint64_t done = 0;  // work since the last poll, in steps: where rounding decides little, energies are most of it
+    std::uint64_t done =
+        0;  // work since the last poll, in steps: where rounding decides little, energies are most of it
     for (std::uint64_t step = 0; step < steps;) {
         const std::uint64_t end = std::min(steps, step + kStepsBetweenPolls);
         const std::uint64_t found = kernels_.advance(*tables_, step, end, limit());

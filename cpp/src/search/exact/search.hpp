@@ -42,7 +42,8 @@ private:
     std::size_t n_ = 0;
     double coupling_[kExactSpins][kExactSpins] = {};  // S, symmetric, zero diagonal
     double field_[kExactSpins] = {};
-    int exponent_ = 0;       // coupling_, field_ and best_energy_ are the caller's, times two to the power of minus this
+    int exponent_ =
+        0;  // coupling_, field_ and best_energy_ are the caller's, times two to the power of minus this
     double scale_ = 1.0;     // int16 units per unit of energy
     double error_ = 0.0;     // bound on what rounding to int16 changes any state's energy by, in int16 units
     double constant_ = 0.0;  // trace and offset

@@ -1,7 +1,7 @@
 """The one place that knows what is secret: tokens, headers and proxies, wherever they were configured.
 
-What leaves the solver, a message, an exception or a pickle, passes through here. Settings are secret unless they
-are known to be harmless.
+What leaves the solver, a message, an exception or a pickle, passes through here. Settings are secret unless
+they are known to be harmless.
 """
 
 from __future__ import annotations

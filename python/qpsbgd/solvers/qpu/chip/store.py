@@ -42,8 +42,8 @@ class EmbeddingStore:
         Qubits and couplers.
     cache_dir : path, optional
         Folder of the files ``GRAPH-SIZE.json``; `default_cache_dir` if not given. A file is made anew, with a
-        warning, if it is damaged or belongs to another graph; and if it was written by another version. If the folder cannot be
-        written, the next process searches again.
+        warning, if it is damaged or belongs to another graph; and if it was written by another version. If
+        the folder cannot be written, the next process searches again.
     """
 
     def __init__(self, graph: WorkingGraph, cache_dir: str | os.PathLike[str] | None = None) -> None:
@@ -117,7 +117,7 @@ class EmbeddingStore:
 
 
 def _cliques(value: Any) -> list[Clique]:
-    """Lists of lists of lists of qubits as cliques; an empty list for anything else."""
+    """Return lists of lists of lists of qubits as cliques; an empty list for anything else."""
     if not isinstance(value, list) or not all(isinstance(clique, list) for clique in value):
         return []
     chains = [chain for clique in value for chain in clique]
