@@ -67,6 +67,7 @@ void check_quantise(const PrepareKernels<Real>& prepare) {
                         reference::prepare::quantise(row.data(), n, i, factor, expected.data());
                         ASSERT_TRUE(same(out, expected)) << "n " << n << ", diagonal " << diagonal;
                     }
+                    row[i] = Real{0};
                 }
             }
         }
