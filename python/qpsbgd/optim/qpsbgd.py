@@ -332,7 +332,7 @@ class QPSBGD(LatentWeightOptimizer):
 
     def _processes(self) -> Processes:
         processes = processes_of(self._process_group)
-        if isinstance(self._solver, AsyncQuboSolver) and not processes.alone:
+        if not processes.alone and isinstance(self._solver, AsyncQuboSolver):  # protocols are slow to ask
             raise ValueError(
                 f"process_group needs a solver whose answers depend on the seed alone, so that every process "
                 f"takes the same step; {type(self._solver).__name__} is none"
