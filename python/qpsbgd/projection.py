@@ -88,7 +88,7 @@ def project(
         Derivative φ'(Z) of the activation behind the layer, for post-activation Jacobians: row j's Gram
         matrix is ``(a²/n) X' diag(slopes_j²) X``. V stays the gradient with respect to Z.
     scale : {"relative", "auto", "raw"} or float
-        The size s_j that a step is taken to have: ``kappa ‖p‖₁ / (σ'Aσ)`` with σ = sign(p); fitted in turn
+        The length s_j of step that the QUBO assumes: ``kappa ‖p‖₁ / (σ'Aσ)`` with σ = sign(p); fitted in turn
         with G; the paper's literal form; or the number given, for every row.
     kappa : float
         Factor of the relative scale, at least 0; 0 gives exactly sign(p).

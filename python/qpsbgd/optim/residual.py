@@ -59,7 +59,7 @@ class ResidualQPSBGD(Optimizer):
         What p holds beside the gradient: a running mean (and one of A) over about ten steps; what earlier
         projections left behind; nothing.
     scale : {"auto", "step", "relative"} or float
-        The size s that a step is taken to have: fitted in turn with G; lr; ``kappa ‖p‖₁ / (σ'Aσ)`` with
+        The length s of step that the QUBO assumes: fitted in turn with G; lr; ``kappa ‖p‖₁ / (σ'Aσ)`` with
         σ = sign(p); or the number given.
     kappa : float, optional
         Factor of the relative scale, at least 0. 1, or 0.5 with momentum.
