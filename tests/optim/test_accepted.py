@@ -234,7 +234,7 @@ def test_schedules_of_torch_work_with_their_defaults(make, kind):
 
 
 @every_optimizer
-@pytest.mark.parametrize("rate", [float("nan"), float("inf"), -1.0])
+@pytest.mark.parametrize("rate", [float("nan"), float("inf"), -1.0, 1e39])
 @pytest.mark.parametrize("name", ["lr", "other_lr"])
 def test_rate_that_is_no_number_is_refused_before_anything_changes(make, rate, name):
     model = small_net()

@@ -6,7 +6,6 @@ baselines, so that comparisons between them are fair.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, TypeVar
@@ -33,6 +32,8 @@ from qpsbgd.step.weights import move_weights
 __all__ = ["LatentWeightOptimizer", "Update", "adam_step", "descend", "restore_state"]
 
 _OptimizerT = TypeVar("_OptimizerT", bound="LatentWeightOptimizer")
+
+_LARGEST_RATE = torch.finfo(torch.float32).max
 
 _ADAM_DEFAULTS = {"other_betas": (0.9, 0.999), "other_eps": 1e-8}
 
@@ -212,12 +213,12 @@ def other_rate(group: dict[str, Any]) -> float:
     Raises
     ------
     ValueError
-        If lr or other_lr is no finite number of at least 0.
+        If lr or other_lr is no number of at least 0 that float32 holds.
     """
     rates = {name: float(group[name]) for name in ("lr", "other_lr")}
     for name, rate in rates.items():
-        if not (math.isfinite(rate) and rate >= 0):
-            raise ValueError(f"Invalid {name}: {rate} (expected a finite number of at least 0)")
+        if not 0 <= rate <= _LARGEST_RATE:
+            raise ValueError(f"Invalid {name}: {rate} (expected a number of at least 0 that float32 holds)")
     base = group["base_lr"]
     return rates["other_lr"] * (rates["lr"] / base) if base > 0 else rates["other_lr"]
 
