@@ -52,8 +52,8 @@ class QPSBGD(LatentWeightOptimizer):
     Parameters
     ----------
     params : iterable of parameters or of parameter groups
-        Layers must be in training mode when their gradients are computed. If several optimizers hold a weight,
-        its inputs are recorded for the last one built.
+        Layers must be in training mode when their gradients are computed. If several optimizers hold a
+        weight, its inputs are recorded for the last one built.
     lr : float
         Size of a binary weight's step.
     variant : {"continuous", "projected"}
@@ -64,8 +64,9 @@ class QPSBGD(LatentWeightOptimizer):
         (and of A) over about ten steps; nothing. "auto" is "error-feedback" for the continuous variant,
         "momentum" for the projected one with Gauss-Newton factors, and None with a fixed majorizer.
     scale : {"relative", "auto", "step", "raw"} or float
-        The length s_j of step that the QUBO of row j assumes. "relative": ``kappa ‖p‖₁ / (σ'Aσ)``, σ = sign(p);
-        "auto": fitted in turn with G; "step": lr; "raw": the paper's literal form; or the number given.
+        The length s_j of step that the QUBO of row j assumes. "relative": ``kappa ‖p‖₁ / (σ'Aσ)`` with
+        σ = sign(p); "auto": fitted in turn with G; "step": lr; "raw": the paper's literal form; or the number
+        given.
     kappa : float, optional
         Factor of the relative scale, at least 0, where 0 is signSGD. 1, or 0.5 with momentum.
     domain : {"spin", "mask"}
