@@ -170,6 +170,8 @@ def _sizes(lengths: dict[str, int]) -> str:
 
 def _summable(value: Any) -> Any:
     """Give a matrix a dtype in which scipy adds repeated entries without wrapping and reads its numbers."""
+    if not hasattr(value, "dtype"):  # compressed rows of another kind than scipy's
+        return value
     dtype = np.dtype(value.dtype)
     if getattr(value, "format", "") == "coo" and dtype.kind in "iu" and dtype != np.uint64:
         return value.astype(np.int64)
