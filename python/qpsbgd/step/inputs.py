@@ -28,6 +28,10 @@ __all__ = [
 ]
 
 
+_BLOCK_ROWS = 64
+"""Rows of a matrix that are added at once: a temporary of them stays in the cache."""
+
+
 class Part(NamedTuple):
     """Rows of a weight that are projected together."""
 
@@ -85,8 +89,9 @@ class InputStatistics:
 def _mean(one: Floats, first: float, two: Floats, second: float) -> Floats:
     """``first one + second two``, with one matrix of memory."""
     mean = one * one.dtype.type(first)
-    for row, added in zip(mean, two, strict=True):
-        row += added.dtype.type(second) * added
+    for begin in range(0, len(mean), _BLOCK_ROWS):
+        rows = slice(begin, begin + _BLOCK_ROWS)
+        mean[rows] += two.dtype.type(second) * two[rows]
     return mean
 
 
