@@ -201,10 +201,15 @@ class Capture:
 
     def clear(self) -> None:
         """Forget all records."""
-        self._forget_records()
+        self._begin()
         self._reported: list[tuple[int, weakref.ref[Pass]]] = []
 
     def _forget_records(self) -> None:
+        if self._gradient is not None or self.records or self.folded is not None:
+            self._begin()
+
+    def _begin(self) -> None:
+        """Begin a window without records."""
         self.records: list[Record] = []
         self.folded: Any = None
         self.overwritten = False
@@ -226,8 +231,8 @@ class Capture:
         self.watch()
         if self.parameter.grad is None:
             self._forget_records()  # early, so that their memory serves this forward pass
-        elif self.records and self.folds:
-            self.fold()
+        else:
+            self._fold_if_large()
         started = Pass(inputs, unfolding)
         self._latest = weakref.ref(started)
         return started
@@ -278,8 +283,7 @@ class Capture:
     def _add(self, reported: Pass) -> None:
         record = reported.record()
         if reported.window is not self._window:
-            if self.records and self.folds:
-                self.fold()
+            self._fold_if_large()
             self.records.append(record)
             reported.window, reported.committed = self._window, record
             return
@@ -302,6 +306,15 @@ class Capture:
             return True
         self._know(gradient)
         return False
+
+    def _fold_if_large(self) -> None:
+        """Fold the records once they hold more numbers than a Gram matrix, which is what they become."""
+        if not self.records or not self.folds:
+            return
+        with torch._C.DisableTorchFunctionSubclass():
+            width = self.parameter.numel() // self.parameter.shape[0]
+        if sum(record.num_samples for record in self.records) > width:
+            self.fold()
 
     def fold(self) -> Any:
         """Turn all records into one small object, and return it."""

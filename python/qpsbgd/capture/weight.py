@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from qpsbgd.capture.operands import LatentValues
 
-__all__ = ["BinaryWeight", "as_binary_weight", "relax"]
+__all__ = ["BinaryWeight", "as_binary_weight", "is_binary", "relax"]
 
 CAPTURE_ATTRIBUTE = "_qpsbgd_capture"
 _RELAXED = "_qpsbgd_relaxed_by"
@@ -99,6 +99,20 @@ def as_binary_weight(parameter: nn.Parameter) -> BinaryWeight:
     # The object stays the same, so tied weights stay tied. Torch's lazy parameters do it in this way.
     parameter.__class__ = BinaryWeight
     return cast(BinaryWeight, parameter)
+
+
+def is_binary(parameter: Tensor) -> bool:
+    """Tell whether `parameter` is a `BinaryWeight`.
+
+    It is what ``isinstance`` says, without the check of torch's parameters, which takes microseconds.
+
+    Examples
+    --------
+    >>> import torch
+    >>> is_binary(BinaryWeight(torch.ones(1, 2))), is_binary(torch.nn.Parameter(torch.ones(1)))
+    (True, False)
+    """
+    return issubclass(type(parameter), BinaryWeight)
 
 
 def relax(parameter: BinaryWeight, owner: object) -> None:

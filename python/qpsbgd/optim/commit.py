@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+# What `signal` wraps, without its conversions to enums, which would take most of the time here.
+import _signal  # type: ignore[import-not-found]
 import signal
 import threading
 from collections.abc import Callable
@@ -11,7 +13,7 @@ from typing import Any
 __all__ = ["Uninterrupted"]
 
 _SIGNALS = tuple(
-    getattr(signal, name)
+    int(getattr(signal, name))
     for name in ("SIGTERM", "SIGALRM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGINT")
     if hasattr(signal, name)
 )
@@ -47,18 +49,18 @@ class Uninterrupted:
 
     def _restore(self) -> None:
         for number, handler in self._handlers.items():
-            signal.signal(number, handler)
+            _signal.signal(number, handler)
 
     def __enter__(self) -> None:
         """Hold handlers back from now on."""
-        if threading.current_thread() is not threading.main_thread():
+        if threading.get_ident() != threading.main_thread().ident:
             return
         try:
             for number in _SIGNALS:
-                handler = signal.getsignal(number)
+                handler = _signal.getsignal(number)
                 if callable(handler):
                     self._handlers[number] = handler
-                    signal.signal(number, self._hold)
+                    _signal.signal(number, self._hold)
         except BaseException:  # a handler that was not yet held back
             self._restore()
             raise

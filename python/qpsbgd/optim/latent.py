@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 
-from qpsbgd.capture.weight import BinaryWeight
+from qpsbgd.capture.weight import is_binary
 from qpsbgd.optim.adam import adam_step
 from qpsbgd.optim.checkpoints import checked_state_dict, restore_state
 from qpsbgd.optim.commit import Uninterrupted
@@ -127,14 +127,14 @@ class LatentWeightOptimizer(Optimizer, ABC):
 
     def _step(self) -> None:
         updates = self._gather()
-        rates = [other_rate(update.group) for update in updates]
-        binary = [update for update in updates if isinstance(update.parameter, BinaryWeight)]
+        rates = {id(group): other_rate(group) for group in self.param_groups}
+        binary = [update for update in updates if is_binary(update.parameter)]
         worked = self._work(binary)
         with Uninterrupted():
             self._commit(binary, worked)
-            for (group, parameter, gradient, _), rate in zip(updates, rates, strict=True):
-                if not isinstance(parameter, BinaryWeight):
-                    state = self.state[parameter]
+            for group, parameter, gradient, _ in updates:
+                if not is_binary(parameter):
+                    state, rate = self.state[parameter], rates[id(group)]
                     adam_step(parameter, gradient, state, rate, group["other_betas"], group["other_eps"])
             for group in self.param_groups:
                 group["step"] += 1
@@ -156,7 +156,7 @@ class LatentWeightOptimizer(Optimizer, ABC):
     def _check_binary(self) -> None:
         """Raise if there is nothing to do for this optimizer."""
         parameters = [parameter for _, parameter in self._numbered()]
-        if not any(isinstance(parameter, BinaryWeight) for parameter in parameters):
+        if not any(is_binary(parameter) for parameter in parameters):
             raise RuntimeError(
                 f"{type(self).__name__} has no binary weight among its {len(parameters)} parameters: "
                 "build the model of qpsbgd.nn layers, or call qpsbgd.nn.to_binary(model)"

@@ -18,7 +18,7 @@ from torch.optim.optimizer import ParamsT
 from torch.utils.hooks import RemovableHandle
 
 from qpsbgd.capture.record import Capture, attach
-from qpsbgd.capture.weight import BinaryWeight
+from qpsbgd.capture.weight import is_binary
 from qpsbgd.optim.agreement import LocalView, agree, processes_of
 from qpsbgd.optim.latent import LatentWeightOptimizer, Update, descend
 from qpsbgd.optim.options import EARLIER_DEFAULTS, check_options, fill_options, uses_factors
@@ -270,7 +270,7 @@ class QPSBGD(LatentWeightOptimizer):
     def _gather(self) -> list[Update]:
         """All parameters that take part in the step, the same ones in every process."""
         self._check_binary()
-        processes = self._processes()
+        self._together = processes = self._processes()
         numbered = self._numbered()
         views: list[LocalView] = []
         error: Exception | None = None
@@ -280,26 +280,28 @@ class QPSBGD(LatentWeightOptimizer):
             error = wrong
         if processes.alone and error is not None:
             raise error
+        own = views
         if not processes.alone:
             steps = sum(int(group["step"]) for group in self.param_groups)
             views = agree(processes, views, steps, error)
-        binary = [view for view in views if view.has_gradient and isinstance(view.parameter, BinaryWeight)]
+        binary = [view for view in views if view.has_gradient and is_binary(view.parameter)]
         if binary and not any(view.seen.num_samples for view in binary):
             return []  # batches without samples are no step for anything
         updates = []
-        for number, ((group, parameter), view) in enumerate(zip(numbered, views, strict=True)):
-            if not view.has_gradient or (isinstance(parameter, BinaryWeight) and not view.seen.num_samples):
+        both = zip(numbered, own, views, strict=True)
+        for number, ((group, parameter), local, view) in enumerate(both):
+            if not view.has_gradient or (is_binary(parameter) and not view.seen.num_samples):
                 continue
             gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
             updates.append(self._update(group, parameter, gradient, number, processes))
-            self._seen[parameter] = view.seen
+            self._seen[parameter] = (local.seen, view.seen)
         return updates
 
     def _view(self, parameter: Tensor) -> LocalView:
         """Tell what this process has of a parameter."""
         if parameter.grad is None:
             return LocalView(parameter, False, _NOTHING)
-        if not isinstance(parameter, BinaryWeight):
+        if not is_binary(parameter):
             return LocalView(parameter, True, _NOTHING)
         capture = self._captures.get(parameter)
         if capture is not None and capture.attached:
@@ -315,7 +317,7 @@ class QPSBGD(LatentWeightOptimizer):
         self._check_capture(parameter)
         return LocalView(parameter, True, _NOTHING)
 
-    def _check_capture(self, weight: BinaryWeight) -> None:
+    def _check_capture(self, weight: Tensor) -> None:
         """Refuse a gradient without the layer's inputs, and say how that came to be."""
         capture = self._captures.get(weight)
         shape = tuple(weight.shape)
@@ -360,11 +362,11 @@ class QPSBGD(LatentWeightOptimizer):
 
     def _work_of(self, update: Update) -> Work[StepResult]:
         group, weight, gradient, _ = update
-        capture, processes = self._captures[weight], self._processes()
+        capture, (own, seen) = self._captures[weight], self._seen[weight]
         layer = LayerStep(
             weight=weight,
-            gradient=gradient.reshape(len(weight), -1),
-            inputs=LayerInputs(weight, capture, self._static, processes, self._seen[weight]),
+            gradient=gradient.reshape(weight.shape[0], -1),
+            inputs=LayerInputs(weight, capture, self._static, self._together, own, seen),
             state=self.state.get(weight, {}),
             options=group,
             solver=self._solver,
@@ -388,17 +390,13 @@ class QPSBGD(LatentWeightOptimizer):
             group["num_qubos"] += len(values)
         for group, parameter in self._numbered():
             # Checkpoints of a fresh optimizer need the names of all state.
-            if (
-                isinstance(parameter, BinaryWeight)
-                and parameter.grad is not None
-                and parameter not in self.state
-            ):
+            if is_binary(parameter) and parameter.grad is not None and parameter not in self.state:
                 self.state[parameter].update(empty_state(parameter, group))
 
     def _check_slopes(self, updates: Sequence[Update]) -> None:
         """Refuse post-activation Jacobians of a net none of whose layers tells its activation's slopes."""
         asked = [u.parameter for u in updates if u.group["jacobian"] == "post-activation"]
-        if asked and not any(self._seen[weight].has_slopes for weight in asked):
+        if asked and not any(self._seen[weight][1].has_slopes for weight in asked):
             raise RuntimeError(
                 "jacobian is 'post-activation', but no layer told its activation's slopes: "
                 "put each layer and its activation into one qpsbgd.nn.Activated"
@@ -411,7 +409,7 @@ class QPSBGD(LatentWeightOptimizer):
 
     def _attach(self, group: dict[str, Any]) -> None:
         for parameter in group["params"]:
-            if isinstance(parameter, BinaryWeight):
+            if is_binary(parameter):
                 self._captures[parameter] = attach(
                     parameter,
                     keep_output_gradients=uses_factors(group),
@@ -423,7 +421,8 @@ class QPSBGD(LatentWeightOptimizer):
         self._is_built = False
         self._captures: dict[Tensor, Capture] = {}
         self._static = StaticInputs()
-        self._seen: dict[Tensor, Seen] = {}
+        self._seen: dict[Tensor, tuple[Seen, Seen]] = {}  # in this process, and in all
+        self._together = Processes()
         self._projection_hooks: OrderedDict[int, Callable[[Projection], None]] = OrderedDict()
 
     def __getstate__(self) -> dict[str, Any]:

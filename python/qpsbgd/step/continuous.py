@@ -47,7 +47,7 @@ class ContinuousRule:
         if fast and isinstance(layer.solver, str):
             return self._in_one_pass(layer, part, scale)
         gradient = layer.gradient[part.rows]
-        known = state_of_rows(layer.state, part.rows, len(layer.weight))
+        known = state_of_rows(layer.state, part.rows, layer.weight.shape[0])
         p, A = gradient.to(layer.dtype), part.A
         state: dict[str, Any] = {}
         if options["memory"] == "error-feedback" and "residual" in known:
@@ -73,7 +73,7 @@ class ContinuousRule:
         """Project and keep the residual by one native function: the common case, which asks no solver."""
         options, device = layer.options, layer.weight.device
         gradient = layer.gradient[part.rows]
-        known = state_of_rows(layer.state, part.rows, len(layer.weight))
+        known = state_of_rows(layer.state, part.rows, layer.weight.shape[0])
         feedback = options["memory"] == "error-feedback"
         residual = known.get("residual") if feedback else None
         spins, left = native_step(

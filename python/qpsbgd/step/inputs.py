@@ -186,6 +186,8 @@ class LayerInputs:
         Gram matrices that earlier steps have left.
     processes : Processes
         Who trains together. All of them ask for the same things in the same order.
+    own : Seen, optional
+        What lies behind the gradient in this process, if it is known already.
     seen : Seen, optional
         What lies behind the gradient in all processes. Not needed by a process alone.
     """
@@ -196,15 +198,20 @@ class LayerInputs:
         capture: Capture,
         static: StaticInputs,
         processes: Processes,
+        own: Seen | None = None,
         seen: Seen | None = None,
     ) -> None:
         self._weight = weight
         self._capture = capture
         self._static = static
         self._processes = processes
-        self._own = seen_by(capture)
+        self._own = seen_by(capture) if own is None else own
         self._all = self._own if seen is None else seen
         self._known: InputStatistics | None = None
+
+    @property
+    def _width(self) -> int:
+        return self._weight.numel() // self._weight.shape[0]
 
     @property
     def num_samples(self) -> int:
@@ -225,8 +232,8 @@ class LayerInputs:
             yield from self._weighted_parts()
             return
         grams = self._statistics().grams
-        groups, width = max(1, self._all.groups), self._weight[0].numel()
-        rows = len(self._weight) // groups
+        groups, width = max(1, self._all.groups), self._width
+        rows = self._weight.shape[0] // groups
         for group in range(groups):
             A = self._mean_gram(grams[group] if grams else np.zeros((width, width), self._numpy_dtype))
             yield Part(slice(group * rows, (group + 1) * rows), A, self.num_samples)
@@ -271,7 +278,7 @@ class LayerInputs:
             folded = capture.fold()
             return InputStatistics(0, []) if folded is None else folded
         found = self._static.statistics(self._weight, capture.records)
-        if found.num_samples > self._weight[0].numel():
+        if found.num_samples > self._width:
             capture.replace_records(found)  # the matrix is smaller than the inputs
         return found
 
