@@ -9,11 +9,8 @@
 #include <Python.h>
 
 #include <chrono>
+#include <exception>
 #include <thread>
-
-#if defined(__GLIBCXX__)
-#include <cxxabi.h>
-#endif
 
 namespace qpsbgd::python {
 
@@ -24,24 +21,20 @@ namespace qpsbgd::python {
 }
 
 // The result of `take`, which takes the GIL; does not return once the interpreter is ending.
-// The sanitizer of null references is off: glibc unwinds without an object, and the reference to it is never used.
 template <class Take>
-#if defined(__GNUC__)
-[[gnu::no_sanitize("null")]]
-#endif
 auto taken(const Take& take) {
     if (Py_IsInitialized() == 0) {
         sleep_until_the_process_ends();
     }
-#if defined(__GLIBCXX__)
     try {
         return take();
-    } catch (const abi::__forced_unwind&) {
-        sleep_until_the_process_ends();
+    } catch (...) {
+        // pthread_exit unwinds without an exception of C++.
+        if (std::current_exception() == nullptr) {
+            sleep_until_the_process_ends();
+        }
+        throw;
     }
-#else
-    return take();
-#endif
 }
 
 // Holds the GIL for a while, on a thread that left it.
