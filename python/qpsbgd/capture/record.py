@@ -286,6 +286,8 @@ class Capture:
             self._fold_if_large()
             self.records.append(record)
             reported.window, reported.committed = self._window, record
+            if self.folded is not None:
+                self._fold_if_large()  # gradients add up: these inputs would only wait for the next pass
             return
         # The graph was retained: the same samples once more, whose gradients add up.
         for place, known in enumerate(self.records):
