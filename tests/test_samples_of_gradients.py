@@ -319,7 +319,7 @@ def test_resting_optimizer_leaves_memory_flat(variant):
         head(body(torch.randn(128, 64))).square().mean().backward()
         other.step()
         sizes.append(sum(record.inputs.numel() for record in optimizer._captures[body.weight].records))
-    assert set(sizes[1:]) == {128 * 64}
+    assert max(sizes) <= 128 * 64
     assert seen_samples(optimizer) == {8 * 128}
 
 
