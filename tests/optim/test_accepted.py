@@ -305,7 +305,12 @@ def test_numbers_of_numpy_are_accepted(make):
     optimizer = make(
         model.parameters(), lr=np.float32(0.01), other_lr=np.float64(0.02), maximize=np.bool_(False)
     )
+    (group,) = optimizer.param_groups
+    assert not any(isinstance(value, np.generic) for value in group.values())
+    assert group["lr"] == pytest.approx(0.01)
+    before = model[0].weight.detach().clone()
     train(model, optimizer, batches(1))
+    assert not torch.equal(model[0].weight, before)
 
 
 def test_options_of_numpy_are_accepted_and_load_without_pickle(tmp_path):
@@ -321,7 +326,12 @@ def test_options_of_numpy_are_accepted_and_load_without_pickle(tmp_path):
     )
     train(model, optimizer, batches(1))
     torch.save(optimizer.state_dict(), tmp_path / "state.pt")
-    optimizer.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    loaded = torch.load(tmp_path / "state.pt", weights_only=True)
+    assert loaded["param_groups"] == optimizer.state_dict()["param_groups"]
+    other = QPSBGD(small_net().parameters())
+    other.load_state_dict(loaded)
+    assert other.param_groups[0]["seed"] == 3
+    assert other.param_groups[0]["betas"] == (0.9, 0.9)
 
 
 # Captures of other optimizers

@@ -251,6 +251,19 @@ def test_gradient_that_is_not_finite_in_one_process_is_refused_in_all(tmp_path):
     assert all("is not finite" in error for error in errors)
 
 
+def test_sparse_gradient_of_one_process_is_refused_in_all(tmp_path):
+    def sparse_in_one(rank):
+        torch.manual_seed(3)
+        layer, table = BinaryLinear(6, 4), nn.Embedding(5, 6, sparse=rank == 1)
+        optimizer = QPSBGD([layer.weight, table.weight])
+        layer(table(torch.tensor([1, 2, 3]))).sum().backward()
+        optimizer.step()
+
+    _, errors = in_processes(tmp_path, sparse_in_one)
+    assert "process 1 could not take the step" in errors[0]
+    assert "does not support sparse gradients" in errors[1]
+
+
 def test_other_numbers_of_parameters_or_steps_are_refused(tmp_path):
     def more_in_one(rank):
         torch.manual_seed(3)

@@ -170,14 +170,17 @@ class LatentWeightOptimizer(Optimizer, ABC):
         self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, number: int, processes: Processes
     ) -> Update:
         """Average a gradient over the processes, check it, and turn it downhill."""
-        if gradient.is_sparse:
-            raise RuntimeError(f"{type(self).__name__} does not support sparse gradients")
+        self._check_dense(gradient)
         gradient = processes.mean(gradient)
         # A finite sum has only finite terms; the terms are looked at only when it is not.
         if not gradient.sum().isfinite() and not gradient.isfinite().all():
             shape = tuple(parameter.shape)
             raise ValueError(f"the gradient of the parameter of shape {shape} is not finite")
         return Update(group, parameter, -gradient if group["maximize"] else gradient, number)
+
+    def _check_dense(self, gradient: Tensor) -> None:
+        if gradient.is_sparse:
+            raise RuntimeError(f"{type(self).__name__} does not support sparse gradients")
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load what `state_dict` returned, as it was saved: dtypes are kept, tensors are not shared.

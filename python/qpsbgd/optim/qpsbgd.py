@@ -301,6 +301,7 @@ class QPSBGD(LatentWeightOptimizer):
         """Tell what this process has of a parameter."""
         if parameter.grad is None:
             return LocalView(parameter, False, _NOTHING)
+        self._check_dense(parameter.grad)
         if not is_binary(parameter):
             return LocalView(parameter, True, _NOTHING)
         capture = self._captures.get(parameter)
@@ -311,9 +312,8 @@ class QPSBGD(LatentWeightOptimizer):
                 self._check_capture(parameter)
                 return LocalView(parameter, True, seen_by(capture))
         if not bool(parameter.grad.any()):
-            return LocalView(
-                parameter, False, _NOTHING
-            )  # set to zero, and no layer has used the weight since
+            # Set to zero, and no layer has used the weight since.
+            return LocalView(parameter, False, _NOTHING)
         self._check_capture(parameter)
         return LocalView(parameter, True, _NOTHING)
 

@@ -218,10 +218,6 @@ class LayerInputs:
         """Number of samples, of all processes."""
         return self._all.num_samples
 
-    def mean(self, tensor: Tensor) -> Tensor:
-        """Average over processes, as gradients are."""
-        return self._processes.mean(tensor)
-
     def parts(self, jacobian: str) -> Iterator[Part]:
         """Give the weight's rows with their Gram matrices, in order.
 
