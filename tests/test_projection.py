@@ -11,8 +11,10 @@ from oracles import (
     best_row_step,
     gradient_and_gram,
     greedy_row_step,
+    random_layer,
     relative_scale,
     row_objective,
+    scales_of,
     signs,
     squared_distance,
 )
@@ -31,15 +33,6 @@ from qpsbgd.solvers.native import NativeSolver
 
 DTYPES = [np.float32, np.float64]
 EXACT = NativeSolver(method="exact")
-
-
-def random_layer(seed, n=8, m=5, d=7, dtype=np.float64):
-    rng = np.random.default_rng(seed)
-    return rng.normal(size=(n, m)).astype(dtype), rng.normal(size=(n, d)).astype(dtype)
-
-
-def scales_of(p, gram, kappa=1.0):
-    return np.array([relative_scale(row, gram, kappa) for row in p])
 
 
 class WorstSolver:

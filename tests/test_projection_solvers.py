@@ -8,7 +8,7 @@ import pytest
 
 from oracles import (
     gradient_and_gram,
-    relative_scale,
+    random_layer,
     signs,
 )
 from qpsbgd.problem import Solutions
@@ -18,18 +18,6 @@ from qpsbgd.projection import (
 )
 from qpsbgd.solvers.dimod import DimodSolver
 from qpsbgd.solvers.native import NativeSolver
-
-DTYPES = [np.float32, np.float64]
-EXACT = NativeSolver(method="exact")
-
-
-def random_layer(seed, n=8, m=5, d=7, dtype=np.float64):
-    rng = np.random.default_rng(seed)
-    return rng.normal(size=(n, m)).astype(dtype), rng.normal(size=(n, d)).astype(dtype)
-
-
-def scales_of(p, gram, kappa=1.0):
-    return np.array([relative_scale(row, gram, kappa) for row in p])
 
 
 class SeedKeeper:
@@ -81,7 +69,7 @@ def test_solver_that_answers_in_another_shape_is_refused():
 @pytest.mark.parametrize("solver", [dimod.ExactSolver(), DimodSolver(dimod.ExactSolver())])
 def test_dimod_sampler_reaches_the_optimum(solver):
     V, X = random_layer(21, d=6)
-    assert np.array_equal(project(V, X, solver=solver), project(V, X, solver=EXACT))
+    assert np.array_equal(project(V, X, solver=solver), project(V, X, solver=NativeSolver(method="exact")))
 
 
 def test_neal_takes_seeds_and_starts():

@@ -64,3 +64,14 @@ def greedy_row_step(p, gram, scale):
             if row_objective(flipped, p, gram, scale) < row_objective(step, p, gram, scale):
                 step, improved = flipped, True
     return step
+
+
+def scales_of(p, gram, kappa=1.0):
+    """Relative scales of all rows."""
+    return np.array([relative_scale(row, gram, kappa) for row in p])
+
+
+def random_layer(seed, n=8, m=5, d=7, dtype=np.float64):
+    """V (n, m) and X (n, d) of standard normal numbers."""
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(n, m)).astype(dtype), rng.normal(size=(n, d)).astype(dtype)
