@@ -192,12 +192,13 @@ def test_info_is_json_with_times_in_nanoseconds(n):
 @pytest.mark.parametrize("density", [0.05, 1.0])
 def test_info_tells_the_temperatures_used(density):
     bqm = random_bqm(100, density)
-    hot, cold = NativeSampler().sample(bqm, seed=1).info["beta_range"]
+    hot, cold = NativeSampler().sample(bqm, method="anneal", seed=1).info["beta_range"]
     assert 0 < hot < cold
     # Temperatures are in the model's units: four times the energies, a quarter of the inverse temperatures.
     scaled = bqm.copy()
     scaled.scale(4.0)
-    assert NativeSampler().sample(scaled, seed=1).info["beta_range"] == pytest.approx([hot / 4, cold / 4])
+    info = NativeSampler().sample(scaled, method="anneal", seed=1).info
+    assert info["beta_range"] == pytest.approx([hot / 4, cold / 4])
     given = NativeSampler().sample(bqm, beta_range=(0.1, 4), seed=1).info["beta_range"]
     assert given == [0.1, 4.0]
 

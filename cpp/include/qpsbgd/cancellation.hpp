@@ -57,6 +57,9 @@ public:
 
     std::optional<Clock::time_point> deadline() const { return deadline_; }
 
+    // While no worker runs.
+    void set_deadline(std::optional<Clock::time_point> deadline) { deadline_ = deadline; }
+
     static constexpr auto kCheckInterval = std::chrono::milliseconds(5);
 
 private:

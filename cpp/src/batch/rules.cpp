@@ -2,32 +2,80 @@
 #include "batch/rules.hpp"
 
 #include <algorithm>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <variant>
+#include <vector>
 
+#include "batch/look.hpp"
 #include "search/exact/search.hpp"
 #include "search/int16/replica_group.hpp"
 
 namespace qpsbgd {
 
-// The rules of method "auto", first match first. Measured on layer problems and on the public instances: exhaustive
-// search is the fastest up to 20 spins; annealing has no time to cool in a few sweeps, where tabu search descends at
-// once; with time, annealing reaches lower energies than tabu search on every family.
-Method choose_method(const IsingBatch& batch, const SolveOptions& options) {
+namespace {
+
+// The rules of method "auto", first match first. benchmarks/choose.py measures them: exhaustive search is the fastest
+// up to 20 spins. Tabu search reaches lower energies in the same time wherever fields or couplings of many spins hold
+// a spin: layer problems by factors of 2 to 5 in the gap, QUBOs, tours, knapsacks. Annealing is ahead where few
+// couplings count and on large spin glasses without fields. Sparse matrices are annealed: a flip of tabu search
+// costs more there.
+Method choose_for(const Look& look, std::size_t n) {
+    constexpr std::size_t kSmallest = 48;  // below, both find the minimum
+    constexpr std::size_t kLargeGlass = 350;
+    constexpr double kWeakFields = 0.2;  // of a row's norm
+    const double few_neighbours = 8.0 + static_cast<double>(n) / 64.0;
+    if (n >= kSmallest && look.neighbours < few_neighbours) {
+        return Method::anneal;
+    }
+    if (n >= kLargeGlass && look.fields < kWeakFields) {
+        return Method::anneal;
+    }
+    return Method::tabu;
+}
+
+void append(std::vector<Stretch>& stretches, std::size_t problem, Method method) {
+    if (stretches.empty() || stretches.back().method != method) {
+        stretches.push_back({problem, problem, method});
+    }
+    ++stretches.back().last;
+}
+
+}  // namespace
+
+std::vector<Stretch> choose_methods(const IsingBatch& batch, const SolveOptions& options) {
     if (options.method == Method::exact && batch.n > kExactLimit) {
         throw std::invalid_argument("method 'exact' takes at most " + std::to_string(kExactLimit) +
                                     " spins, but the problem has " + std::to_string(batch.n));
     }
+    const auto all = [&](Method method) { return std::vector<Stretch>{{0, batch.problems, method}}; };
     if (options.method != Method::automatic) {
-        return options.method;
+        return all(options.method);
     }
-    constexpr std::size_t kFewSweeps = 32;
-    const bool dense = batch.couplings.index() < 2;
     if (batch.n <= kAutoExactLimit) {
-        return Method::exact;
+        return all(Method::exact);
     }
-    return dense && options.sweeps && *options.sweeps < kFewSweeps ? Method::tabu : Method::anneal;
+    if (options.beta_range) {
+        return all(Method::anneal);  // temperatures are wanted
+    }
+    return std::visit(
+        [&](const auto& view) {
+            if constexpr (requires { view.row_start; }) {
+                return all(Method::anneal);
+            } else {
+                std::vector<Stretch> stretches;
+                std::optional<RowSizes> sizes;
+                for (std::size_t problem = 0; problem < batch.problems; ++problem) {
+                    if (!sizes || view.count > 1) {
+                        sizes = sizes_of_rows(view, problem, batch.coupling_scale);
+                    }
+                    append(stretches, problem, choose_for(look(*sizes, batch.field(problem)), batch.n));
+                }
+                return stretches;
+            }
+        },
+        batch.couplings);
 }
 
 // With a time limit and no number of sweeps one read seldom is the best use of the time: the landscape decides whether

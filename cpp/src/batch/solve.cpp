@@ -110,24 +110,54 @@ void check(const SparseView<Real>& view) {
 template <class Real>
 void check(const DenseView<Real>& /*view*/) {}
 
-}  // namespace
+// Problems [first, last) of a batch.
+IsingBatch part_of(const IsingBatch& batch, std::size_t first, std::size_t last) {
+    IsingBatch part = batch;
+    part.problems = last - first;
+    part.fields = batch.fields.subspan(first * batch.n, part.problems * batch.n);
+    part.offset = batch.offset.subspan(first, part.problems);
+    if (!batch.initial_states.empty()) {
+        const std::size_t size = batch.initial_reads * batch.n;
+        part.initial_states = batch.initial_states.subspan(first * size, part.problems * size);
+    }
+    std::visit(
+        [&](auto& view) {
+            if constexpr (!requires { view.row_start; }) {
+                if (view.count > 1) {
+                    view.values =
+                        view.values.subspan(first * view.n * view.n, part.problems * view.n * view.n);
+                    view.count = part.problems;
+                }
+            }
+        },
+        part.couplings);
+    return part;
+}
 
-SolveReport solve(const IsingBatch& batch, const SolveOptions& asked, std::span<std::int8_t> samples,
-                  std::span<double> energies) {
-    std::visit([](const auto& view) { check(view); }, batch.couplings);
-    SolveOptions options = asked;
-    options.threads = std::clamp<std::size_t>(asked.threads, 1, kMostThreads);
-    options.method = choose_method(batch, options);
-    std::optional<Clock::time_point> deadline;
-    if (options.time_limit) {
-        deadline = Clock::now() + std::chrono::duration_cast<Clock::duration>(
-                                      std::chrono::duration<double>(std::min(*options.time_limit, 1e9)));
+// What solves one problem after the other adds up; the first problem's method and temperatures stand for all.
+void add_up(SolveReport& total, const SolveReport& part) {
+    total.sweeps += part.sweeps;
+    total.proven = total.proven && part.proven;
+    total.preparation_ns += part.preparation_ns;
+    total.solve_ns += part.solve_ns;
+}
+
+std::optional<Clock::time_point> deadline_after(std::optional<double> seconds) {
+    if (!seconds) {
+        return std::nullopt;
     }
-    StopToken token(deadline, options.interrupt_check, options.finish_check);
-    const std::size_t runs = runs_per_read(batch, options);
+    return Clock::now() + std::chrono::duration_cast<Clock::duration>(
+                              std::chrono::duration<double>(std::min(*seconds, 1e9)));
+}
+
+// With a method chosen: as many runs for a read as pay, of which the best are kept.
+SolveReport solve_runs(const SolveOptions& asked, const IsingBatch& batch, std::span<std::int8_t> samples,
+                       std::span<double> energies, StopToken& token) {
+    const std::size_t runs = runs_per_read(batch, asked);
     if (runs == 1) {
-        return solve_with(options, batch, samples, energies, token);
+        return solve_with(asked, batch, samples, energies, token);
     }
+    SolveOptions options = asked;
     options.reads *= runs;
     std::vector<std::int8_t> all_samples(samples.size() * runs);
     std::vector<double> all_energies(energies.size() * runs);
@@ -140,6 +170,40 @@ SolveReport solve(const IsingBatch& batch, const SolveOptions& asked, std::span<
                     energies.begin() + static_cast<std::ptrdiff_t>(problem * asked.reads));
     }
     return report;
+}
+
+}  // namespace
+
+SolveReport solve(const IsingBatch& batch, const SolveOptions& asked, std::span<std::int8_t> samples,
+                  std::span<double> energies) {
+    std::visit([](const auto& view) { check(view); }, batch.couplings);
+    SolveOptions options = asked;
+    options.threads = std::clamp<std::size_t>(asked.threads, 1, kMostThreads);
+    StopToken token(deadline_after(options.time_limit), options.interrupt_check, options.finish_check);
+    const auto end = token.deadline();
+    SolveReport total;
+    for (const Stretch& stretch : choose_methods(batch, options)) {
+        if (end) {
+            // Its share of the time that is left.
+            const std::chrono::duration<double> left = *end - Clock::now();
+            options.time_limit = left.count() * static_cast<double>(stretch.last - stretch.first) /
+                                 static_cast<double>(batch.problems - stretch.first);
+            token.set_deadline(deadline_after(options.time_limit));
+        }
+        options.method = stretch.method;
+        options.first_problem = asked.first_problem + stretch.first;
+        const std::size_t reads = stretch.first * options.reads;
+        const std::size_t count = (stretch.last - stretch.first) * options.reads;
+        const SolveReport part = solve_runs(options, part_of(batch, stretch.first, stretch.last),
+                                            samples.subspan(reads * batch.n, count * batch.n),
+                                            energies.subspan(reads, count), token);
+        if (stretch.first == 0) {
+            total = part;
+        } else {
+            add_up(total, part);
+        }
+    }
+    return total;
 }
 
 }  // namespace qpsbgd

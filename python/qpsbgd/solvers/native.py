@@ -53,7 +53,9 @@ class NativeSolver:
     Attributes
     ----------
     method : {"auto", "exact", "descent", "anneal", "tabu"}
-        "auto" proves its answer by exhaustive search up to 20 spins and anneals beyond.
+        "auto" proves its answer by exhaustive search up to 20 spins. Beyond, it looks at the couplings and
+        fields of each problem: tabu search for most dense ones, annealing for sparse matrices, where few
+        couplings of a spin count, for large spin glasses without fields, and where `beta_range` is given.
     num_reads : int
         Independent runs per problem.
     num_sweeps : int or None

@@ -139,7 +139,8 @@ class NativeSampler(dimod.Sampler, dimod.Initialized):  # type: ignore[misc]  # 
         time_limit : float, optional
             Seconds; with it the samples depend on the machine.
         method : {"auto", "exact", "descent", "anneal", "tabu"}
-            "auto" proves its answer up to 20 variables and anneals beyond.
+            "auto" proves its answer up to 20 variables. Beyond, it searches dense models by tabu search or
+            annealing, as `solve_ising` does, and anneals sparse ones and where `beta_range` is given.
         num_sweeps_per_beta, beta_schedule_type, beta_schedule, randomize_order, proposal_acceptance_criteria
             Taken with the values that this sampler works with, 1, "geometric", None, False and "Metropolis";
             others are refused.
