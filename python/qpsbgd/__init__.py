@@ -1,8 +1,8 @@
 """Train binary neural networks by projecting each layer's gradient onto {-1, +1} through QUBO problems.
 
-Three levels, each usable alone: `solve_ising` and `solve_qubo` solve batches of problems natively,
-`project` computes the binary projection of one layer's gradient, and `QPSBGD` trains networks in an
-ordinary torch loop. `NativeSampler` is the native solver as a dimod sampler.
+Three levels, each usable alone: `solve_ising`, `solve_qubo` and `binary_least_squares` solve batches of
+problems natively, `project` computes the binary projection of one layer's gradient, and `QPSBGD` trains
+networks in an ordinary torch loop. `NativeSampler` is the native solver as a dimod sampler.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from qpsbgd._core import build_info as _build_info
 from qpsbgd.optim import QPSBGD
 from qpsbgd.problem import Solutions
 from qpsbgd.projection import project
+from qpsbgd.solvers.least_squares import LeastSquares, binary_least_squares
 from qpsbgd.solvers.native import solve_ising, solve_qubo
 
 if TYPE_CHECKING:
@@ -19,9 +20,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "QPSBGD",
+    "LeastSquares",
     "NativeSampler",
     "Solutions",
     "baselines",
+    "binary_least_squares",
     "diagnostics",
     "nn",
     "project",

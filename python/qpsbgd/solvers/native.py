@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qpsbgd import _core
+from qpsbgd.problem.arrays import contiguous
 from qpsbgd.problem.build import ising_problem, qubo_problem
 from qpsbgd.problem.checks import (
     MOST_COUNT,
@@ -176,7 +177,7 @@ class NativeSolver:
         rest = (problem.offset, problem.coupling_scale, problem.initial_states, options)
         if isinstance(J, CSRCouplings):
             return _core.solve_sparse(fields, J.indptr, J.indices, J.data, *rest)
-        return _core.solve_dense(fields, J, *rest)
+        return _core.solve_dense(fields, contiguous("J", J), *rest)
 
 
 def check_answer_size(problems: int, reads: int, spins: int) -> None:
