@@ -18,7 +18,7 @@ void finish_one(BatchRun& run, std::size_t problem, std::span<std::int8_t> spins
     std::visit(
         [&](const auto& view) {
             if constexpr (requires { view.row_start; }) {
-                finish_sparse(run.batch, finished, space, run.token);
+                run.sparse_finish.finish(finished, space, run.token);
             } else {
                 const SymmetricRows rows(view, problem, run.token);
                 finish_dense(run.batch, rows, std::span(&finished, 1), space, run.token);
@@ -43,7 +43,7 @@ void solve_exact(BatchRun& run) {
             } else {
                 finish_one(run, problem, spins, energies.data(), run.workers[worker].finish);
             }
-            for (std::size_t read = 1; read < run.options.reads; ++read) {
+            for (std::size_t read = 1; read < run.options.reads && !run.token.out_of_time(kGrace); ++read) {
                 std::ranges::copy(spins, run.sample(problem, read).begin());
                 energies[read] = energies[0];
             }

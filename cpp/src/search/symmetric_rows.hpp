@@ -22,6 +22,9 @@ public:
 
     std::size_t n() const { return n_; }
 
+    // Is a row read as fast as it lies in memory? Else half of it is a column of the caller's.
+    bool are_at_hand() const { return symmetric_; }
+
     // out_r = M s_r for `reads` reads, laid out as the kernel wants them.
     void products(std::span<const std::uint16_t> signs, std::size_t reads, std::size_t stride, double* out,
                   StopToken& token) const;
