@@ -18,11 +18,26 @@ namespace {
 
 using Deadline = std::optional<Clock::time_point>;
 
-// Reads that are completed together. Where the time may run out, no more than take some ten milliseconds.
+// What it takes to complete the reads of a group, roughly: they descend, and their energies are computed.
+Clock::duration time_to_complete(const BatchRun& run, std::size_t reads) {
+    constexpr std::chrono::duration<double, std::nano> kOfEntry(1.5);
+    const auto entries = static_cast<double>(run.batch.n * run.batch.n * reads);
+    return std::chrono::duration_cast<Clock::duration>(kOfEntry * entries);
+}
+
+// Reads that can be worked on together: kProductReads, or as many as are complete in half of the time left. Some ten
+// milliseconds are always there.
 std::size_t reads_together(const BatchRun& run) {
-    constexpr std::size_t kEntries = std::size_t{1} << 27;
-    const std::size_t of_read = run.batch.n * run.batch.n;
-    return run.token.is_limited() ? std::clamp<std::size_t>(kEntries / of_read, 1, kProductReads) : kProductReads;
+    constexpr std::chrono::duration<double> kLeast(0.016);
+    if (!run.token.deadline() && !run.token.finishing()) {
+        return kProductReads;
+    }
+    const std::chrono::duration<double> of_read = time_to_complete(run, 1);
+    std::chrono::duration<double> left = kLeast;
+    if (!run.token.out_of_time() && run.token.deadline()) {
+        left = std::max(left, std::chrono::duration<double>(0.5 * (*run.token.deadline() - Clock::now())));
+    }
+    return static_cast<std::size_t>(std::clamp(left / of_read, 1.0, static_cast<double>(kProductReads)));
 }
 
 void search_group(BatchRun& run, const DenseMatrices& matrices, Worker& worker,
@@ -37,7 +52,8 @@ void search_group(BatchRun& run, const DenseMatrices& matrices, Worker& worker,
         reads[index].best = run.sample(problem, read);
         reads[index].random = Random(run.options.seed, run.options.first_problem + problem, read);
     }
-    Budget budget(run.token, run.time.share(answers.size()));
+    Budget budget(run.token,
+                  run.time.share(answers.size(), time_to_complete(run, answers.size())));
     run.time.begin(answers.size());
     const std::span group(reads.data(), answers.size());
     if (run.options.method == Method::tabu) {
@@ -55,9 +71,9 @@ void search_group(BatchRun& run, const DenseMatrices& matrices, Worker& worker,
 
 // Exact energies of the worker's group, whose reads may have different matrices.
 void finish_group(BatchRun& run, const DenseMatrices& matrices, Worker& worker) {
-    const std::size_t most = reads_together(run);
     std::array<Finished, kProductReads> together;
     for (std::size_t first = 0; first < worker.group.size();) {
+        const std::size_t most = reads_together(run);
         if (run.token.out_of_time(kGrace) && !run.is_needed(worker.group[first])) {
             ++first;
             continue;
@@ -106,21 +122,15 @@ void solve_group(BatchRun& run, const DenseMatrices& matrices, Worker& worker, c
 }
 
 // One read in float32, or where there was no time to prepare its couplings, the local minimum below its start.
-template <class Real>
-void solve_alone(BatchRun& run, const DenseView<Real>& view, const DenseMatrices& matrices, Worker& worker,
-                 std::size_t answer) {
+void solve_alone(BatchRun& run, const DenseMatrices& matrices, Worker& worker, std::size_t answer) {
     const std::size_t problem = run.problem_of(answer);
     const std::size_t read = run.read_of(answer);
     const auto spins = run.sample(problem, read);
     if (matrices.are_ready(problem)) {
         solve_read(run, matrices.float32(problem), worker, problem, read);
-    } else if (matrices.rows(problem).are_at_hand()) {
+    } else {
         run.time.begin(1);
         run.start(problem, read, spins);
-    } else {  // a flip needs rows
-        Budget unlimited(run.token);
-        const auto matrix = DenseMatrix::make(view, problem, run.batch.coupling_scale, unlimited);
-        descend_read(run, *matrix, worker, problem, read);
     }
     if (run.is_needed(answer) || !run.token.out_of_time(kGrace)) {
         const Finished finished{problem, spins, &run.energies[answer]};
@@ -130,11 +140,10 @@ void solve_alone(BatchRun& run, const DenseView<Real>& view, const DenseMatrices
 
 // Reads that are found first, ..., last - 1: answer_of(index) says which. Those that have not begun at the deadline are
 // left out, if they are not needed.
-template <class Real, class AnswerOf>
-void solve_reads(BatchRun& run, const DenseView<Real>& view, const DenseMatrices& matrices, Worker& worker,
-                 std::size_t first, std::size_t last, const Deadline& deadline, const AnswerOf& answer_of) {
+template <class AnswerOf>
+void solve_reads(BatchRun& run, const DenseMatrices& matrices, Worker& worker, std::size_t first,
+                 std::size_t last, const Deadline& deadline, const AnswerOf& answer_of) {
     worker.group.clear();
-    const std::size_t most = reads_together(run);
     for (std::size_t index = first; index < last; ++index) {
         const std::size_t answer = answer_of(index);
         const std::size_t problem = run.problem_of(answer);
@@ -142,10 +151,10 @@ void solve_reads(BatchRun& run, const DenseView<Real>& view, const DenseMatrices
         if (!run.is_needed(answer) && (late || !matrices.are_ready(problem))) {
             run.time.begin(1);
         } else if (!matrices.int16_serves(problem)) {
-            solve_alone(run, view, matrices, worker, answer);
+            solve_alone(run, matrices, worker, answer);
         } else {
             worker.group.push_back(answer);
-            if (worker.group.size() == most) {
+            if (worker.group.size() >= reads_together(run)) {
                 solve_group(run, matrices, worker, deadline);
             }
         }
@@ -191,7 +200,7 @@ void solve_with_one_matrix(BatchRun& run, const DenseView<Real>& view, SolveRepo
         return ends.size();
     };
     prepare_and_share(pieces, threads, run.token, prepare, [&](std::size_t worker, std::size_t index) {
-        solve_reads(run, view, *matrices, run.workers[worker], index == 0 ? 0 : ends[index - 1], ends[index],
+        solve_reads(run, *matrices, run.workers[worker], index == 0 ? 0 : ends[index - 1], ends[index],
                     run.token.deadline(), [&](std::size_t at) { return run.answer_of(at, together); });
     });
 }
@@ -208,7 +217,7 @@ void solve_with_own_matrices(BatchRun& run, const DenseView<Real>& view) {
                      const Deadline deadline = run.time.share((last - first) * reads);
                      Budget budget = preparation_until(run, view, deadline);
                      const DenseMatrices matrices(run.batch, run.options, view, first, last, budget);
-                     solve_reads(run, view, matrices, run.workers[worker], first * reads, last * reads,
+                     solve_reads(run, matrices, run.workers[worker], first * reads, last * reads,
                                  deadline, [](std::size_t at) { return at; });
                  });
 }

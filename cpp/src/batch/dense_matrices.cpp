@@ -36,7 +36,7 @@ DenseMatrices::DenseMatrices(const IsingBatch& batch, const SolveOptions& option
     const std::size_t problems_of_matrix = shared_ ? last - first : 1;
     forms_.reserve(matrices);  // their addresses tell which reads share a matrix
     for (std::size_t index = 0; index < matrices; ++index) {
-        forms_.push_back({SymmetricRows(view, first + index, budget.token()), nullptr, nullptr});
+        forms_.push_back({SymmetricRows(view, first + index, budget), nullptr, nullptr});
         Forms& forms = forms_.back();
         forms.int16 = int16_of(forms.rows, batch.coupling_scale, options, problems_of_matrix, budget);
     }

@@ -20,7 +20,8 @@ void finish_one(BatchRun& run, std::size_t problem, std::span<std::int8_t> spins
             if constexpr (requires { view.row_start; }) {
                 run.sparse_finish.finish(finished, space, run.token);
             } else {
-                const SymmetricRows rows(view, problem, run.token);
+                Budget unlimited(run.token);
+                const SymmetricRows rows(view, problem, unlimited);
                 finish_dense(run.batch, rows, std::span(&finished, 1), space, run.token);
             }
         },

@@ -96,18 +96,6 @@ void solve_read(BatchRun& run, const Matrix& matrix, Worker& worker, std::size_t
     write_best(run, worker, problem, read);
 }
 
-template <class Matrix>
-void descend_read(BatchRun& run, const Matrix& matrix, Worker& worker, std::size_t problem,
-                  std::size_t read) {
-    Random random(run.options.seed, run.options.first_problem + problem, read);
-    Budget unlimited(run.token);
-    run.time.begin(1);
-    prepare(run, matrix, worker.state, problem, read, random);
-    descend(matrix, worker.state, std::numeric_limits<std::size_t>::max(), unlimited);
-    write_best(run, worker, problem, read);
-}
-
-template void descend_read(BatchRun&, const DenseMatrix&, Worker&, std::size_t, std::size_t);
 template void solve_read(BatchRun&, const DenseMatrix&, Worker&, std::size_t, std::size_t);
 template void solve_read(BatchRun&, const SparseMatrix&, Worker&, std::size_t, std::size_t);
 

@@ -70,9 +70,6 @@ struct BatchRun {
     }
 };
 
-// What completing a read that was cut short may take beyond the time; one that takes longer is left out.
-inline constexpr Clock::duration kGrace = std::chrono::milliseconds(5);
-
 std::int64_t nanoseconds_since(Clock::time_point start);
 
 template <class Real>
@@ -87,9 +84,5 @@ void solve_exact(BatchRun& run);
 // One read in float32, but for its exact energy.
 template <class Matrix>
 void solve_read(BatchRun& run, const Matrix& matrix, Worker& worker, std::size_t problem, std::size_t read);
-
-// Only the descent from its start, whatever the time.
-template <class Matrix>
-void descend_read(BatchRun& run, const Matrix& matrix, Worker& worker, std::size_t problem, std::size_t read);
 
 }  // namespace qpsbgd

@@ -2,12 +2,16 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <optional>
 
 #include "qpsbgd/cancellation.hpp"
 
 namespace qpsbgd {
+
+// So long after the end of the time reads are still completed; others are left out.
+inline constexpr Clock::duration kGrace = std::chrono::milliseconds(5);
 
 class TimeShare {
 public:
@@ -16,8 +20,10 @@ public:
         : token_(token), pieces_(pieces), threads_(threads) {}
 
     // When those `pieces` have to end that one thread works on at once and that begin now. The time left is shared
-    // evenly between the pieces that have not begun. Nothing without a deadline.
-    std::optional<Clock::time_point> share(std::size_t pieces) const;
+    // evenly between the pieces that have not begun. Nothing without a deadline. `to_complete` of it, half at most, is for
+    // what comes after the search.
+    std::optional<Clock::time_point> share(std::size_t pieces,
+                                           Clock::duration to_complete = Clock::duration::zero()) const;
 
     void begin(std::size_t pieces) { begun_.fetch_add(pieces); }
 

@@ -90,6 +90,9 @@ void anneal(Int16Group& group, std::span<Int16Read> reads, std::optional<BetaRan
     group.load(reads, Int16Group::Start::random);
     if (!range) {
         group.descend(budget);
+        if (budget.exhausted()) {
+            group.complete(budget.token());
+        }
     }
     for (std::size_t index = 0; index < group.size(); ++index) {
         const double unit = group.matrix(index).unit();
