@@ -162,15 +162,10 @@ void solve_reads(BatchRun& run, const DenseMatrices& matrices, Worker& worker, s
     solve_group(run, matrices, worker, deadline);
 }
 
-// Until when couplings are prepared: then there is time left to do without.
-template <class Real>
-Budget preparation_until(BatchRun& run, const DenseView<Real>& view, const Deadline& deadline) {
-    constexpr std::chrono::duration<double, std::nano> kOfEntry(2.0);
-    if (!deadline) {
-        return {run.token, deadline};
-    }
-    const auto without = kOfEntry * static_cast<double>(view.n * view.n);
-    return {run.token, *deadline - std::chrono::duration_cast<Clock::duration>(without)};
+// Until when the couplings of a problem are prepared.
+Budget preparation_until(BatchRun& run, const Deadline& deadline) {
+    constexpr double kNanosecondsWithout = 2.0;
+    return {run.token, TimeShare::preparation_end(deadline, run.batch.n * run.batch.n, kNanosecondsWithout)};
 }
 
 // One matrix for all problems.
@@ -186,7 +181,7 @@ void solve_with_one_matrix(BatchRun& run, const DenseView<Real>& view, SolveRepo
     std::vector<std::size_t> ends;
     const auto prepare = [&] {
         const auto start = Clock::now();
-        Budget budget = preparation_until(run, view, run.token.deadline());
+        Budget budget = preparation_until(run, run.token.deadline());
         matrices.emplace(run.batch, run.options, view, 0, run.batch.problems, budget);
         if (run.options.method == Method::tabu && threads > 1) {
             ends = portions(pieces, threads, kReplicaGroup, kSmallest, kProductReads);
@@ -215,7 +210,7 @@ void solve_with_own_matrices(BatchRun& run, const DenseView<Real>& view) {
                      const std::size_t first = index * group;
                      const std::size_t last = std::min(first + group, run.batch.problems);
                      const Deadline deadline = run.time.share((last - first) * reads);
-                     Budget budget = preparation_until(run, view, deadline);
+                     Budget budget = preparation_until(run, deadline);
                      const DenseMatrices matrices(run.batch, run.options, view, first, last, budget);
                      solve_reads(run, matrices, run.workers[worker], first * reads, last * reads,
                                  deadline, [](std::size_t at) { return at; });

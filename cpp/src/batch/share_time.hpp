@@ -27,6 +27,17 @@ public:
 
     void begin(std::size_t pieces) { begun_.fetch_add(pieces); }
 
+    // Until when `entries` couplings are prepared, of work that has to end at `deadline`: then there is time left to do
+    // without, in some passes of so many nanoseconds an entry.
+    static std::optional<Clock::time_point> preparation_end(std::optional<Clock::time_point> deadline,
+                                                            std::size_t entries, double nanoseconds) {
+        if (!deadline) {
+            return deadline;
+        }
+        const std::chrono::duration<double, std::nano> without(nanoseconds * static_cast<double>(entries));
+        return *deadline - std::chrono::duration_cast<Clock::duration>(without);
+    }
+
 private:
     const StopToken& token_;
     std::size_t pieces_;

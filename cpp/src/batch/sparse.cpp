@@ -74,7 +74,9 @@ void solve_one(BatchRun& run, const std::optional<SparseMatrix>& matrix, Worker&
 template <class Real>
 void solve_sparse(BatchRun& run, const SparseView<Real>& view, SolveReport& report) {
     const auto start = Clock::now();
-    Budget preparation(run.token, run.token.deadline());
+    constexpr double kNanosecondsWithout = 30.0;
+    Budget preparation(run.token, TimeShare::preparation_end(run.token.deadline(), view.value.size() + view.n,
+                                                             kNanosecondsWithout));
     const auto matrix = SparseMatrix::make(view, run.batch.coupling_scale, preparation);
     report.preparation_ns = nanoseconds_since(start);
     if (matrix && solve_as_replicas(run, *matrix, report)) {
