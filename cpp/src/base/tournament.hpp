@@ -57,7 +57,8 @@ private:
     std::size_t size_ = 0;
     std::size_t leaves_ = 1;
     std::vector<float> numbers_;
-    std::vector<std::uint32_t> winner_;  // of match k, between the winners of 2 k and 2 k + 1; leaves are their own
+    std::vector<std::uint32_t>
+        winner_;  // of match k, between the winners of 2 k and 2 k + 1; leaves are their own
 };
 
 }  // namespace qpsbgd

@@ -18,11 +18,13 @@ namespace {
 
 using Deadline = std::optional<Clock::time_point>;
 
-// What it takes to complete the reads of a group, roughly: they descend, and their energies are computed.
+// What it takes to complete the reads of a group, roughly: they descend, and their energies are computed. Large matrices
+// come from memory for each of them.
 Clock::duration time_to_complete(const BatchRun& run, std::size_t reads) {
-    constexpr std::chrono::duration<double, std::nano> kOfEntry(1.5);
-    const auto entries = static_cast<double>(run.batch.n * run.batch.n * reads);
-    return std::chrono::duration_cast<Clock::duration>(kOfEntry * entries);
+    constexpr std::size_t kOfCaches = std::size_t{1} << 22;
+    const std::size_t entries = run.batch.n * run.batch.n;
+    const std::chrono::duration<double, std::nano> of_entry(entries <= kOfCaches ? 0.75 : 1.5);
+    return std::chrono::duration_cast<Clock::duration>(of_entry * static_cast<double>(entries * reads));
 }
 
 // Reads that can be worked on together: kProductReads, or as many as are complete in half of the time left. Some ten
@@ -52,8 +54,7 @@ void search_group(BatchRun& run, const DenseMatrices& matrices, Worker& worker,
         reads[index].best = run.sample(problem, read);
         reads[index].random = Random(run.options.seed, run.options.first_problem + problem, read);
     }
-    Budget budget(run.token,
-                  run.time.share(answers.size(), time_to_complete(run, answers.size())));
+    Budget budget(run.token, run.time.share(answers.size(), time_to_complete(run, answers.size())));
     run.time.begin(answers.size());
     const std::span group(reads.data(), answers.size());
     if (run.options.method == Method::tabu) {
@@ -99,8 +100,8 @@ void leave_out_late(BatchRun& run, Worker& worker, std::size_t first, const Dead
         return;
     }
     const auto begin = worker.group.begin() + static_cast<std::ptrdiff_t>(first);
-    const auto end = std::remove_if(begin, worker.group.end(),
-                                    [&](std::size_t answer) { return !run.is_needed(answer); });
+    const auto end =
+        std::remove_if(begin, worker.group.end(), [&](std::size_t answer) { return !run.is_needed(answer); });
     run.time.begin(static_cast<std::size_t>(worker.group.end() - end));
     worker.group.erase(end, worker.group.end());
 }
@@ -175,7 +176,8 @@ void solve_with_one_matrix(BatchRun& run, const DenseView<Real>& view, SolveRepo
     const std::size_t pieces = run.batch.problems * run.options.reads;
     const std::size_t threads = run.options.threads;
     // Reads of one problem that exchange temperatures have to come together.
-    const bool exchanges = run.options.method == Method::anneal && run.token.deadline() && !run.options.sweeps;
+    const bool exchanges =
+        run.options.method == Method::anneal && run.token.deadline() && !run.options.sweeps;
     const std::size_t together = exchanges ? kInt16Replicas : 1;
     std::optional<DenseMatrices> matrices;
     std::vector<std::size_t> ends;
@@ -212,8 +214,8 @@ void solve_with_own_matrices(BatchRun& run, const DenseView<Real>& view) {
                      const Deadline deadline = run.time.share((last - first) * reads);
                      Budget budget = preparation_until(run, deadline);
                      const DenseMatrices matrices(run.batch, run.options, view, first, last, budget);
-                     solve_reads(run, matrices, run.workers[worker], first * reads, last * reads,
-                                 deadline, [](std::size_t at) { return at; });
+                     solve_reads(run, matrices, run.workers[worker], first * reads, last * reads, deadline,
+                                 [](std::size_t at) { return at; });
                  });
 }
 

@@ -29,8 +29,7 @@ std::unique_ptr<Int16Matrix> int16_of(const SymmetricRows& rows, double scale, c
 
 template <class Real>
 DenseMatrices::DenseMatrices(const IsingBatch& batch, const SolveOptions& options,
-                             const DenseView<Real>& view, std::size_t first, std::size_t last,
-                             Budget& budget)
+                             const DenseView<Real>& view, std::size_t first, std::size_t last, Budget& budget)
     : first_(first), shared_(view.count == 1), int16_serves_(last - first, false) {
     const std::size_t matrices = shared_ ? 1 : last - first;
     const std::size_t problems_of_matrix = shared_ ? last - first : 1;

@@ -34,7 +34,7 @@ void solve_exact(BatchRun& run) {
     std::vector<ExactSearch> searches(run.workers.size());
     parallel_for(
         run.batch.problems, run.options.threads, run.token, [&](std::size_t worker, std::size_t problem) {
-            Budget budget(run.token, run.time.share(1));
+            Budget budget(run.token, run.time.share(run.options.reads));
             const auto spins = run.sample(problem, 0);
             const bool proven = searches[worker].run(run.batch, problem, spins, budget);
             run.workers[worker].all_proven = run.workers[worker].all_proven && proven;

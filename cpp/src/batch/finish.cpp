@@ -137,8 +137,9 @@ void finish_dense(const IsingBatch& batch, const SymmetricRows& rows, std::span<
             double* local = space.local.data() + r * stride;
             // S s = 2 scale (M s - diag(M) s)
             for (std::size_t i = 0; i < n; ++i) {
-                local[i] = fields[i] +
-                           2.0 * scale * (local[i] - space.diagonal[i] * static_cast<double>(reads[r].spins[i]));
+                local[i] =
+                    fields[i] +
+                    2.0 * scale * (local[i] - space.diagonal[i] * static_cast<double>(reads[r].spins[i]));
             }
         }
     };
@@ -161,7 +162,8 @@ void finish_dense(const IsingBatch& batch, const SymmetricRows& rows, std::span<
             read.local[i] = own;
         };
         descend_exactly(read, token, next, flip, [&] { make_fields(r, r + 1); });
-        store_energy(energy_of(read).value + scale * trace + batch.offset[reads[r].problem], *reads[r].energy);
+        store_energy(energy_of(read).value + scale * trace + batch.offset[reads[r].problem],
+                     *reads[r].energy);
     }
 }
 

@@ -192,8 +192,8 @@ private:
     }
 
     void solve_group(Worker& worker, std::size_t number, const std::vector<ReplicaId>& ids, TimeShare& time) {
-        const bool left_out = token_.out_of_time() &&
-                              std::ranges::none_of(ids, [](ReplicaId id) { return id.read == 0; });
+        const bool left_out =
+            token_.out_of_time() && std::ranges::none_of(ids, [](ReplicaId id) { return id.read == 0; });
         if (left_out) {
             time.begin(1);
             return;
@@ -235,8 +235,8 @@ private:
         constexpr std::chrono::duration<double, std::nano> kOfOperation(1.0);
         const std::size_t answers =
             replicas_per_problem_ > options_.reads ? batch_.problems * options_.reads : replicas;
-        return std::chrono::duration_cast<Clock::duration>(
-            kOfOperation * static_cast<double>(couplings_.work() * answers));
+        return std::chrono::duration_cast<Clock::duration>(kOfOperation *
+                                                           static_cast<double>(couplings_.work() * answers));
     }
 
     void write_best(std::size_t worker, std::size_t problem) {

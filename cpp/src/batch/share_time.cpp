@@ -5,8 +5,7 @@
 
 namespace qpsbgd {
 
-std::optional<Clock::time_point> TimeShare::share(std::size_t pieces,
-                                                  Clock::duration to_complete) const {
+std::optional<Clock::time_point> TimeShare::share(std::size_t pieces, Clock::duration to_complete) const {
     if (!token_.deadline()) {
         return std::nullopt;
     }

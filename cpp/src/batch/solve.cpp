@@ -47,7 +47,8 @@ std::size_t sort_reads(BatchRun& run) {
         }
         least = std::min(least, order.size());
         const auto before = [&](std::size_t read) { return std::pair(energies[read], read); };
-        if (order.empty() || (std::ranges::is_sorted(order, {}, before) && order.back() + 1 == order.size())) {
+        if (order.empty() ||
+            (std::ranges::is_sorted(order, {}, before) && order.back() + 1 == order.size())) {
             continue;
         }
         std::ranges::sort(order, {}, before);

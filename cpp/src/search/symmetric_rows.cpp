@@ -9,7 +9,8 @@
 namespace qpsbgd {
 namespace {
 
-constexpr std::size_t kShortColumn = 2048;  // spins up to which a descent over columns takes less time than a copy
+constexpr std::size_t kShortColumn =
+    2048;  // spins up to which a descent over columns takes less time than a copy
 constexpr std::size_t kLargestCopy = 4096;  // spins up to which an asymmetric matrix is copied, 128 MiB
 
 // Rows of one call of work that touches n elements a row: short enough to notice an interrupt soon.

@@ -144,7 +144,7 @@ class NativeSolver:
         begin: int,
         interrupt_function: Callable[[], object] | None = None,
     ) -> Solutions:
-        """Solve a part of a batch that begins with problem number `first_problem`; the call began at `begin`."""
+        """Solve a part of a batch, from problem number `first_problem` on; the call began at `begin`."""
         starts = problem.initial_states
         check_answer_size(problem.num_problems, self.num_reads, problem.num_spins)
         if starts is not None and starts.shape[1] not in (1, self.num_reads):

@@ -158,7 +158,8 @@ class NativeSampler(dimod.Sampler, dimod.Initialized):  # type: ignore[misc]  # 
         dimod.SampleSet
             Energies are the model's own. `info` has ``beta_range`` as used by the first read (None where
             nothing was annealed), ``method``, ``num_sweeps`` over all reads, ``proven_optimal``, ``seed``,
-            ``reads_left_out`` (of `num_reads`, for want of time), and in ``timing`` the nanoseconds ``preprocessing_ns``, ``sampling_ns`` and ``postprocessing_ns``.
+            ``reads_left_out`` (of `num_reads`, for want of time), and in ``timing`` the nanoseconds
+            ``preprocessing_ns``, ``sampling_ns`` and ``postprocessing_ns``.
 
         Raises
         ------

@@ -56,7 +56,8 @@ std::unique_ptr<DenseMatrix> DenseMatrix::make(const DenseView<Real>& view, std:
     return matrix;
 }
 
-template std::unique_ptr<DenseMatrix> DenseMatrix::make(const DenseView<float>&, std::size_t, double, Budget&);
+template std::unique_ptr<DenseMatrix> DenseMatrix::make(const DenseView<float>&, std::size_t, double,
+                                                        Budget&);
 template std::unique_ptr<DenseMatrix> DenseMatrix::make(const DenseView<double>&, std::size_t, double,
                                                         Budget&);
 

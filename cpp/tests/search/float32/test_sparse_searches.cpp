@@ -75,7 +75,8 @@ protected:
             const Problem problem(GetParam(), 4, sizes, GetParam());
             const SparseMatrix sparse(
                 SparseView<double>{problem.row_start, problem.column, problem.value, problem.n}, 1.0);
-            const auto dense = DenseMatrix::make(DenseView<double>{problem.dense, problem.n, 1}, 0, 1.0, budget);
+            const auto dense =
+                DenseMatrix::make(DenseView<double>{problem.dense, problem.n, 1}, 0, 1.0, budget);
             ASSERT_EQ(sparse.unit(), dense->unit());
             ReadState of_sparse = begun(sparse, 5);
             ReadState of_dense = begun(*dense, 5);
