@@ -22,7 +22,7 @@ public:
         size_ = numbers.size();
         leaves_ = std::bit_ceil(numbers.size());
         numbers_.assign(leaves_, kAbsent);
-        std::copy(numbers.begin(), numbers.end(), numbers_.begin());
+        std::ranges::copy(numbers, numbers_.begin());
         winner_.resize(2 * leaves_);
         for (std::size_t i = 0; i < leaves_; ++i) {
             winner_[leaves_ + i] = static_cast<std::uint32_t>(i);

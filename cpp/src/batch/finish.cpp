@@ -224,7 +224,7 @@ void SparseFinish::finish_with(const SparseView<Real>& view, const Finished& fin
         };
         std::size_t k = by_column.start[spin];
         const auto add_column_until = [&](std::size_t row) {
-            for (; k < by_column.start[spin + 1] && static_cast<std::size_t>(by_column.row[k]) < row; ++k) {
+            for (; k < by_column.start[spin + 1] && std::cmp_less(by_column.row[k], row); ++k) {
                 add(static_cast<std::size_t>(by_column.row[k]), by_column.value[k]);
             }
         };

@@ -59,7 +59,7 @@ private:
     };
 
     template <class Real>
-    void finish_with(const SparseView<Real>& view, const Finished& read, FinishSpace& space,
+    void finish_with(const SparseView<Real>& view, const Finished& finished, FinishSpace& space,
                      StopToken& token);
     template <class Real>
     const Columns& columns(const SparseView<Real>& view);

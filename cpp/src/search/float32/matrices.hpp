@@ -67,7 +67,9 @@ public:
     SparseMatrix(const SparseView<Real>& view, double scale) {
         StopToken unlimited(std::nullopt, {});
         Budget budget(unlimited);
-        *this = std::move(*make(view, scale, budget));
+        if (auto made = make(view, scale, budget)) {
+            *this = std::move(*made);
+        }
     }
 
     std::size_t n() const { return row_start_.size() - 1; }

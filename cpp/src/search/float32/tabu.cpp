@@ -147,10 +147,7 @@ SparseMoves moves_of(const SparseMatrix& matrix, ReadState& state) { return {mat
 // Keeps the best state at the cost of a flip: what flipped since then is known, until that is most of the spins.
 class BestState {
 public:
-    explicit BestState(ReadState& state) : state_(state) {
-        state_.keep_if_best();
-        whole_ = state_.best_spins != state_.spins;
-    }
+    explicit BestState(ReadState& state) : state_(state) { state_.keep_if_best(); }
 
     void flipped(std::size_t spin) {
         if (whole_) {
