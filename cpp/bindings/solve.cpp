@@ -90,6 +90,7 @@ py::dict info_of(const SolveReport& report) {
     timing["solve_ns"] = report.solve_ns;
     py::dict info;
     info["method"] = report.method;
+    info["num_reads"] = report.reads;
     info["sweeps"] = report.sweeps;
     info["proven_optimal"] = report.proven;
     info["beta_range"] = report.beta_range
@@ -116,12 +117,15 @@ py::tuple run(const IsingBatch& batch, const PythonOptions& asked) {
     if (interrupt) {
         interrupt->rethrow();
     }
-    return py::make_tuple(samples, energies, info_of(report));
+    // The reads that every problem has had; the memory of the others was never touched.
+    const auto first = [](std::size_t count) { return py::slice(0, static_cast<py::ssize_t>(count), 1); };
+    const auto answers = py::make_tuple(first(batch.problems), first(report.reads));
+    return py::make_tuple(samples[answers], energies[answers], info_of(report));
 }
 
 // The batch's arrays but for its couplings.
 IsingBatch batch_of(const Input<double>& fields, const Input<double>& offset, double coupling_scale,
-                    const std::optional<Input<std::int8_t>>& initial_states, std::size_t reads) {
+                    const std::optional<Input<std::int8_t>>& initial_states, std::size_t most_reads) {
     require(fields.ndim() == 2 && fields.size() > 0, "h must have shape (b, n)");
     IsingBatch batch;
     batch.problems = fields.extent(0);
@@ -132,9 +136,11 @@ IsingBatch batch_of(const Input<double>& fields, const Input<double>& offset, do
     require(batch.offset.size() == batch.problems, "offset must have shape (b,)");
     if (initial_states) {
         batch.initial_states = initial_states->view();
-        batch.initial_reads = reads;
-        require(batch.initial_states.size() == batch.problems * reads * batch.n,
-                "initial_states must have shape (b, reads, n)");
+        require(initial_states->ndim() == 3, "initial_states must have shape (b, reads, n)");
+        batch.initial_reads = initial_states->extent(1);
+        require((batch.initial_reads == 1 || batch.initial_reads == most_reads) &&
+                    batch.initial_states.size() == batch.problems * batch.initial_reads * batch.n,
+                "initial_states must have shape (b, reads, n) or (b, 1, n)");
     }
     return batch;
 }

@@ -53,12 +53,26 @@ public:
     void abandon() { interrupted_.store(true, std::memory_order_relaxed); }
 
     // Is the caller content with what has been found so far? Known after the checks that `interrupted` runs.
-    bool finishing() const { return finishing_.load(std::memory_order_relaxed); }
+    bool finishing() const { return finishing_.load(std::memory_order_acquire); }
 
     std::optional<Clock::time_point> deadline() const { return deadline_; }
 
     // While no worker runs.
     void set_deadline(std::optional<Clock::time_point> deadline) { deadline_ = deadline; }
+
+    // Is it time to return what has been found, or was it `grace` ago? Work that has begun may take a little longer to
+    // complete, and what nobody needs is left out.
+    bool out_of_time(Clock::duration grace = Clock::duration::zero()) const {
+        if (!finishing() && !deadline_) {
+            return false;
+        }
+        const auto now = Clock::now();
+        return (finishing() && now >= finishing_since_.load() + grace) ||
+               (deadline_ && now >= *deadline_ + grace);
+    }
+
+    // May the time run out at all?
+    bool is_limited() const { return deadline_ || finish_check_; }
 
     static constexpr auto kCheckInterval = std::chrono::milliseconds(5);
 
@@ -67,7 +81,8 @@ private:
         if (interrupt_check_ && interrupt_check_()) {
             interrupted_.store(true, std::memory_order_relaxed);
         } else if (finish_check_ && !finishing() && finish_check_()) {
-            finishing_.store(true, std::memory_order_relaxed);
+            finishing_since_.store(Clock::now());
+            finishing_.store(true, std::memory_order_release);
         }
     }
 
@@ -78,6 +93,7 @@ private:
     Clock::time_point next_check_ = Clock::now() + kCheckInterval;
     std::atomic<bool> interrupted_{false};
     std::atomic<bool> finishing_{false};
+    std::atomic<Clock::time_point> finishing_since_{Clock::time_point{}};
 };
 
 // One piece of work's view of the token: its own share of the time, and a note whether it ran out.

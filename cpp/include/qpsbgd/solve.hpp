@@ -36,15 +36,17 @@ struct SolveOptions {
 struct SolveReport {
     std::string_view method;
     std::optional<BetaRange> beta_range;  // of the first problem
+    std::size_t reads = 0;                // that every problem has had
     std::uint64_t sweeps = 0;             // over all problems and reads
     bool proven = false;                  // every answer is a global minimum
     std::int64_t preparation_ns = 0;
     std::int64_t solve_ns = 0;
 };
 
-// Solves the batch into samples (problems x reads x n) and energies (problems x reads), best read first. Once
-// finish_check says so, reads that have not begun are left out, except the first of every problem: they stand last,
-// with infinite energy and all spins +1. Threads that the system does not give are done without, and so are those beyond
+// Solves the batch into samples (problems x reads x n) and energies (problems x reads), best read first. Once the time
+// limit is over or finish_check says so, reads that have not begun are left out, except the first of every problem: they
+// stand last, with infinite energy, and their spins are not written. Every read that is not left out is a local minimum of
+// the batch's own numbers, up to rounding in float64. Threads that the system does not give are done without, and so are those beyond
 // 1024; no result depends on their number, unless there is a time limit.
 // Throws std::invalid_argument for what the batch cannot be, std::domain_error where an energy overflows, Interrupted when
 // interrupt_check says so.

@@ -15,13 +15,14 @@
 namespace qpsbgd {
 
 // The couplings of problems [first, last): in int16 where that serves, in float32 for the other problems. Every form is
-// made once for each matrix of the caller.
+// made once for each matrix of the caller, as long as the budget lasts: then a problem may have neither.
 class DenseMatrices {
 public:
     template <class Real>
     DenseMatrices(const IsingBatch& batch, const SolveOptions& options, const DenseView<Real>& view,
-                  std::size_t first, std::size_t last, StopToken& token);
+                  std::size_t first, std::size_t last, Budget& budget);
 
+    bool are_ready(std::size_t problem) const { return int16_serves(problem) || of(problem).float32; }
     bool int16_serves(std::size_t problem) const { return int16_serves_[problem - first_]; }
     const Int16Matrix& int16(std::size_t problem) const { return *of(problem).int16; }
     const SymmetricRows& rows(std::size_t problem) const { return of(problem).rows; }

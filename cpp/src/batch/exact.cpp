@@ -18,9 +18,10 @@ void finish_one(BatchRun& run, std::size_t problem, std::span<std::int8_t> spins
     std::visit(
         [&](const auto& view) {
             if constexpr (requires { view.row_start; }) {
-                finish_sparse(run.batch, finished, space, run.token);
+                run.sparse_finish.finish(finished, space, run.token);
             } else {
-                const SymmetricRows rows(view, problem, run.token);
+                Budget unlimited(run.token);
+                const SymmetricRows rows(view, problem, unlimited);
                 finish_dense(run.batch, rows, std::span(&finished, 1), space, run.token);
             }
         },
@@ -33,7 +34,7 @@ void solve_exact(BatchRun& run) {
     std::vector<ExactSearch> searches(run.workers.size());
     parallel_for(
         run.batch.problems, run.options.threads, run.token, [&](std::size_t worker, std::size_t problem) {
-            Budget budget(run.token, run.time.share(1));
+            Budget budget(run.token, run.time.share(run.options.reads));
             const auto spins = run.sample(problem, 0);
             const bool proven = searches[worker].run(run.batch, problem, spins, budget);
             run.workers[worker].all_proven = run.workers[worker].all_proven && proven;
@@ -43,7 +44,7 @@ void solve_exact(BatchRun& run) {
             } else {
                 finish_one(run, problem, spins, energies.data(), run.workers[worker].finish);
             }
-            for (std::size_t read = 1; read < run.options.reads; ++read) {
+            for (std::size_t read = 1; read < run.options.reads && !run.token.out_of_time(kGrace); ++read) {
                 std::ranges::copy(spins, run.sample(problem, read).begin());
                 energies[read] = energies[0];
             }

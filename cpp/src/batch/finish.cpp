@@ -5,6 +5,8 @@
 #include <cmath>
 #include <limits>
 #include <stdexcept>
+#include <utility>
+#include <variant>
 
 #include "base/rounding.hpp"
 #include "base/spin_bits.hpp"
@@ -28,42 +30,66 @@ double largest_of(std::span<const double> values) {
     return *std::ranges::max_element(most);
 }
 
-// Flips spins while that lowers the energy by more than `tolerance`; false when nothing flipped. `flip(i, change)` adds
-// change * row i of S to the local fields, whose entry i keeps its value.
-template <class Flip>
-bool descend_exactly(std::span<std::int8_t> spins, std::span<double> local, std::size_t most_flips,
-                     StopToken& token, const Flip& flip) {
-    const double largest = largest_of(local);
-    const double tolerance = 16.0 * std::numeric_limits<double>::epsilon() * largest;
-    std::size_t flips = 0;
-    for (bool flipped = true; flipped;) {
-        flipped = false;
-        for (std::size_t i = 0; i < spins.size(); ++i) {
-            if (static_cast<double>(spins[i]) * local[i] > tolerance) {
-                if (flips == most_flips) {
-                    return true;
-                }
-                ++flips;
-                flipped = true;
-                spins[i] = static_cast<std::int8_t>(-spins[i]);
-                const double own = local[i];
-                flip(i, 2.0 * static_cast<double>(spins[i]));
-                local[i] = own;
-                token.throw_if_interrupted();
-            }
-        }
+// Few enough flips that the rounding errors which they leave in local fields do not count.
+constexpr std::size_t kFlipsOnTrust = 256;
+
+// What a descent works on: spins, and their local fields L = h + S s in float64.
+struct Exactly {
+    std::span<std::int8_t> spins;
+    std::span<const double> fields;
+    std::span<double> local;
+    double tolerance = 0.0;
+
+    bool improves(std::size_t i) const { return static_cast<double>(spins[i]) * local[i] > tolerance; }
+    void set_tolerance() { tolerance = 16.0 * std::numeric_limits<double>::epsilon() * largest_of(local); }
+};
+
+// E = sum_i s_i (h_i + L_i) / 2 + constant, and what its rounding error may be.
+struct Energy {
+    double value = 0.0;
+    double rounding = 0.0;
+};
+
+Energy energy_of(const Exactly& read) {
+    Energy energy;
+    double sizes = 0.0;
+    for (std::size_t i = 0; i < read.spins.size(); ++i) {
+        const double term = 0.5 * static_cast<double>(read.spins[i]) * (read.fields[i] + read.local[i]);
+        energy.value += term;
+        sizes += std::fabs(term);
     }
-    return flips != 0;
+    energy.rounding = 16.0 * std::numeric_limits<double>::epsilon() * sizes;
+    return energy;
 }
 
-// E = sum_i s_i (h_i + L_i) / 2 + constant, for local fields L = h + S s.
-double energy_of(std::span<const std::int8_t> spins, std::span<const double> fields,
-                 std::span<const double> local) {
-    double energy = 0.0;
-    for (std::size_t i = 0; i < spins.size(); ++i) {
-        energy += 0.5 * static_cast<double>(spins[i]) * (fields[i] + local[i]);
+// Flips spins while that lowers the energy by more than rounding. `next(i)` is the first spin from i on whose flip does, or
+// n; `flip(i)` flips it; `refresh()` makes the local fields anew. Rounding errors gather in fields that follow flips, and
+// wrong ones could let spins flip for ever: after n flips the fields are made anew, and the descent goes on only if the
+// energy has really fallen.
+template <class Next, class Flip, class Refresh>
+void descend_exactly(const Exactly& read, StopToken& token, const Next& next, const Flip& flip,
+                     const Refresh& refresh) {
+    const std::size_t n = read.spins.size();
+    const std::size_t most_flips = std::max(n, kFlipsOnTrust);
+    double known = std::numeric_limits<double>::infinity();
+    for (bool verified = false; !verified;) {
+        std::size_t flips = 0;
+        std::size_t at = next(0);
+        while (at < n && flips < most_flips) {
+            ++flips;
+            flip(at);
+            token.throw_if_interrupted();
+            at = next(at + 1);
+            at = at < n ? at : next(0);
+        }
+        if (flips <= kFlipsOnTrust && at == n) {
+            return;
+        }
+        refresh();
+        const Energy energy = energy_of(read);
+        verified = !(energy.value < known - energy.rounding);
+        known = energy.value;
     }
-    return energy;
 }
 
 // Visits every entry (i, j, J_ij) of a sparse matrix.
@@ -92,73 +118,143 @@ void finish_dense(const IsingBatch& batch, const SymmetricRows& rows, std::span<
     const std::size_t stride = rounded_up(n, kProductColumns);
     const double scale = batch.coupling_scale;
     const std::size_t words = words_of_signs(n);
-    space.signs.assign(reads.size() * words, 0);
-    space.local.resize(reads.size() * stride);
-    for (std::size_t r = 0; r < reads.size(); ++r) {
-        pack_spins(std::span<const std::int8_t>(reads[r].spins),
-                   std::span(space.signs).subspan(r * words, words));
-    }
-    rows.products(space.signs, reads.size(), stride, space.local.data(), token);
-
     double trace = 0.0;
     space.diagonal.resize(n);
     for (std::size_t i = 0; i < n; ++i) {
         space.diagonal[i] = rows.diagonal(i);
         trace += space.diagonal[i];
     }
-    for (std::size_t r = 0; r < reads.size(); ++r) {
-        const Finished& read = reads[r];
-        const auto fields = batch.field(read.problem);
-        const std::span local(space.local.data() + r * stride, n);
-        // S s = 2 scale (M s - diag(M) s)
-        for (std::size_t i = 0; i < n; ++i) {
-            local[i] =
-                fields[i] + 2.0 * scale * (local[i] - space.diagonal[i] * static_cast<double>(read.spins[i]));
+    // Local fields of reads [first, last), in space.local.
+    const auto make_fields = [&](std::size_t first, std::size_t last) {
+        space.signs.assign((last - first) * words, 0);
+        for (std::size_t r = first; r < last; ++r) {
+            pack_spins(std::span<const std::int8_t>(reads[r].spins),
+                       std::span(space.signs).subspan((r - first) * words, words));
         }
-        descend_exactly(read.spins, local, n * n, token,
-                        [&](std::size_t i, double change) { rows.add_row(i, 2.0 * scale * change, local); });
-        store_energy(energy_of(read.spins, fields, local) + scale * trace + batch.offset[read.problem],
-                     *read.energy);
+        rows.products(space.signs, last - first, stride, space.local.data() + first * stride, token);
+        for (std::size_t r = first; r < last; ++r) {
+            const auto fields = batch.field(reads[r].problem);
+            double* local = space.local.data() + r * stride;
+            // S s = 2 scale (M s - diag(M) s)
+            for (std::size_t i = 0; i < n; ++i) {
+                local[i] =
+                    fields[i] +
+                    2.0 * scale * (local[i] - space.diagonal[i] * static_cast<double>(reads[r].spins[i]));
+            }
+        }
+    };
+    space.local.resize(reads.size() * stride);
+    make_fields(0, reads.size());
+    for (std::size_t r = 0; r < reads.size(); ++r) {
+        Exactly read{reads[r].spins, batch.field(reads[r].problem),
+                     std::span(space.local.data() + r * stride, n)};
+        read.set_tolerance();
+        const auto next = [&](std::size_t i) {
+            while (i < n && !read.improves(i)) {
+                ++i;
+            }
+            return i;
+        };
+        const auto flip = [&](std::size_t i) {
+            read.spins[i] = static_cast<std::int8_t>(-read.spins[i]);
+            const double own = read.local[i];
+            rows.add_row(i, 2.0 * scale * (2.0 * static_cast<double>(read.spins[i])), read.local);
+            read.local[i] = own;
+        };
+        descend_exactly(read, token, next, flip, [&] { make_fields(r, r + 1); });
+        store_energy(energy_of(read).value + scale * trace + batch.offset[reads[r].problem],
+                     *reads[r].energy);
     }
 }
 
-void finish_sparse(const IsingBatch& batch, const Finished& read, FinishSpace& space, StopToken& token) {
-    const std::size_t n = batch.n;
-    const auto fields = batch.field(read.problem);
-    const double scale = batch.coupling_scale;
+template <class Real>
+const SparseFinish::Columns& SparseFinish::columns(const SparseView<Real>& view) {
+    std::call_once(made_, [&] {
+        std::vector<std::size_t> start(view.n + 1, 0);
+        for_each_entry(view, [&](std::size_t /*i*/, std::size_t j, double /*value*/) { ++start[j + 1]; });
+        for (std::size_t j = 0; j < view.n; ++j) {
+            start[j + 1] += start[j];
+        }
+        columns_.row.resize(view.value.size());
+        columns_.value.resize(view.value.size());
+        std::vector<std::size_t> place(start.begin(), start.end() - 1);
+        for_each_entry(view, [&](std::size_t i, std::size_t j, double value) {
+            columns_.row[place[j]] = static_cast<std::int32_t>(i);
+            columns_.value[place[j]++] = value;
+        });
+        columns_.start = std::move(start);
+    });
+    return columns_;
+}
+
+template <class Real>
+void SparseFinish::finish_with(const SparseView<Real>& view, const Finished& finished, FinishSpace& space,
+                               StopToken& token) {
+    const std::size_t n = view.n;
+    const double scale = batch_.coupling_scale;
+    space.local.resize(n);
+    Exactly read{finished.spins, batch_.field(finished.problem), std::span(space.local.data(), n)};
+    double trace = 0.0;
+    const auto make_fields = [&] {
+        token.throw_if_interrupted();
+        trace = 0.0;
+        std::ranges::copy(read.fields, read.local.begin());
+        for_each_entry(view, [&](std::size_t i, std::size_t j, double value) {
+            if (i == j) {
+                trace += value;
+            } else {
+                read.local[i] += scale * value * static_cast<double>(read.spins[j]);
+                read.local[j] += scale * value * static_cast<double>(read.spins[i]);
+            }
+        });
+    };
+    const auto mark_improving = [&] {
+        space.improving.assign(n, [&](std::size_t i) { return read.improves(i); });
+    };
+    // As a pass over all entries would do it, in that order.
+    const auto flip = [&](std::size_t spin) {
+        const Columns& by_column = columns(view);
+        read.spins[spin] = static_cast<std::int8_t>(-read.spins[spin]);
+        const double change = scale * (2.0 * static_cast<double>(read.spins[spin]));
+        const auto add = [&](std::size_t other, double value) {
+            if (other != spin) {
+                read.local[other] += change * value;
+                space.improving.set(other, read.improves(other));
+            }
+        };
+        std::size_t k = by_column.start[spin];
+        const auto add_column_until = [&](std::size_t row) {
+            for (; k < by_column.start[spin + 1] && std::cmp_less(by_column.row[k], row); ++k) {
+                add(static_cast<std::size_t>(by_column.row[k]), by_column.value[k]);
+            }
+        };
+        add_column_until(spin);
+        for (auto entry = static_cast<std::size_t>(view.row_start[spin]);
+             entry < static_cast<std::size_t>(view.row_start[spin + 1]); ++entry) {
+            add(static_cast<std::size_t>(view.column[entry]), static_cast<double>(view.value[entry]));
+        }
+        add_column_until(n);
+        space.improving.set(spin, read.improves(spin));
+    };
+    make_fields();
+    read.set_tolerance();
+    mark_improving();
+    const auto refresh = [&] {
+        make_fields();
+        mark_improving();
+    };
+    descend_exactly(read, token, [&](std::size_t i) { return space.improving.next(i); }, flip, refresh);
+    store_energy(energy_of(read).value + scale * trace + batch_.offset[finished.problem], *finished.energy);
+}
+
+void SparseFinish::finish(const Finished& read, FinishSpace& space, StopToken& token) {
     std::visit(
         [&](const auto& view) {
             if constexpr (requires { view.row_start; }) {
-                token.throw_if_interrupted();
-                space.local.assign(fields.begin(), fields.end());
-                double trace = 0.0;
-                for_each_entry(view, [&](std::size_t i, std::size_t j, double value) {
-                    if (i == j) {
-                        trace += value;
-                    } else {
-                        space.local[i] += scale * value * static_cast<double>(read.spins[j]);
-                        space.local[j] += scale * value * static_cast<double>(read.spins[i]);
-                    }
-                });
-                // A column of compressed rows is not at hand, so a flip scans all entries. The solvers' own descent
-                // leaves only those few spins for this one that float32 could not decide, hence the bound.
-                const std::size_t most_flips = (std::size_t{1} << 27) / (1 + view.value.size());
-                descend_exactly(read.spins, std::span(space.local.data(), n), most_flips, token,
-                                [&](std::size_t spin, double change) {
-                                    for_each_entry(view, [&](std::size_t i, std::size_t j, double value) {
-                                        if (i != j && i == spin) {
-                                            space.local[j] += scale * change * value;
-                                        } else if (i != j && j == spin) {
-                                            space.local[i] += scale * change * value;
-                                        }
-                                    });
-                                });
-                store_energy(energy_of(read.spins, fields, std::span(space.local.data(), n)) + scale * trace +
-                                 batch.offset[read.problem],
-                             *read.energy);
+                finish_with(view, read, space, token);
             }
         },
-        batch.couplings);
+        batch_.couplings);
 }
 
 }  // namespace qpsbgd

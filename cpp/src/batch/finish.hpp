@@ -1,11 +1,18 @@
 // The last step of every read: from the caller's own numbers, in float64.
+//
+// Whatever spins come in, a local minimum goes out: no flip lowers the energy by more than rounding error. Spins are
+// visited in index order, again and again, and flipped where that lowers the energy. The solvers search in lower
+// precision, so as a rule few spins flip; where a search was cut short, or left out, many do.
+// Cost: one pass over the couplings, one row of them for each flip, and another pass after every n flips.
 #pragma once
 
 #include <cstdint>
+#include <mutex>
 #include <span>
 #include <vector>
 
 #include "base/aligned.hpp"
+#include "base/index_set.hpp"
 #include "qpsbgd/cancellation.hpp"
 #include "qpsbgd/problem.hpp"
 #include "search/symmetric_rows.hpp"
@@ -17,6 +24,7 @@ struct FinishSpace {
     std::vector<std::uint16_t> signs;
     AlignedVector<double> local;
     std::vector<double> diagonal;
+    IndexSet improving;
 };
 
 // A read whose energy is wanted; its spins are improved where a flip still lowers the energy.
@@ -30,12 +38,35 @@ struct Finished {
 // stands for a read that was left out.
 void store_energy(double energy, double& place);
 
-// Energies of up to kProductReads reads by the definition, after flipping every spin whose flip lowers the energy by
-// more than rounding error (the solvers search in lower precision). One pass over the couplings and one row a flip.
+// Up to kProductReads reads over dense couplings.
 void finish_dense(const IsingBatch& batch, const SymmetricRows& rows, std::span<const Finished> reads,
                   FinishSpace& space, StopToken& token);
 
-// The same for one read over sparse couplings, in passes over all entries.
-void finish_sparse(const IsingBatch& batch, const Finished& read, FinishSpace& space, StopToken& token);
+// Reads over sparse couplings. Serves any number of threads; the batch has to stay.
+class SparseFinish {
+public:
+    explicit SparseFinish(const IsingBatch& batch) : batch_(batch) {}
+
+    void finish(const Finished& read, FinishSpace& space, StopToken& token);
+
+private:
+    // Entries by their columns, those of one column in the order of their rows: a flip needs both a row and a column, and
+    // the caller gives rows. Made at the first flip, in one pass over the entries.
+    struct Columns {
+        std::vector<std::size_t> start;
+        std::vector<std::int32_t> row;
+        std::vector<double> value;
+    };
+
+    template <class Real>
+    void finish_with(const SparseView<Real>& view, const Finished& finished, FinishSpace& space,
+                     StopToken& token);
+    template <class Real>
+    const Columns& columns(const SparseView<Real>& view);
+
+    const IsingBatch& batch_;
+    std::once_flag made_;
+    Columns columns_;
+};
 
 }  // namespace qpsbgd

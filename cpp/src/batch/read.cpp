@@ -75,21 +75,25 @@ void search(BatchRun& run, const Matrix& matrix, ReadState& state, std::size_t p
     }
 }
 
+void write_best(BatchRun& run, Worker& worker, std::size_t problem, std::size_t read) {
+    worker.sweeps += worker.state.sweeps_done;
+    std::ranges::transform(worker.state.best_spins, run.sample(problem, read).begin(),
+                           [](float spin) { return static_cast<std::int8_t>(spin); });
+}
+
 }  // namespace
 
 template <class Matrix>
 void solve_read(BatchRun& run, const Matrix& matrix, Worker& worker, std::size_t problem, std::size_t read) {
     Random random(run.options.seed, run.options.first_problem + problem, read);
-    Budget budget(run.token, run.time.share(1));
+    // A descent ends by itself: only the time of all reads cuts it short.
+    const bool shares = run.options.method != Method::descent;
+    Budget budget(run.token, shares ? run.time.share(1) : run.token.deadline());
     run.time.begin(1);
     ReadState& state = worker.state;
     prepare(run, matrix, state, problem, read, random);
     search(run, matrix, state, problem, read, random, budget);
-    worker.sweeps += state.sweeps_done;
-
-    const auto spins = run.sample(problem, read);
-    std::ranges::transform(state.best_spins, spins.begin(),
-                           [](float spin) { return static_cast<std::int8_t>(spin); });
+    write_best(run, worker, problem, read);
 }
 
 template void solve_read(BatchRun&, const DenseMatrix&, Worker&, std::size_t, std::size_t);

@@ -57,6 +57,8 @@ public:
         }
     }
 
+    std::size_t count(std::size_t problem) const { return found_[problem].size(); }
+
     // Spins as bits, the best of the problem first.
     std::span<const std::uint64_t> words(std::size_t problem, std::size_t rank) const {
         return found_[problem][rank].words;
@@ -190,12 +192,13 @@ private:
     }
 
     void solve_group(Worker& worker, std::size_t number, const std::vector<ReplicaId>& ids, TimeShare& time) {
-        const bool left_out = !timed_ && token_.finishing() &&
-                              std::ranges::none_of(ids, [](ReplicaId id) { return id.read == 0; });
+        const bool left_out =
+            token_.out_of_time() && std::ranges::none_of(ids, [](ReplicaId id) { return id.read == 0; });
         if (left_out) {
-            return;  // the caller wants to finish
+            time.begin(1);
+            return;
         }
-        Budget budget(token_, time.share(1));
+        Budget budget(token_, time.share(1, time_to_write(ids.size())));
         time.begin(1);
         Int8ReplicaGroup& group = group_of(worker);
         const BetaRange range = ranges_[ids.front().problem];
@@ -221,14 +224,24 @@ private:
             const auto words = std::span(worker.words).subspan(lane * count, count);
             if (replicas_per_problem_ > options_.reads) {
                 found_.offer(ids[lane], group.best_gain(lane), words);
-            } else {
+            } else if (ids[lane].read == 0 || !token_.out_of_time(kGrace)) {
                 write(number, ids[lane].problem, ids[lane].read, words);
             }
         }
     }
 
+    // What it takes to complete so many answers, roughly.
+    Clock::duration time_to_write(std::size_t replicas) const {
+        constexpr std::chrono::duration<double, std::nano> kOfOperation(1.0);
+        const std::size_t answers =
+            replicas_per_problem_ > options_.reads ? batch_.problems * options_.reads : replicas;
+        return std::chrono::duration_cast<Clock::duration>(kOfOperation *
+                                                           static_cast<double>(couplings_.work() * answers));
+    }
+
     void write_best(std::size_t worker, std::size_t problem) {
-        for (std::size_t read = 0; read < options_.reads; ++read) {
+        const std::size_t found = std::min(options_.reads, found_.count(problem));
+        for (std::size_t read = 0; read < found && (read == 0 || !token_.out_of_time(kGrace)); ++read) {
             write(worker, problem, read, found_.words(problem, read));
         }
     }

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/rng.hpp"
+
 namespace qpsbgd {
 
 BatchRun::BatchRun(const IsingBatch& the_batch, const SolveOptions& chosen,
@@ -12,7 +14,16 @@ BatchRun::BatchRun(const IsingBatch& the_batch, const SolveOptions& chosen,
       energies(all_energies),
       token(stop_token),
       workers(std::max<std::size_t>(1, chosen.threads)),
-      time(stop_token, the_batch.problems * chosen.reads, chosen.threads) {}
+      time(stop_token, the_batch.problems * chosen.reads, chosen.threads),
+      sparse_finish(the_batch) {}
+
+std::size_t BatchRun::answer_of(std::size_t index, std::size_t together) const {
+    const std::size_t round = index / (together * batch.problems);
+    const std::size_t first = round * together;
+    const std::size_t reads = std::min(together, options.reads - first);
+    const std::size_t in_round = index - first * batch.problems;
+    return in_round / reads * options.reads + first + in_round % reads;
+}
 
 std::span<const std::int8_t> BatchRun::initial_state(std::size_t problem, std::size_t read) const {
     if (batch.initial_states.empty()) {
@@ -20,6 +31,19 @@ std::span<const std::int8_t> BatchRun::initial_state(std::size_t problem, std::s
     }
     return batch.initial_states.subspan(
         (problem * batch.initial_reads + read % batch.initial_reads) * batch.n, batch.n);
+}
+
+void BatchRun::start(std::size_t problem, std::size_t read, std::span<std::int8_t> spins) const {
+    if (const auto given = initial_state(problem, read); !given.empty()) {
+        std::ranges::copy(given, spins.begin());
+        return;
+    }
+    Random random(options.seed, options.first_problem + problem, read);
+    std::uint64_t bits = 0;
+    for (std::size_t i = 0; i < spins.size(); ++i) {
+        bits = i % 64 == 0 ? random.next() : bits >> 1;
+        spins[i] = (bits & 1) != 0 ? std::int8_t{1} : std::int8_t{-1};
+    }
 }
 
 std::int64_t nanoseconds_since(Clock::time_point start) {

@@ -2,6 +2,10 @@
 //
 // A piece of work is one read of one problem when the couplings are shared, and one problem with all its reads
 // when every problem brings its own couplings, so that these are prepared once.
+//
+// When the time is up, reads that have not begun are left out, but for the first of every problem: each gets a local
+// minimum. Where not even the couplings could be brought into a solver's form, that is the one below the read's start,
+// by the caller's own numbers. So an answer takes at least a few passes over the couplings of every problem.
 #pragma once
 
 #include <chrono>
@@ -26,7 +30,7 @@ struct Worker {
     ReadState state;
     FinishSpace finish;
     Int16Group int16;
-    std::vector<std::size_t> group;  // pieces of work to be searched together
+    std::vector<std::size_t> group;  // places of answers to be searched together
     std::uint64_t sweeps = 0;
     bool all_proven = true;
 };
@@ -42,10 +46,21 @@ struct BatchRun {
     StopToken& token;
     std::vector<Worker> workers;
     TimeShare time;
+    SparseFinish sparse_finish;
     std::optional<BetaRange> first_beta_range;
 
-    // A read that has not begun when the caller wants to finish; every problem gets one answer.
-    bool left_out(std::size_t read) const { return read != 0 && token.finishing(); }
+    std::size_t problem_of(std::size_t answer) const { return answer / options.reads; }
+    std::size_t read_of(std::size_t answer) const { return answer % options.reads; }
+
+    // The place of the answer that is found `index`-th: `together` reads of the first problem, as many of each of the
+    // others, then the next reads of the first. So all problems have had about as many reads when the time is up.
+    std::size_t answer_of(std::size_t index, std::size_t together) const;
+
+    // Every problem gets an answer, late or not.
+    bool is_needed(std::size_t answer) const { return read_of(answer) == 0; }
+
+    // Writes the spins that a read starts from: its initial state, or random ones.
+    void start(std::size_t problem, std::size_t read, std::span<std::int8_t> spins) const;
 
     // The spins to start from, or nothing.
     std::span<const std::int8_t> initial_state(std::size_t problem, std::size_t read) const;

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <chrono>
 #include <limits>
-#include <numeric>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -31,32 +30,37 @@ std::string_view method_name(Method method) {
 constexpr double kLeftOut = std::numeric_limits<double>::infinity();
 constexpr std::size_t kMostThreads = 1024;  // more than pay on any machine
 
-// Best read first; equal energies keep the order of the reads.
-void sort_reads(BatchRun& run) {
+// Best read first; equal energies keep the order of the reads. The least number of reads that a problem has had: those
+// that were left out come last, and their memory is not touched.
+std::size_t sort_reads(BatchRun& run) {
     const std::size_t reads = run.options.reads;
-    std::vector<std::size_t> order(reads);
+    std::size_t least = reads;
+    std::vector<std::size_t> order;
     std::vector<std::int8_t> unsorted;
-    for (std::size_t problem = 0; reads > 1 && problem < run.batch.problems; ++problem) {
+    for (std::size_t problem = 0; problem < run.batch.problems; ++problem) {
         const auto energies = run.energies.subspan(problem * reads, reads);
-        std::iota(order.begin(), order.end(), std::size_t{0});
-        std::ranges::sort(order, {}, [&](std::size_t read) { return std::pair(energies[read], read); });
-        const auto all = run.samples.subspan(problem * reads * run.batch.n, reads * run.batch.n);
-        unsorted.assign(all.begin(), all.end());
+        order.clear();
         for (std::size_t read = 0; read < reads; ++read) {
-            const auto from = unsorted.begin() + static_cast<std::ptrdiff_t>(order[read] * run.batch.n);
-            std::copy_n(from, run.batch.n, run.sample(problem, read).begin());
+            if (energies[read] != kLeftOut) {
+                order.push_back(read);
+            }
         }
+        least = std::min(least, order.size());
+        const auto before = [&](std::size_t read) { return std::pair(energies[read], read); };
+        if (order.empty() ||
+            (std::ranges::is_sorted(order, {}, before) && order.back() + 1 == order.size())) {
+            continue;
+        }
+        std::ranges::sort(order, {}, before);
+        unsorted.clear();
+        for (const std::size_t read : order) {
+            const auto spins = run.sample(problem, read);
+            unsorted.insert(unsorted.end(), spins.begin(), spins.end());
+        }
+        std::ranges::copy(unsorted, run.sample(problem, 0).begin());
         std::ranges::sort(energies);
     }
-}
-
-// Reads that were left out have spins too: all +1.
-void fill_left_out(BatchRun& run) {
-    for (std::size_t piece = 0; piece < run.energies.size(); ++piece) {
-        if (run.energies[piece] == kLeftOut) {
-            std::ranges::fill(run.samples.subspan(piece * run.batch.n, run.batch.n), std::int8_t{1});
-        }
-    }
+    return least;
 }
 
 SolveReport solve_with(const SolveOptions& options, const IsingBatch& batch, std::span<std::int8_t> samples,
@@ -78,8 +82,7 @@ SolveReport solve_with(const SolveOptions& options, const IsingBatch& batch, std
             },
             batch.couplings);
     }
-    fill_left_out(run);
-    sort_reads(run);
+    report.reads = sort_reads(run);
     report.method = method_name(options.method);
     report.proven = options.method == Method::exact;
     for (const Worker& worker : run.workers) {
@@ -138,6 +141,7 @@ IsingBatch part_of(const IsingBatch& batch, std::size_t first, std::size_t last)
 void add_up(SolveReport& total, const SolveReport& part) {
     total.sweeps += part.sweeps;
     total.proven = total.proven && part.proven;
+    total.reads = std::min(total.reads, part.reads);
     total.preparation_ns += part.preparation_ns;
     total.solve_ns += part.solve_ns;
 }
@@ -161,7 +165,8 @@ SolveReport solve_runs(const SolveOptions& asked, const IsingBatch& batch, std::
     options.reads *= runs;
     std::vector<std::int8_t> all_samples(samples.size() * runs);
     std::vector<double> all_energies(energies.size() * runs);
-    const SolveReport report = solve_with(options, batch, all_samples, all_energies, token);
+    SolveReport report = solve_with(options, batch, all_samples, all_energies, token);
+    report.reads = std::min(report.reads, asked.reads);
     for (std::size_t problem = 0; problem < batch.problems; ++problem) {
         const std::size_t size = asked.reads * batch.n;
         const auto best = all_samples.begin() + static_cast<std::ptrdiff_t>(problem * size * runs);

@@ -1,4 +1,7 @@
 // Batches with sparse couplings: 64 replicas at a time where that serves, else one read after the other.
+#include <chrono>
+#include <optional>
+
 #include "base/schedule.hpp"
 #include "base/threads.hpp"
 #include "batch/replicas.hpp"
@@ -7,9 +10,22 @@
 namespace qpsbgd {
 namespace {
 
+// Is there time for a group of replicas, which take turns with each other at every spin? Seconds that it takes to prepare
+// the couplings, to begin a group and to end it, for each vector operation of a sweep: rather too many.
+bool replicas_end_in_time(const BatchRun& run, const SparseMatrix& matrix) {
+    constexpr double kSecondsOfOperation = 100e-9;
+    if (!run.token.deadline()) {
+        return true;
+    }
+    const auto work = static_cast<double>(4 * matrix.n() + matrix.column().size());
+    const std::chrono::duration<double> left = *run.token.deadline() - Clock::now();
+    return left.count() > kSecondsOfOperation * work;
+}
+
 // Many reads of sparse problems with small integers.
 bool solve_as_replicas(BatchRun& run, const SparseMatrix& matrix, SolveReport& report) {
-    if (run.options.method != Method::anneal || !replicas_pay(run.batch, run.options)) {
+    if (run.options.method != Method::anneal || !replicas_pay(run.batch, run.options) ||
+        !replicas_end_in_time(run, matrix)) {
         return false;
     }
     const auto start = Clock::now();
@@ -19,9 +35,9 @@ bool solve_as_replicas(BatchRun& run, const SparseMatrix& matrix, SolveReport& r
         return false;
     }
     const auto finish = [&](std::size_t worker, std::size_t problem, std::size_t read) {
-        finish_sparse(run.batch,
-                      {problem, run.sample(problem, read), &run.energies[problem * run.options.reads + read]},
-                      run.workers[worker].finish, run.token);
+        run.sparse_finish.finish(
+            {problem, run.sample(problem, read), &run.energies[problem * run.options.reads + read]},
+            run.workers[worker].finish, run.token);
     };
     const auto done =
         anneal_replicas(*couplings, run.batch, run.options, run.options.sweeps.value_or(kDefaultAnnealSweeps),
@@ -34,26 +50,41 @@ bool solve_as_replicas(BatchRun& run, const SparseMatrix& matrix, SolveReport& r
     return true;
 }
 
+// One read, if it is needed or there is time for it. Without a matrix: the local minimum below its start.
+void solve_one(BatchRun& run, const std::optional<SparseMatrix>& matrix, Worker& worker, std::size_t answer) {
+    const std::size_t problem = run.problem_of(answer);
+    const std::size_t read = run.read_of(answer);
+    if (!run.is_needed(answer) && (!matrix || run.token.out_of_time())) {
+        run.time.begin(1);
+        return;
+    }
+    if (matrix) {
+        solve_read(run, *matrix, worker, problem, read);
+    } else {
+        run.start(problem, read, run.sample(problem, read));
+    }
+    if (run.is_needed(answer) || !run.token.out_of_time(kGrace)) {
+        run.sparse_finish.finish({problem, run.sample(problem, read), &run.energies[answer]}, worker.finish,
+                                 run.token);
+    }
+}
+
 }  // namespace
 
 template <class Real>
 void solve_sparse(BatchRun& run, const SparseView<Real>& view, SolveReport& report) {
     const auto start = Clock::now();
-    const SparseMatrix matrix(view, run.batch.coupling_scale);
+    constexpr double kNanosecondsWithout = 30.0;
+    Budget preparation(run.token, TimeShare::preparation_end(run.token.deadline(), view.value.size() + view.n,
+                                                             kNanosecondsWithout));
+    const auto matrix = SparseMatrix::make(view, run.batch.coupling_scale, preparation);
     report.preparation_ns = nanoseconds_since(start);
-    if (solve_as_replicas(run, matrix, report)) {
+    if (matrix && solve_as_replicas(run, *matrix, report)) {
         return;
     }
-    parallel_for(run.batch.problems * run.options.reads, run.options.threads, run.token,
-                 [&](std::size_t worker, std::size_t piece) {
-                     const std::size_t problem = piece / run.options.reads;
-                     const std::size_t read = piece % run.options.reads;
-                     if (run.left_out(read)) {
-                         return;
-                     }
-                     solve_read(run, matrix, run.workers[worker], problem, read);
-                     finish_sparse(run.batch, {problem, run.sample(problem, read), &run.energies[piece]},
-                                   run.workers[worker].finish, run.token);
+    parallel_for(run.energies.size(), run.options.threads, run.token,
+                 [&](std::size_t worker, std::size_t index) {
+                     solve_one(run, matrix, run.workers[worker], run.answer_of(index, 1));
                  });
     report.beta_range = run.first_beta_range;
 }

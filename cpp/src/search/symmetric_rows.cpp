@@ -9,6 +9,8 @@
 namespace qpsbgd {
 namespace {
 
+constexpr std::size_t kShortColumn =
+    2048;  // spins up to which a descent over columns takes less time than a copy
 constexpr std::size_t kLargestCopy = 4096;  // spins up to which an asymmetric matrix is copied, 128 MiB
 
 // Rows of one call of work that touches n elements a row: short enough to notice an interrupt soon.
@@ -17,11 +19,11 @@ std::size_t rows_of_a_call(std::size_t n) { return std::max<std::size_t>(1, (std
 }  // namespace
 
 template <class Real>
-SymmetricRows::SymmetricRows(const DenseView<Real>& view, std::size_t problem, StopToken& token)
+SymmetricRows::SymmetricRows(const DenseView<Real>& view, std::size_t problem, Budget& budget)
     : n_(view.n), symmetric_(true), matrix_(view.matrix(problem)) {
     const Real* matrix = view.matrix(problem);
     for (std::size_t row = 0; row < n_ && symmetric_; row += kTile) {
-        token.throw_if_interrupted();
+        budget.token().throw_if_interrupted();
         for (std::size_t column = 0; column <= row && symmetric_; column += kTile) {
             for (std::size_t i = row; i < std::min(row + kTile, n_); ++i) {
                 bool equal = true;
@@ -32,19 +34,24 @@ SymmetricRows::SymmetricRows(const DenseView<Real>& view, std::size_t problem, S
             }
         }
     }
-    if (!symmetric_ && n_ <= kLargestCopy) {
-        copy_.resize(n_ * n_);
+    const auto leaves_time = [&] { return n_ > kShortColumn || !budget.exhausted(); };
+    if (!symmetric_ && n_ <= kLargestCopy && leaves_time()) {
+        copy_.emplace(n_ * n_);
         for (std::size_t first = 0; first < n_; first += kTile) {
-            token.throw_if_interrupted();
-            fill_rows(matrix, first, std::min(first + kTile, n_), &copy_[first * n_]);
+            budget.token().throw_if_interrupted();
+            if (!leaves_time()) {
+                copy_.reset();
+                return;
+            }
+            fill_rows(matrix, first, std::min(first + kTile, n_), copy_->data() + first * n_);
         }
         symmetric_ = true;
-        matrix_ = static_cast<const double*>(copy_.data());
+        matrix_ = static_cast<const double*>(copy_->data());
     }
 }
 
-template SymmetricRows::SymmetricRows(const DenseView<float>&, std::size_t, StopToken&);
-template SymmetricRows::SymmetricRows(const DenseView<double>&, std::size_t, StopToken&);
+template SymmetricRows::SymmetricRows(const DenseView<float>&, std::size_t, Budget&);
+template SymmetricRows::SymmetricRows(const DenseView<double>&, std::size_t, Budget&);
 
 void SymmetricRows::products(std::span<const std::uint16_t> signs, std::size_t reads, std::size_t stride,
                              double* out, StopToken& token) const {

@@ -4,21 +4,23 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <variant>
 #include <vector>
 
+#include "base/aligned.hpp"
 #include "qpsbgd/cancellation.hpp"
 #include "qpsbgd/problem.hpp"
 
 namespace qpsbgd {
 
 // One dense matrix of a batch, M = (J + J') / 2 row by row: the caller's own rows where J is symmetric, else a float64
-// copy, or for large matrices both triangles of the caller's on every use.
+// copy, or for large matrices, and smaller ones that the budget leaves no time to copy, both triangles of the caller's on every use.
 class SymmetricRows {
 public:
     template <class Real>
-    SymmetricRows(const DenseView<Real>& view, std::size_t problem, StopToken& token);
+    SymmetricRows(const DenseView<Real>& view, std::size_t problem, Budget& budget);
 
     std::size_t n() const { return n_; }
 
@@ -45,7 +47,7 @@ private:
     std::size_t n_;
     bool symmetric_ = false;
     std::variant<const float*, const double*> matrix_;
-    std::vector<double> copy_;
+    std::optional<AlignedBuffer<double>> copy_;
 };
 
 // Rows [first, last) of M from both triangles.

@@ -37,6 +37,9 @@ __all__ = [
     "solve_qubo",
 ]
 
+_SHORTEST = 1e-9
+"""Seconds: a time limit that is over already."""
+
 METHODS = ("auto", "exact", "descent", "anneal", "tabu")
 
 
@@ -68,7 +71,17 @@ class NativeSolver:
     beta_range : sequence of two floats or None
         First and last inverse temperature of "anneal"; None: from the local fields.
     time_limit : float or None
-        Seconds for the whole batch, shared evenly between its reads. Results then depend on the machine.
+        Seconds for the whole call, shared evenly between the reads. Results then depend on the machine.
+
+    Notes
+    -----
+    Every sample is a local minimum of the given numbers: no flip of one spin lowers its energy by more than
+    rounding in float64.
+
+    A time limit is kept. Where it is too short for all reads, fewer come back, as many for every problem:
+    ``info["num_reads"]`` is their number, ``info["reads_left_out"]`` that of the others. Every problem gets
+    one read at least. That one takes a few passes over the couplings, however short the limit, so it may
+    end late where there are very many of them.
 
     Examples
     --------
@@ -112,7 +125,7 @@ class NativeSolver:
         """Solve every problem of the batch, starting from its `initial_states` if it has any.
 
         One initial state per problem serves all reads. `interrupt_function` is called every few milliseconds;
-        once it returns True, what has been found is the answer: as many reads as every problem has had.
+        once it returns True, what has been found is the answer, as if a time limit had been reached.
 
         Raises
         ------
@@ -123,33 +136,44 @@ class NativeSolver:
         KeyboardInterrupt
             On Ctrl-C, within milliseconds.
         """
-        return self._solve(problem, seed_or_random(seed), 0, interrupt_function)
+        begin = time.perf_counter_ns()
+        return self._solve(problem, seed_or_random(seed), 0, begin, interrupt_function)
 
     def _solve(
         self,
         problem: IsingProblem,
         seed: int,
         first_problem: int,
+        begin: int,
         interrupt_function: Callable[[], object] | None = None,
     ) -> Solutions:
-        """Solve a part of a batch that begins with problem number `first_problem`."""
-        begin = time.perf_counter_ns()
+        """Solve a part of a batch, from problem number `first_problem` on; the call began at `begin`."""
         starts = problem.initial_states
         check_answer_size(problem.num_problems, self.num_reads, problem.num_spins)
-        if starts is not None and starts.shape[1] == 1:
-            problem = replace(problem, initial_states=np.repeat(starts, self.num_reads, axis=1))
-        elif starts is not None and starts.shape[1] != self.num_reads:
+        if starts is not None and starts.shape[1] not in (1, self.num_reads):
             raise ValueError(f"initial_states has {starts.shape[1]} reads but num_reads is {self.num_reads}")
         called = time.perf_counter_ns()
-        samples, energies, info = self._call_core(problem, seed, first_problem, interrupt_function)
+        solver = self.within(begin)
+        samples, energies, info = solver._call_core(problem, seed, first_problem, interrupt_function)
         native = info["timing"]
-        if interrupt_function is not None:
-            reads = int(np.isfinite(energies).sum(axis=1).min())  # reads that were left out are infinite
-            samples, energies = samples[:, :reads], energies[:, :reads]
+        info["reads_left_out"] = int(self.num_reads) - info["num_reads"]
         solutions = Solutions.of(problem, samples, energies=energies, info=info)
         prepared = called + native["preparation_ns"]
         info["timing"] = timing(begin, prepared, prepared + native["solve_ns"])
         return solutions
+
+    def within(self, begin: int) -> NativeSolver:
+        """Return the solver for what is left of a time limit that began at `begin` of `time.perf_counter_ns`.
+
+        Examples
+        --------
+        >>> NativeSolver(time_limit=5.0).within(time.perf_counter_ns() - 10**9).time_limit < 4.0
+        True
+        """
+        if self.time_limit is None:
+            return self
+        left = float(self.time_limit) - (time.perf_counter_ns() - begin) * 1e-9
+        return replace(self, time_limit=max(left, _SHORTEST))
 
     def _call_core(
         self,
@@ -195,13 +219,16 @@ def check_answer_size(problems: int, reads: int, spins: int) -> None:
 
 
 def _solve_part(solver: NativeSolver, problem: IsingProblem, seed: int, first_problem: int) -> Solutions:
-    return solver._solve(problem, seed, first_problem)
+    return solver._solve(problem, seed, first_problem, time.perf_counter_ns())
 
 
-def _solve_on(solver: NativeSolver, problem: IsingProblem, seed: int, executor: Executor | None) -> Solutions:
+def _solve_on(
+    solver: NativeSolver, problem: IsingProblem, seed: int, executor: Executor | None, begin: int
+) -> Solutions:
     """Solve here, or in one part per worker of the executor; the random streams make both answers equal."""
     if executor is None:
-        return solver._solve(problem, seed, 0)
+        return solver._solve(problem, seed, 0, begin)
+    solver = solver.within(begin)
     workers = getattr(executor, "_max_workers", None) or default_num_threads()
     num_parts = min(workers, problem.num_problems)
     if solver.num_threads is None and isinstance(executor, (ThreadPoolExecutor, ProcessPoolExecutor)):
@@ -217,9 +244,11 @@ def _solve_on(solver: NativeSolver, problem: IsingProblem, seed: int, executor: 
     info["sweeps"] = sum(part.info["sweeps"] for part in parts)
     info["proven_optimal"] = all(part.info["proven_optimal"] for part in parts)
     info["timing"] = {key: sum(part.info["timing"][key] for part in parts) for key in parts[0].info["timing"]}
+    reads = min(part.info["num_reads"] for part in parts)  # a time limit leaves some parts fewer than others
+    info["num_reads"], info["reads_left_out"] = reads, int(solver.num_reads) - reads
     return Solutions(
-        np.concatenate([part.samples for part in parts]),
-        np.concatenate([part.energies for part in parts]),
+        np.concatenate([part.samples[:, :reads] for part in parts]),
+        np.concatenate([part.energies[:, :reads] for part in parts]),
         info,
     )
 
@@ -258,13 +287,15 @@ def solve_ising(
         The workers of a `ThreadPoolExecutor` or `ProcessPoolExecutor` share this machine: without
         `num_threads` each part gets its share of the processors, one at least. Workers of other executors
         may be anywhere: each part then uses every processor of its worker's machine. A given `num_threads`
-        is used by every part. ``info["timing"]`` is the sum over the parts.
+        is used by every part. ``info["timing"]`` is the sum over the parts. With `time_limit` all problems
+        get as many reads as the part that has had the fewest.
 
     Returns
     -------
     Solutions
         `.samples` int8 (b, num_reads, n), `.energies` float64 (b, num_reads) ascending; b = 1 for a
-        single problem.
+        single problem. Fewer reads where `time_limit` is too short for all of them: ``info["num_reads"]``
+        and ``info["reads_left_out"]`` count them. Each sample is a local minimum in float64.
 
     Raises
     ------
@@ -279,6 +310,7 @@ def solve_ising(
     >>> solution.best_samples, solution.best_energies
     (array([[-1, -1,  1]], dtype=int8), array([-2.5]))
     """
+    begin = time.perf_counter_ns()
     solver = NativeSolver(
         method=method,
         num_reads=num_reads,
@@ -288,7 +320,7 @@ def solve_ising(
         time_limit=time_limit,
     )
     problem = ising_problem(h, J, initial_states=initial_states, num_reads=solver.num_reads)
-    return _solve_on(solver, problem, seed_or_random(seed), executor)
+    return _solve_on(solver, problem, seed_or_random(seed), executor, begin)
 
 
 def solve_qubo(
@@ -321,7 +353,8 @@ def solve_qubo(
     Returns
     -------
     Solutions
-        `.samples` int8 (b, num_reads, n) of bits, `.energies` float64 (b, num_reads) ascending.
+        `.samples` int8 (b, num_reads, n) of bits, `.energies` float64 (b, num_reads) ascending; fewer
+        reads where `time_limit` is too short, as `solve_ising` says.
 
     Raises
     ------
@@ -334,6 +367,7 @@ def solve_qubo(
     >>> solution.best_samples, solution.best_energies
     (array([[0, 1]], dtype=int8), array([-2.]))
     """
+    begin = time.perf_counter_ns()
     solver = NativeSolver(
         method=method,
         num_reads=num_reads,
@@ -343,4 +377,4 @@ def solve_qubo(
         time_limit=time_limit,
     )
     problem = qubo_problem(Q, linear, initial_states=initial_states, num_reads=solver.num_reads)
-    return _solve_on(solver, problem, seed_or_random(seed), executor)
+    return _solve_on(solver, problem, seed_or_random(seed), executor, begin)

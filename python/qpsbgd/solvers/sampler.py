@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import dimod
@@ -26,6 +27,9 @@ _LEAST_DENSITY = 1 / 8
 _SMALL = 64
 """Variables up to which the matrix is dense whatever its density."""
 
+_SECONDS_OF_SAMPLE = 1e-8
+"""What dimod takes for each variable and interaction of a sample, whose energy it computes."""
+
 _ONLY_CHOICES: dict[str, Any] = {
     "num_sweeps_per_beta": 1,
     "beta_schedule_type": "geometric",
@@ -40,6 +44,7 @@ _INFO_WITHOUT_VARIABLES: Mapping[str, Any] = {
     "method": "exact",
     "sweeps": 0,
     "proven_optimal": True,
+    "reads_left_out": 0,
     "timing": {"sampling_ns": 0},
 }
 """How a model without variables is solved: every read has the model's offset as its energy."""
@@ -129,7 +134,7 @@ class NativeSampler(dimod.Sampler, dimod.Initialized):  # type: ignore[misc]  # 
             0 <= seed < 2**64; the same seed gives the same samples, whatever `num_threads`.
         interrupt_function : callable, optional
             Called without arguments every few milliseconds; when it returns True, the reads that have begun
-            end at once with the best they have found, the others are left out.
+            end at once with the local minima they have found, the others are left out.
         initial_states : samples-like, optional
             States of all variables to start from, as `dimod.as_samples` takes them.
         initial_states_generator : {"random", "tile", "none"}
@@ -137,7 +142,9 @@ class NativeSampler(dimod.Sampler, dimod.Initialized):  # type: ignore[misc]  # 
         num_threads : int, optional
             Threads; every processor that this process may use by default.
         time_limit : float, optional
-            Seconds; with it the samples depend on the machine.
+            Seconds for the whole call; with it the samples depend on the machine. Where it is too short for
+            all reads, fewer come back; one always does, after a few passes over the model. Every sample is a
+            local minimum.
         method : {"auto", "exact", "descent", "anneal", "tabu"}
             "auto" proves its answer up to 20 variables. Beyond, it searches dense models by tabu search or
             annealing, as `solve_ising` does, and anneals sparse ones and where `beta_range` is given.
@@ -152,7 +159,8 @@ class NativeSampler(dimod.Sampler, dimod.Initialized):  # type: ignore[misc]  # 
         dimod.SampleSet
             Energies are the model's own. `info` has ``beta_range`` as used by the first read (None where
             nothing was annealed), ``method``, ``num_sweeps`` over all reads, ``proven_optimal``, ``seed``,
-            and in ``timing`` the nanoseconds ``preprocessing_ns``, ``sampling_ns`` and ``postprocessing_ns``.
+            ``reads_left_out`` (of `num_reads`, for want of time), and in ``timing`` the nanoseconds
+            ``preprocessing_ns``, ``sampling_ns`` and ``postprocessing_ns``.
 
         Raises
         ------
@@ -184,7 +192,7 @@ class NativeSampler(dimod.Sampler, dimod.Initialized):  # type: ignore[misc]  # 
             beta_range=beta_range,
             time_limit=time_limit,
         )
-        samples, labels, info, prepared = _solved(bqm, solver, starts, seed, interrupt_function)
+        samples, labels, info, prepared = _solved(bqm, solver, starts, seed, begin, interrupt_function)
         sampled = prepared + info["timing"]["sampling_ns"]
         sorted_already = labels == list(range(len(labels)))  # dimod takes its time to find that out
         sampleset = dimod.SampleSet.from_samples_bqm((samples, labels), bqm, sort_labels=not sorted_already)
@@ -195,6 +203,7 @@ class NativeSampler(dimod.Sampler, dimod.Initialized):  # type: ignore[misc]  # 
             method=info["method"],
             num_sweeps=info["sweeps"],
             proven_optimal=info["proven_optimal"],
+            reads_left_out=info["reads_left_out"],
             seed=seed,
             timing=timing(begin, prepared, sampled),
         )
@@ -237,6 +246,7 @@ def _solved(
     solver: NativeSolver,
     starts: npt.NDArray[np.int8] | None,
     seed: int,
+    begin: int,
     interrupt_function: Callable[[], object] | None,
 ) -> tuple[npt.NDArray[np.int8], list[Hashable], Mapping[str, Any], int]:
     """Solve a model; return samples, their labels, the solver's info, and the time when sampling began."""
@@ -245,9 +255,18 @@ def _solved(
         return samples, [], _INFO_WITHOUT_VARIABLES, time.perf_counter_ns()
     problem, labels = _problem_of(bqm, starts)
     called = time.perf_counter_ns()
+    solver = _with_time_for_samples(solver.within(begin), bqm)
     solutions = solver.solve(problem, seed=seed, interrupt_function=interrupt_function)
     info = solutions.info
     return solutions.samples[0], labels, info, called + info["timing"]["preprocessing_ns"]
+
+
+def _with_time_for_samples(solver: NativeSolver, bqm: dimod.BinaryQuadraticModel) -> NativeSolver:
+    """Take the time that making a sample set of all reads takes from the solver's, at most half of it."""
+    if solver.time_limit is None:
+        return solver
+    needed = _SECONDS_OF_SAMPLE * solver.num_reads * (bqm.num_variables + bqm.num_interactions)
+    return replace(solver, time_limit=solver.time_limit - min(needed, 0.5 * solver.time_limit))
 
 
 def _problem_of(

@@ -27,6 +27,7 @@ namespace {
 // Two energies closer than this many int16 units are equal: below the rounding error of the float64 sums.
 constexpr double kTie = 1e-9;
 constexpr std::uint64_t kStepsBetweenPolls = std::uint64_t{1} << 14;  // about a tenth of a millisecond
+constexpr std::uint64_t kStepsOfHaste = std::uint64_t{1} << 12;  // that are taken even when the time is up
 constexpr std::uint64_t kEnergyInSteps = 8;  // what an energy in float64 costs, in steps through the tables
 constexpr int kOrdinary =
     900;  // energies of up to this power of two, and of its inverse, are worked on as they are
@@ -257,10 +258,10 @@ bool ExactSearch::run(const IsingBatch& batch, std::size_t problem, std::span<st
         --outer;
     }
     const std::uint64_t steps = std::uint64_t{1} << outer;
-    bool proven = true;
+    bool proven = steps < kStepsOfHaste || !budget.exhausted();
     std::uint64_t done =
         0;  // work since the last poll, in steps: where rounding decides little, energies are most of it
-    for (std::uint64_t step = 0; step < steps;) {
+    for (std::uint64_t step = 0; step < steps && proven;) {
         const std::uint64_t end = std::min(steps, step + kStepsBetweenPolls);
         const std::uint64_t found = kernels_.advance(*tables_, step, end, limit());
         done += found - step;
@@ -273,7 +274,6 @@ bool ExactSearch::run(const IsingBatch& batch, std::size_t problem, std::span<st
             done = 0;
             if (step < steps && budget.exhausted()) {
                 proven = false;
-                break;
             }
         }
     }

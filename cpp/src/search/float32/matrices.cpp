@@ -15,78 +15,135 @@ constexpr std::size_t kTile = 64;  // rows and columns of a tile: both it and it
 
 }  // namespace
 
+DenseMatrix::DenseMatrix(std::size_t n)
+    : n_(n), stride_(padded<float>(n)), values_(n * padded<float>(n), 0.0F) {}
+
 template <class Real>
-DenseMatrix::DenseMatrix(const DenseView<Real>& view, std::size_t problem, double scale, StopToken& token)
-    : n_(view.n), stride_(padded<float>(view.n)), values_(view.n * padded<float>(view.n), 0.0F) {
+std::unique_ptr<DenseMatrix> DenseMatrix::make(const DenseView<Real>& view, std::size_t problem, double scale,
+                                               Budget& budget) {
+    if (budget.exhausted()) {
+        return nullptr;
+    }
+    const std::size_t n = view.n;
+    auto matrix = std::unique_ptr<DenseMatrix>(new DenseMatrix(n));
     const Real* source = view.matrix(problem);
     double largest = 0.0;
-    for (std::size_t i = 0; i < n_; ++i) {
-        for (std::size_t j = 0; j < n_; ++j) {
-            largest = std::max(largest, i == j ? 0.0 : std::fabs(static_cast<double>(source[i * n_ + j])));
+    for (std::size_t i = 0; i < n; ++i) {
+        if (i % kTile == 0 && budget.exhausted()) {
+            return nullptr;
+        }
+        for (std::size_t j = 0; j < n; ++j) {
+            largest = std::max(largest, i == j ? 0.0 : std::fabs(static_cast<double>(source[i * n + j])));
         }
     }
-    unit_ = power_of_two_unit(largest) * scale;
+    matrix->unit_ = power_of_two_unit(largest) * scale;
     // W_ij / unit = 2 scale (J_ij + J_ji) / unit; halves keep the sum of two huge entries finite.
-    const double factor = 4.0 / (unit_ / scale);
-    for (std::size_t row = 0; row < n_; row += kTile) {
-        token.throw_if_interrupted();
-        for (std::size_t column = 0; column < n_; column += kTile) {
-            for (std::size_t i = row; i < std::min(row + kTile, n_); ++i) {
-                for (std::size_t j = column; j < std::min(column + kTile, n_); ++j) {
-                    const double mean = 0.5 * static_cast<double>(source[i * n_ + j]) +
-                                        0.5 * static_cast<double>(source[j * n_ + i]);
-                    values_[i * stride_ + j] = i == j ? 0.0F : in_float32(factor * mean);
+    const double factor = 4.0 / (matrix->unit_ / scale);
+    for (std::size_t row = 0; row < n; row += kTile) {
+        if (budget.exhausted()) {
+            return nullptr;
+        }
+        for (std::size_t column = 0; column < n; column += kTile) {
+            for (std::size_t i = row; i < std::min(row + kTile, n); ++i) {
+                for (std::size_t j = column; j < std::min(column + kTile, n); ++j) {
+                    const double mean = 0.5 * static_cast<double>(source[i * n + j]) +
+                                        0.5 * static_cast<double>(source[j * n + i]);
+                    matrix->values_[i * matrix->stride_ + j] = i == j ? 0.0F : in_float32(factor * mean);
                 }
             }
         }
     }
+    return matrix;
 }
 
-template DenseMatrix::DenseMatrix(const DenseView<float>&, std::size_t, double, StopToken&);
-template DenseMatrix::DenseMatrix(const DenseView<double>&, std::size_t, double, StopToken&);
+template std::unique_ptr<DenseMatrix> DenseMatrix::make(const DenseView<float>&, std::size_t, double,
+                                                        Budget&);
+template std::unique_ptr<DenseMatrix> DenseMatrix::make(const DenseView<double>&, std::size_t, double,
+                                                        Budget&);
 
-template <class Real>
-SparseMatrix::SparseMatrix(const SparseView<Real>& view, double scale) : row_start_(view.n + 1, 0) {
-    struct Entry {
-        std::int32_t column;
-        double value;
-    };
-    const auto for_each_coupling = [&view](const auto& visit) {
-        for (std::size_t i = 0; i < view.n; ++i) {
-            for (auto k = view.row_start[i]; k < view.row_start[i + 1]; ++k) {
-                const auto j = static_cast<std::size_t>(view.column[static_cast<std::size_t>(k)]);
-                if (i != j) {
-                    visit(i, j, static_cast<double>(view.value[static_cast<std::size_t>(k)]));
-                }
+namespace {
+
+struct Entry {
+    std::int32_t column;
+    double value;
+};
+
+// The couplings of a sparse matrix, each in the rows of both of its spins: row i is entries [start[i], start[i + 1]).
+struct BothRows {
+    std::vector<std::size_t> start;
+    std::vector<Entry> entries;
+    double largest = 0.0;
+};
+
+// Visits every coupling (i, j, J_ij) between two spins. False when the budget ran out before the end.
+template <class Real, class Visit>
+bool for_each_coupling(const SparseView<Real>& view, Budget& budget, const Visit& visit) {
+    constexpr std::size_t kEntriesBetweenPolls = std::size_t{1} << 16;
+    std::size_t next_poll = kEntriesBetweenPolls;
+    for (std::size_t i = 0; i < view.n; ++i) {
+        for (auto k = view.row_start[i]; k < view.row_start[i + 1]; ++k) {
+            const auto j = static_cast<std::size_t>(view.column[static_cast<std::size_t>(k)]);
+            if (i != j) {
+                visit(i, j, static_cast<double>(view.value[static_cast<std::size_t>(k)]));
             }
         }
-    };
-
-    // Every coupling stands in both of its spins' rows: count, place, sort, merge.
-    std::vector<std::size_t> start(view.n + 1, 0);
-    double largest = 0.0;
-    for_each_coupling([&](std::size_t i, std::size_t j, double value) {
-        ++start[i + 1];
-        ++start[j + 1];
-        largest = std::max(largest, std::fabs(value));
-    });
-    for (std::size_t i = 0; i < view.n; ++i) {
-        start[i + 1] += start[i];
+        if (static_cast<std::size_t>(view.row_start[i + 1]) + i >= next_poll) {
+            next_poll += kEntriesBetweenPolls;
+            if (budget.exhausted()) {
+                return false;
+            }
+        }
     }
-    std::vector<Entry> entries(start[view.n]);
-    std::vector<std::size_t> next(start.begin(), start.end() - 1);
-    for_each_coupling([&](std::size_t i, std::size_t j, double value) {
-        entries[next[i]++] = {static_cast<std::int32_t>(j), value};
-        entries[next[j]++] = {static_cast<std::int32_t>(i), value};
-    });
+    return true;
+}
 
-    unit_ = power_of_two_unit(largest) * scale;
-    const double factor = 2.0 / (unit_ / scale);
-    column_.reserve(entries.size());
-    value_.reserve(entries.size());
+template <class Real>
+std::optional<BothRows> both_rows(const SparseView<Real>& view, Budget& budget) {
+    BothRows rows;
+    rows.start.assign(view.n + 1, 0);
+    if (!for_each_coupling(view, budget, [&](std::size_t i, std::size_t j, double value) {
+            ++rows.start[i + 1];
+            ++rows.start[j + 1];
+            rows.largest = std::max(rows.largest, std::fabs(value));
+        })) {
+        return std::nullopt;
+    }
     for (std::size_t i = 0; i < view.n; ++i) {
-        const auto begin = entries.begin() + static_cast<std::ptrdiff_t>(start[i]);
-        const auto end = entries.begin() + static_cast<std::ptrdiff_t>(start[i + 1]);
+        rows.start[i + 1] += rows.start[i];
+    }
+    rows.entries.resize(rows.start[view.n]);
+    std::vector<std::size_t> next(rows.start.begin(), rows.start.end() - 1);
+    if (!for_each_coupling(view, budget, [&](std::size_t i, std::size_t j, double value) {
+            rows.entries[next[i]++] = {static_cast<std::int32_t>(j), value};
+            rows.entries[next[j]++] = {static_cast<std::int32_t>(i), value};
+        })) {
+        return std::nullopt;
+    }
+    return rows;
+}
+
+}  // namespace
+
+template <class Real>
+std::optional<SparseMatrix> SparseMatrix::make(const SparseView<Real>& view, double scale, Budget& budget) {
+    // Every coupling stands in both of its spins' rows: count, place, sort, merge.
+    auto rows = both_rows(view, budget);
+    if (!rows) {
+        return std::nullopt;
+    }
+    SparseMatrix result;
+    result.row_start_.assign(view.n + 1, 0);
+    result.unit_ = power_of_two_unit(rows->largest) * scale;
+    const double factor = 2.0 / (result.unit_ / scale);
+    result.column_.reserve(rows->entries.size());
+    result.value_.reserve(rows->entries.size());
+    constexpr std::size_t kRowsBetweenPolls = 1024;
+    for (std::size_t i = 0; i < view.n; ++i) {
+        if (i % kRowsBetweenPolls == 0 && budget.exhausted()) {
+            return std::nullopt;
+        }
+        const auto begin = rows->entries.begin() + static_cast<std::ptrdiff_t>(rows->start[i]);
+        const auto end = rows->entries.begin() + static_cast<std::ptrdiff_t>(rows->start[i + 1]);
         // Repeated entries are added in a fixed order, so that the sum does not depend on the sort.
         std::ranges::sort(begin, end, {},
                           [](const Entry& entry) { return std::pair(entry.column, entry.value); });
@@ -97,16 +154,17 @@ SparseMatrix::SparseMatrix(const SparseView<Real>& view, double scale) : row_sta
                 sum += factor * entry->value;
             }
             if (const float value = in_float32(sum); value != 0.0F) {
-                column_.push_back(column);
-                value_.push_back(value);
+                result.column_.push_back(column);
+                result.value_.push_back(value);
             }
         }
-        row_start_[i + 1] = column_.size();
+        result.row_start_[i + 1] = result.column_.size();
     }
+    return result;
 }
 
-template SparseMatrix::SparseMatrix(const SparseView<float>&, double);
-template SparseMatrix::SparseMatrix(const SparseView<double>&, double);
+template std::optional<SparseMatrix> SparseMatrix::make(const SparseView<float>&, double, Budget&);
+template std::optional<SparseMatrix> SparseMatrix::make(const SparseView<double>&, double, Budget&);
 
 void SparseMatrix::local_fields(const float* fields, const float* spins, float* local) const {
     for (std::size_t i = 0; i < n(); ++i) {

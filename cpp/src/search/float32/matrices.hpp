@@ -5,7 +5,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
+#include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "base/aligned.hpp"
@@ -17,9 +20,10 @@ namespace qpsbgd {
 
 class DenseMatrix {
 public:
-    // n^2 elements; 4 n^2 bytes. Polls the token every few rows.
+    // n^2 elements; 4 n^2 bytes. Nothing when the budget runs out before it is made, which is asked every few rows.
     template <class Real>
-    DenseMatrix(const DenseView<Real>& view, std::size_t problem, double scale, StopToken& token);
+    static std::unique_ptr<DenseMatrix> make(const DenseView<Real>& view, std::size_t problem, double scale,
+                                             Budget& budget);
 
     std::size_t n() const { return n_; }
     double unit() const { return unit_; }
@@ -43,6 +47,8 @@ public:
     }
 
 private:
+    explicit DenseMatrix(std::size_t n);
+
     std::size_t n_;
     std::size_t stride_;
     double unit_ = 1.0;
@@ -51,9 +57,20 @@ private:
 
 class SparseMatrix {
 public:
-    // Merges entries (i, j) and (j, i) and repeated entries. O(nonzeros log(row length)).
+    // Merges entries (i, j) and (j, i) and repeated entries. O(nonzeros log(row length)). Nothing when the budget runs out
+    // before that is done.
     template <class Real>
-    SparseMatrix(const SparseView<Real>& view, double scale);
+    static std::optional<SparseMatrix> make(const SparseView<Real>& view, double scale, Budget& budget);
+
+    // The same, without a budget.
+    template <class Real>
+    SparseMatrix(const SparseView<Real>& view, double scale) {
+        StopToken unlimited(std::nullopt, {});
+        Budget budget(unlimited);
+        if (auto made = make(view, scale, budget)) {
+            *this = std::move(*made);
+        }
+    }
 
     std::size_t n() const { return row_start_.size() - 1; }
     double unit() const { return unit_; }
@@ -62,6 +79,9 @@ public:
     std::span<const std::size_t> row_start() const { return row_start_; }
     std::span<const std::int32_t> column() const { return column_; }
     std::span<const float> value() const { return value_; }
+    std::span<const std::int32_t> neighbours(std::size_t spin) const {
+        return std::span(column_).subspan(row_start_[spin], row_start_[spin + 1] - row_start_[spin]);
+    }
     std::size_t flip_cost() const { return 1 + column_.size() / n(); }
 
     void local_fields(const float* fields, const float* spins, float* local) const;
@@ -77,6 +97,8 @@ public:
     double greedy(std::size_t begin, std::size_t end, float* spins, float* local) const;
 
 private:
+    SparseMatrix() = default;
+
     std::vector<std::size_t> row_start_;
     std::vector<std::int32_t> column_;
     std::vector<float> value_;

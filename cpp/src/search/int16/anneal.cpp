@@ -58,9 +58,14 @@ void run_schedule(Int16Group& group, std::span<Int16Read> reads, std::size_t swe
             reads[index].sweeps_done += group.replica(index).sweep;
         }
     }
-    // The answer is a local minimum even when the time is up: this takes far less than a sweep.
-    Budget polish(budget.token());
-    group.descend(polish);
+    // The answer is a local minimum even when the time is up: this takes far less than a sweep, but for many large reads
+    // that have hardly begun. These leave it to the exact descent.
+    if (time_left) {
+        Budget polish(budget.token());
+        group.descend(polish);
+    } else {
+        group.complete(budget.token());
+    }
 }
 
 // Ever longer runs from new states, until the time is up.
@@ -85,6 +90,9 @@ void anneal(Int16Group& group, std::span<Int16Read> reads, std::optional<BetaRan
     group.load(reads, Int16Group::Start::random);
     if (!range) {
         group.descend(budget);
+        if (budget.exhausted()) {
+            group.complete(budget.token());
+        }
     }
     for (std::size_t index = 0; index < group.size(); ++index) {
         const double unit = group.matrix(index).unit();

@@ -67,8 +67,7 @@ void exchange(Int16Group& group, std::span<Int16Read> reads, Budget& budget) {
     for (Int16Read& read : reads) {
         read.sweeps_done += sweeps;
     }
-    Budget polish(budget.token());
-    group.descend(polish);
+    group.complete(budget.token());
 }
 
 // Are all reads of the same problem, and in step?

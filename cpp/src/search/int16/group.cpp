@@ -202,6 +202,14 @@ void Int16Group::descend(Budget& budget) {
     }
 }
 
+void Int16Group::complete(StopToken& token) {
+    constexpr std::size_t kCouplings = std::size_t{1} << 26;  // that may change fields
+    if (size() * n_ * n_ <= kCouplings) {
+        Budget polish(token);
+        descend(polish);
+    }
+}
+
 void Int16Group::run_tabu(std::size_t flips) {
     for (std::size_t first = 0; first < size(); first += kReplicaGroup) {
         kernels().dense_int16.tabu(&replicas_[first], std::min(kReplicaGroup, size() - first), n_, stride_,

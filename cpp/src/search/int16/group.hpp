@@ -59,6 +59,8 @@ public:
     bool run_sweeps(std::size_t last, Budget& budget);
     // Greedy sweeps until none flips.
     void descend(Budget& budget);
+    // The same when the time is up already: nothing where it could take more than some milliseconds.
+    void complete(StopToken& token);
     // `flips` iterations of tabu search of all replicas, by their tenures.
     void run_tabu(std::size_t flips);
     // Flips every spin in which the state differs from the target.

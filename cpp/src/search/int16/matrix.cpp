@@ -38,11 +38,18 @@ Int16Matrix::Int16Matrix(std::size_t n, double unit)
       values_((n + 1) * stride_, std::int16_t{0}) {}
 
 std::optional<Int16Matrix> Int16Matrix::make(const SymmetricRows& rows, double scale, Saturation saturation,
-                                             StopToken& token) {
+                                             Budget& budget) {
     const std::size_t n = rows.n();
-    if (n > 65000) {
+    if (n > 65000 || budget.exhausted()) {
         return std::nullopt;  // the kernels count spins in 16 bits
     }
+    StopToken& token = budget.token();
+    bool time_left = true;
+    const auto poll = [&](std::size_t row) {
+        constexpr std::size_t kRowsBetweenPolls = 16;
+        time_left = row % kRowsBetweenPolls != 0 || !budget.exhausted();
+        return time_left;
+    };
     // S_ij / scale = 2 M_ij
     double largest = 0.0;
     double largest_sum = 0.0;
@@ -56,9 +63,9 @@ std::optional<Int16Matrix> Int16Matrix::make(const SymmetricRows& rows, double s
         least_square = std::min(least_square, 4.0 * of_row.squares);
         most_square = std::max(most_square, 4.0 * of_row.squares);
         squares += 4.0 * of_row.squares;
-        return true;
+        return poll(i);
     });
-    if (!(largest > 0.0) || !std::isfinite(largest) || largest > 1e150 || largest < 1e-150) {
+    if (!time_left || !(largest > 0.0) || !std::isfinite(largest) || largest > 1e150 || largest < 1e-150) {
         return std::nullopt;
     }
     double unit = power_of_two_unit(largest_sum / kCouplingRange);
@@ -68,8 +75,11 @@ std::optional<Int16Matrix> Int16Matrix::make(const SymmetricRows& rows, double s
             const double units = 2.0 * static_cast<double>(row[j]) / unit;
             exact = units == nearest_integer(units);
         }
-        return exact;
+        return exact && poll(i);
     });
+    if (!time_left) {
+        return std::nullopt;
+    }
     if (!exact) {
         if (least_square * kUnevenRows * kUnevenRows < most_square) {
             return std::nullopt;
@@ -86,8 +96,11 @@ std::optional<Int16Matrix> Int16Matrix::make(const SymmetricRows& rows, double s
     result.root_mean_square_ = std::sqrt(squares / static_cast<double>(n)) / unit;
     rows.for_each_row(token, [&]<class Real>(std::size_t i, const Real* row) {
         prepare_kernels<Real>().quantise(row, n, i, 2.0 / unit, &result.values_[i * result.stride_]);
-        return true;
+        return poll(i);
     });
+    if (!time_left) {
+        return std::nullopt;
+    }
     return result;
 }
 

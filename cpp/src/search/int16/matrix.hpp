@@ -20,13 +20,13 @@ enum class Saturation { allowed, avoided };
 
 class Int16Matrix {
 public:
-    // Nothing when int16 does not hold the couplings well enough. The rule: rows whose root-mean-square differs by more
+    // Nothing when int16 does not hold the couplings well enough, or the budget runs out first. The rule: rows whose root-mean-square differs by more
     // than a factor of 32 need more digits than int16 has, unless all couplings are exact multiples of the unit.
     // The unit is the finest power of two in which every sum of couplings fits, where it divides every coupling; else
     // such that local fields of four times the largest row's root-mean-square fit; where saturation is to be avoided and
     // that enlarges the unit no more than five times, those of any state. 2 n^2 bytes.
     static std::optional<Int16Matrix> make(const SymmetricRows& rows, double scale, Saturation saturation,
-                                           StopToken& token);
+                                           Budget& budget);
 
     // Do these fields leave room for the couplings? |h_i| of 28000 units is the most.
     bool holds(std::span<const double> fields) const;

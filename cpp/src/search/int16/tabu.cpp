@@ -87,6 +87,9 @@ void tabu(Int16Group& group, std::span<Int16Read> reads, std::optional<std::size
     const std::size_t asked = sweeps.value_or(budget.has_deadline() ? kForEver : kDefaultTabuSweeps);
     const std::size_t flips = asked > kForEver / n ? kForEver : asked * n;
     group.descend(budget);
+    if (budget.exhausted()) {
+        group.complete(budget.token());
+    }
     std::vector<double> typical_fields;  // mean |L| of each read's first local minimum, in units
     for (std::size_t index = 0; index < group.size(); ++index) {
         typical_fields.push_back(group.mean_field(index));

@@ -93,11 +93,11 @@ std::optional<Int8ReplicaCouplings> Int8ReplicaCouplings::make(const SparseMatri
         return std::nullopt;
     }
     token.throw_if_interrupted();
-    const double unit = common_unit(matrix, batch);
-    if (unit == 0.0) {
+    const double unit = token.out_of_time() ? 0.0 : common_unit(matrix, batch);
+    token.throw_if_interrupted();
+    if (unit == 0.0 || token.out_of_time()) {
         return std::nullopt;
     }
-    token.throw_if_interrupted();
     Int8ReplicaCouplings result;
     result.unit_ = unit * matrix.unit();
     result.sort_spins(matrix);

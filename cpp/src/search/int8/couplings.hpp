@@ -25,7 +25,8 @@ inline std::size_t words_of(std::size_t n) { return (n + kWordBits - 1) / kWordB
 // Couplings and fields of a batch as small integers, in the order of the sweep.
 class Int8ReplicaCouplings {
 public:
-    // Nothing when no common unit makes integers of all couplings and fields with every local field within +-254.
+    // Nothing when no common unit makes integers of all couplings and fields with every local field within +-254,
+    // or when the time runs out first.
     // `by_bits`: where possible local fields are counted from bits, which is faster and gives the same results.
     static std::optional<Int8ReplicaCouplings> make(const SparseMatrix& matrix, const IsingBatch& batch,
                                                     StopToken& token, bool by_bits = true);
