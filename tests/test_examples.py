@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -42,3 +43,28 @@ def test_diagnostics_shows_the_agreement_of_steps_and_draws_qubos(tmp_path):
     assert "different quantities" in output
     assert last_number(output) > 0.8
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"diagnostics.json", "qubos.png"}
+
+
+def test_mimo_detection_finds_what_maximum_likelihood_would(tmp_path):
+    output = run_python(str(ROOT / "examples" / "mimo_detection.py"), "--plot", "mimo.png", folder=tmp_path)
+    rows = [line for line in output.splitlines() if "qpsbgd" in line]
+    assert len(rows) == 6
+    assert all(line.endswith("0.0 %") for line in rows)  # no answer is farther than the symbols sent
+    assert (tmp_path / "mimo.png").stat().st_size > 1000
+
+
+def test_binary_factorisation_by_exact_signs_leaves_less_than_greedy_ones(tmp_path):
+    arguments = ["--layer", "--atoms", "6"]
+    output = run_python(str(ROOT / "examples" / "binary_factorisation.py"), *arguments, folder=tmp_path)
+    exact, greedy = map(float, output.splitlines()[-1].split()[1:3])
+    assert 0.2 < exact <= greedy < 1.0
+
+
+def test_the_binary_dictionary_is_an_estimator(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    from binary_factorisation import BinaryDictionary
+    from sklearn.utils.estimator_checks import check_estimator
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # checks that are skipped
+        check_estimator(BinaryDictionary(3, random_state=0, max_iter=3))
