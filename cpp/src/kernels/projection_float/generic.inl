@@ -303,6 +303,83 @@ bool descend(Descent<Real>& state, std::size_t most_flips) {
     return settled;
 }
 
+// Branch-free: half of these branches would mispredict.
+template <class Real>
+std::size_t find_gains(const InputDescent<Real>& row, const Real* products, std::size_t first,
+                       std::size_t count, Gain<Real>* found) {
+    constexpr std::size_t kMost = 64;
+    Real gains[kMost];
+    Real above[kMost];
+    std::size_t size = 0;
+    for (std::size_t begin = 0; begin < count; begin += kMost) {
+        const std::size_t some = count - begin < kMost ? count - begin : kMost;
+        const std::size_t offset = first + begin;
+        for (std::size_t k = 0; k < some; ++k) {
+            const Real field = products[begin + k] - row.pulls[offset + k];
+            gains[k] = row.spins[offset + k] * field - row.own[offset + k];
+            above[k] = gains[k] - row.slack * row.slacks[offset + k];
+        }
+        for (std::size_t k = 0; k < some; ++k) {
+            found[size] = {static_cast<std::uint32_t>(offset + k), gains[k]};
+            size += above[k] > Real{0} ? 1U : 0U;
+        }
+    }
+    return size;
+}
+
+// x'y of the samples of one coordinate: kInputLanes partial sums, whose halves are added until one is left.
+template <class Real>
+inline Real product_of_samples(const Real* x, const Real* y, std::size_t stride) {
+    constexpr std::size_t lanes = kLanes<Real>;
+    constexpr std::size_t registers = kInputLanes / lanes;
+    Vector<Real> sums[registers] = {};
+    for (std::size_t k = 0; k < stride; k += kInputLanes) {
+#pragma GCC unroll 8
+        for (std::size_t r = 0; r < registers; ++r) {
+            sums[r] = multiply_add(load<Vector<Real>>(x + k + r * lanes),
+                                   load<Vector<Real>>(y + k + r * lanes), sums[r]);
+        }
+    }
+    Real part[kInputLanes];
+#pragma GCC unroll 8
+    for (std::size_t r = 0; r < registers; ++r) {
+        save(part + r * lanes, sums[r]);
+    }
+    for (std::size_t half = kInputLanes / 2; half > 0; half /= 2) {
+        for (std::size_t k = 0; k < half; ++k) {
+            part[k] += part[k + half];
+        }
+    }
+    return part[0];
+}
+
+template <class Real>
+std::size_t flip_gains(const InputDescent<Real>& given, const Gain<Real>* found, std::size_t count) {
+    const InputDescent<Real> row = given;  // a copy that spins cannot alias
+    constexpr std::size_t lanes = kLanes<Real>;
+    std::size_t flips = 0;
+    for (std::size_t c = 0; c < count; ++c) {
+        const std::size_t i = found[c].coordinate;
+        const Real* samples = row.inputs + i * row.stride;
+        if (c + 8 < count) {
+            __builtin_prefetch(row.inputs + found[c + 8].coordinate * row.stride);
+        }
+        const Real spin = row.spins[i];
+        const Real field = product_of_samples(samples, row.outputs, row.stride) - row.pulls[i];
+        const Real gain = spin * field - row.own[i];
+        if (gain - row.slack * row.slacks[i] > Real{0} && gain > Real(0.25) * found[c].gain) {
+            const Vector<Real> change = Vector<Real>{} + static_cast<Real>(row.factor * spin);
+            for (std::size_t k = 0; k < row.stride; k += lanes) {
+                save(row.outputs + k, multiply_subtract(change, load<Vector<Real>>(samples + k),
+                                                        load<Vector<Real>>(row.outputs + k)));
+            }
+            row.spins[i] = -spin;
+            ++flips;
+        }
+    }
+    return flips;
+}
+
 template <class Real>
 double write_step(const Real* p, const Real* spins, const Real* own, bool mask, std::size_t d,
                   std::int8_t* step) {
@@ -334,6 +411,7 @@ void move_weights(Real* weights, const std::int8_t* step, Real lr, Real clip, st
 }
 
 template <class Real>
-constexpr ProjectionKernels<Real> kProjection{
-    kCoordinates<Real>, take_signs<Real>, sign_products<Real>, magnitude<Real>,     signed_sum<Real>,
-    start<Real>,        descend<Real>,    write_step<Real>,    subtract_step<Real>, move_weights<Real>};
+constexpr ProjectionKernels<Real> kProjection{kCoordinates<Real>, take_signs<Real>,    sign_products<Real>,
+                                              magnitude<Real>,    signed_sum<Real>,    start<Real>,
+                                              descend<Real>,      find_gains<Real>,    flip_gains<Real>,
+                                              write_step<Real>,   subtract_step<Real>, move_weights<Real>};
