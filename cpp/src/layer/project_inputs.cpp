@@ -161,9 +161,10 @@ private:
         const Destination<Real> nowhere{.rows = block_.data(), .mirrored = nullptr, .stride = 0};
         for (std::size_t begin = 0; begin < x_.d; begin += kChunk) {
             const std::size_t size = std::min(kChunk, x_.d - begin);
-            for (std::size_t i = 0; i < size; ++i) {
-                for (std::size_t row = 0; row < width; ++row) {
-                    left_.data()[i * width + row] = row < count ? states_[row].spins[begin + i] : Real{0};
+            for (std::size_t row = 0; row < width; ++row) {
+                const Real* spins = states_[std::min(row, count - 1)].spins.data() + begin;
+                for (std::size_t i = 0; i < size; ++i) {
+                    left_.data()[i * width + row] = spins[i];  // beyond the last row again that one
                 }
             }
             for (std::size_t k = 0; k < x_.samples; k += width) {

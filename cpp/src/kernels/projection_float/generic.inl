@@ -303,25 +303,40 @@ bool descend(Descent<Real>& state, std::size_t most_flips) {
     return settled;
 }
 
-// Branch-free: half of these branches would mispredict.
+// Bits of the coordinates from `i` on, of one register, whose gains are above their slacks; gains are saved.
+template <class Real>
+inline std::uint64_t good_gains(const InputDescent<Real>& row, const Real* products, std::size_t i,
+                                Real* gains) {
+    const Vector<Real> slack = Vector<Real>{} + row.slack;
+    const Vector<Real> field = load<Vector<Real>>(products) - load<Vector<Real>>(row.pulls + i);
+    const Vector<Real> gain = load<Vector<Real>>(row.spins + i) * field - load<Vector<Real>>(row.own + i);
+    save(gains, gain);
+    return std::uint64_t{above(gain, slack * load<Vector<Real>>(row.slacks + i))};
+}
+
 template <class Real>
 std::size_t find_gains(const InputDescent<Real>& row, const Real* products, std::size_t first,
                        std::size_t count, Gain<Real>* found) {
+    constexpr std::size_t lanes = kLanes<Real>;
     constexpr std::size_t kMost = 64;
     Real gains[kMost];
-    Real above[kMost];
     std::size_t size = 0;
     for (std::size_t begin = 0; begin < count; begin += kMost) {
         const std::size_t some = count - begin < kMost ? count - begin : kMost;
         const std::size_t offset = first + begin;
-        for (std::size_t k = 0; k < some; ++k) {
+        std::uint64_t good = 0;
+        std::size_t k = 0;
+        for (; k + lanes <= some; k += lanes) {
+            good |= good_gains(row, products + begin + k, offset + k, gains + k) << k;
+        }
+        for (; k < some; ++k) {
             const Real field = products[begin + k] - row.pulls[offset + k];
             gains[k] = row.spins[offset + k] * field - row.own[offset + k];
-            above[k] = gains[k] - row.slack * row.slacks[offset + k];
+            good |= std::uint64_t{gains[k] > row.slack * row.slacks[offset + k]} << k;
         }
-        for (std::size_t k = 0; k < some; ++k) {
-            found[size] = {static_cast<std::uint32_t>(offset + k), gains[k]};
-            size += above[k] > Real{0} ? 1U : 0U;
+        for (; good != 0; good &= good - 1) {
+            const auto of_good = static_cast<std::size_t>(__builtin_ctzll(good));
+            found[size++] = {static_cast<std::uint32_t>(offset + of_good), gains[of_good]};
         }
     }
     return size;
@@ -367,7 +382,7 @@ std::size_t flip_gains(const InputDescent<Real>& given, const Gain<Real>* found,
         const Real spin = row.spins[i];
         const Real field = product_of_samples(samples, row.outputs, row.stride) - row.pulls[i];
         const Real gain = spin * field - row.own[i];
-        if (gain - row.slack * row.slacks[i] > Real{0} && gain > Real(0.25) * found[c].gain) {
+        if (gain > row.slack * row.slacks[i] && gain > Real(0.25) * found[c].gain) {
             const Vector<Real> change = Vector<Real>{} + static_cast<Real>(row.factor * spin);
             for (std::size_t k = 0; k < row.stride; k += lanes) {
                 save(row.outputs + k, multiply_subtract(change, load<Vector<Real>>(samples + k),
