@@ -116,6 +116,38 @@ py::array_t<Real> square_matrix(const py::array_t<Real>& matrix, std::size_t d) 
     return copy;
 }
 
+ProjectionOptions projection_options(const std::string& scale, double kappa, const std::string& domain,
+                                     std::size_t threads) {
+    require(domain == "spin" || domain == "mask", "domain must be 'spin' or 'mask', but is '" + domain + "'");
+    return {scale_rule(scale), kappa, domain == "mask", threads};
+}
+
+// What a projection reads and writes.
+template <class Real>
+struct StepArrays {
+    StepArrays(const Input<Real>& gradient, const std::optional<Input<Real>>& residual, bool keep_residual)
+        : steps({gradient.extent(0), gradient.extent(1)}) {
+        const std::size_t m = gradient.extent(0);
+        const std::size_t d = gradient.extent(1);
+        require(!residual || (residual->ndim() == 2 && residual->extent(0) == m && residual->extent(1) == d),
+                "residual must have the shape of P");
+        rows = {.gradient = gradient.view(),
+                .residual = residual ? residual->view() : std::span<const Real>{},
+                .m = m,
+                .d = d,
+                .steps = mutable_view(steps),
+                .next_residual = {}};
+        if (keep_residual) {
+            next_residual.emplace(Array<Real>({m, d}));
+            rows.next_residual = mutable_view(*next_residual);
+        }
+    }
+
+    Array<std::int8_t> steps;
+    std::optional<Array<Real>> next_residual;
+    LayerRows<Real> rows;
+};
+
 // (G, next residual or None, whether all of P + residual and A was finite)
 template <class Real>
 py::tuple project_rows_of(const py::array_t<Real>& given_matrix, const Input<Real>& gradient,
@@ -123,33 +155,37 @@ py::tuple project_rows_of(const py::array_t<Real>& given_matrix, const Input<Rea
                           const std::string& scale, double kappa, const std::string& domain,
                           std::size_t threads) {
     require(gradient.ndim() == 2 && gradient.size() > 0, "P must have shape (m, d)");
-    const std::size_t m = gradient.extent(0);
     const std::size_t d = gradient.extent(1);
     const py::array_t<Real> matrix = square_matrix(given_matrix, d);
-    require(!residual || (residual->ndim() == 2 && residual->extent(0) == m && residual->extent(1) == d),
-            "residual must have the shape of P");
-    require(domain == "spin" || domain == "mask", "domain must be 'spin' or 'mask', but is '" + domain + "'");
-    Array<std::int8_t> steps({m, d});
-    std::optional<Array<Real>> next_residual;
-    LayerRows<Real> rows{.gradient = gradient.view(),
-                         .residual = residual ? residual->view() : std::span<const Real>{},
-                         .m = m,
-                         .d = d,
-                         .steps = mutable_view(steps),
-                         .next_residual = {}};
-    if (keep_residual) {
-        next_residual.emplace(Array<Real>({m, d}));
-        rows.next_residual = mutable_view(*next_residual);
-    }
-    const ProjectionOptions options{scale_rule(scale), kappa, domain == "mask", threads};
+    StepArrays<Real> arrays(gradient, residual, keep_residual);
+    const ProjectionOptions options = projection_options(scale, kappa, domain, threads);
     constexpr auto size = static_cast<py::ssize_t>(sizeof(Real));
     const Rows<const Real> couplings{matrix.data(),
                                      std::max(d, static_cast<std::size_t>(matrix.strides(0) / size))};
     const bool finite = without_gil([&] {
         StopToken token(std::nullopt, signals_pending);
-        return project_rows<Real>(couplings, rows, options, token);
+        return project_rows<Real>(couplings, arrays.rows, options, token);
     });
-    return py::make_tuple(steps, next_residual, finite);
+    return py::make_tuple(arrays.steps, arrays.next_residual, finite);
+}
+
+// As project_rows_of, for A = gram_scale X'X without that matrix.
+template <class Real>
+py::tuple project_rows_by_inputs_of(const Input<Real>& inputs, const Input<Real>& gradient,
+                                    const std::optional<Input<Real>>& residual, bool keep_residual,
+                                    double gram_scale, const std::string& scale, double kappa,
+                                    const std::string& domain, std::size_t threads) {
+    require(gradient.ndim() == 2 && gradient.size() > 0, "P must have shape (m, d)");
+    require(inputs.ndim() == 2 && inputs.size() > 0 && inputs.extent(1) == gradient.extent(1),
+            "X must have shape (samples, d) for P of shape (m, d)");
+    StepArrays<Real> arrays(gradient, residual, keep_residual);
+    const ProjectionOptions options = projection_options(scale, kappa, domain, threads);
+    const bool finite = without_gil([&] {
+        StopToken token(std::nullopt, signals_pending);
+        return project_rows_by_inputs<Real>(inputs.view(), inputs.extent(0), gram_scale, arrays.rows, options,
+                                            token);
+    });
+    return py::make_tuple(arrays.steps, arrays.next_residual, finite);
 }
 
 template <class Real>
@@ -175,6 +211,9 @@ void register_for(py::module_& module) {
     module.def("project_rows", &project_rows_of<Real>, arg("A").noconvert(), arg("P"), py::kw_only(),
                arg("residual") = py::none(), arg("keep_residual") = false, arg("scale"), arg("kappa"),
                arg("domain"), arg("num_threads"));
+    module.def("project_rows_by_inputs", &project_rows_by_inputs_of<Real>, arg("X"), arg("P"), py::kw_only(),
+               arg("residual") = py::none(), arg("keep_residual") = false, arg("gram_scale"), arg("scale"),
+               arg("kappa"), arg("domain"), arg("num_threads"));
     module.def("move_weights", &move_weights_of<Real>, arg("W").noconvert(), arg("G"), arg("lr"), arg("clip"),
                arg("num_threads"));
 }

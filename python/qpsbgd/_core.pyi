@@ -35,6 +35,18 @@ def project_rows(
     domain: str,
     num_threads: int,
 ) -> tuple[npt.NDArray[np.int8], npt.NDArray[_Real] | None, bool]: ...
+def project_rows_by_inputs(
+    X: npt.NDArray[_Real],
+    P: npt.NDArray[_Real],
+    *,
+    residual: npt.NDArray[_Real] | None = None,
+    keep_residual: bool = False,
+    gram_scale: float,
+    scale: str,
+    kappa: float,
+    domain: str,
+    num_threads: int,
+) -> tuple[npt.NDArray[np.int8], npt.NDArray[_Real] | None, bool]: ...
 def move_weights(
     W: npt.NDArray[_Real], G: npt.NDArray[np.int8], lr: float, clip: float, num_threads: int
 ) -> None: ...

@@ -36,6 +36,7 @@ from qpsbgd.step.memory import average, error_feedback
 from qpsbgd.step.published import project_published
 from qpsbgd.step.rows import native_step, objective, project_rows, raw_form, row_problems
 from qpsbgd.step.weights import move_weights
+from qpsbgd.step.wide import by_inputs, native_step_by_inputs
 
 __all__ = [
     "average",
@@ -110,6 +111,11 @@ def project(
         column and p are both zero, in rows whose p is all zero, and by choice in the mask domain. The
         objective of each row is never above that of sign(p).
 
+    Notes
+    -----
+    The built-in solver descends by the matrix A (d, d), or by X itself where there are few samples for so
+    many inputs: d >= 2048 and n <= d / 24, or n <= d / 8 where A would take a GiB. Then no matrix is made.
+
     Raises
     ------
     TypeError
@@ -145,6 +151,9 @@ def project(
     chosen = resolve_solver(solver)
     v, x, extra, weights = _host_arrays(V, X, memory, slopes)
     n = len(x)
+    native = isinstance(chosen, str) and scale != "raw"
+    if native and weights is None and by_inputs(n, x.shape[1], x.itemsize):
+        return _like(V, _project_by_inputs(v, x, extra, scale, kappa, domain))
     gram, fields = _gram_and_fields(v, x, extra, shared=weights is None)
     first_seed = _fresh_seed() if seed is None else check_seed(seed)
     parts = []
@@ -166,6 +175,17 @@ def project(
         )
     spins = parts[0] if len(parts) == 1 else np.concatenate(parts)
     return _like(V, spins)
+
+
+def _project_by_inputs(
+    v: Floats, x: Floats, memory: Floats | None, scale: str | float, kappa: float, domain: str
+) -> Spins:
+    """Project a layer that is much wider than it has samples."""
+    fields = _gram_and_fields(v, x, memory, shared=False)[1]
+    with np.errstate(over="ignore"):
+        _check_overflow("X", "gram matrix", np.einsum("ni,ni->i", x, x))
+    chosen = scale if isinstance(scale, str) else float(scale)
+    return native_step_by_inputs(fields, x, scale=chosen, kappa=float(kappa), domain=domain)[0]
 
 
 def _gram_and_fields(

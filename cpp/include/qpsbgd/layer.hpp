@@ -85,6 +85,12 @@ template <class Real>
 bool project_rows(Rows<const Real> gram, const LayerRows<Real>& rows, const ProjectionOptions& options,
                   StopToken& token);
 
+// The same for A = scale X'X of inputs X (samples x d), without that matrix: for layers much wider than they have samples.
+// What it finds is another local minimum than that of `project_rows`, and as good a one.
+template <class Real>
+bool project_rows_by_inputs(std::span<const Real> inputs, std::size_t samples, double scale,
+                            const LayerRows<Real>& rows, const ProjectionOptions& options, StopToken& token);
+
 // weights <- clip(weights - lr steps, -clip, clip), entry by entry.
 template <class Real>
 void move_weights(std::span<Real> weights, std::span<const std::int8_t> steps, Real lr, Real clip,

@@ -19,10 +19,8 @@ namespace qpsbgd {
 template <class Real>
 class GroupRows {
 public:
-    GroupRows(const LayerCouplings<Real>& problem, const LayerRows<Real>& layer,
-              const ProjectionOptions& options, std::size_t most_rows)
+    GroupRows(const LayerRows<Real>& layer, const ProjectionOptions& options, std::size_t most_rows)
         : kernels_(projection_kernels<Real>()),
-          problem_(problem),
           layer_(layer),
           options_(options),
           most_rows_(most_rows),
@@ -43,7 +41,6 @@ public:
 
     std::size_t d() const { return layer_.d; }
     std::size_t most_rows() const { return most_rows_; }
-    const LayerCouplings<Real>& problem() const { return problem_; }
     const ProjectionOptions& options() const { return options_; }
     const std::uint64_t* signs() const { return signs_.data(); }  // of row r at r, r + most_rows, ...
     double norm(std::size_t row) const { return norms_[row]; }
@@ -78,9 +75,10 @@ public:
     // Is the objective of the spins below that of sign(p)? `lowered` is by how much a descent lowered it, `certain` the
     // part of that which no rounding can explain: a descent that certainly was one need not be looked at.
     template <class Spin>
-    bool is_better(std::size_t row, double scale, double lowered, double certain, const Spin& spin) {
+    bool is_better(const LayerCouplings<Real>& problem, std::size_t row, double scale, double lowered,
+                   double certain, const Spin& spin) {
         constexpr double kCertain = 1e-4;
-        return certain > kCertain * lowered || exact_change(p(row), spin, scale) < 0.0;
+        return certain > kCertain * lowered || exact_change(problem, p(row), spin, scale) < 0.0;
     }
 
     // Writes the step, zeros where all of p is 0, and the next residual. write_step(step) returns p'G.
@@ -114,7 +112,8 @@ private:
 
     // F(G) - F(sigma) = sum over the changed coordinates of D (s (A (sigma + G)) - 2 p), D = G - sigma, in float64.
     template <class Spin>
-    double exact_change(const Real* p, const Spin& spin, double scale) const {
+    double exact_change(const LayerCouplings<Real>& problem, const Real* p, const Spin& spin,
+                        double scale) const {
         const auto sign = [&](std::size_t i) { return p[i] < Real{0} ? -1.0 : 1.0; };
         const auto step = [&](std::size_t i) { return options_.mask ? 0.5 * (sign(i) + spin(i)) : spin(i); };
         double total = 0.0;
@@ -123,7 +122,7 @@ private:
             if (difference == 0.0) {
                 continue;
             }
-            const Real* couplings = problem_.rows()[i];
+            const Real* couplings = problem.rows()[i];
             double product = 0.0;
             for (std::size_t j = 0; j < layer_.d; ++j) {
                 product += static_cast<double>(couplings[j]) * (sign(j) + step(j));
@@ -134,7 +133,6 @@ private:
     }
 
     const ProjectionKernels<Real>& kernels_;
-    const LayerCouplings<Real>& problem_;
     const LayerRows<Real>& layer_;
     const ProjectionOptions& options_;
     std::size_t most_rows_;

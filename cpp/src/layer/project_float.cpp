@@ -14,7 +14,7 @@ FloatProjection<Real>::FloatProjection(const LayerCouplings<Real>& problem, cons
                                        const ProjectionOptions& options, std::size_t most_rows)
     : kernels_(projection_kernels<Real>()),
       problem_(problem),
-      rows_(problem, layer, options, most_rows),
+      rows_(layer, options, most_rows),
       // Whole tiles, and rows that do not compete for the same places of a cache.
       stride_(rounded_up(layer.d, kernels_.tile) + kCacheLine / sizeof(Real)),
       products_(most_rows * stride_),
@@ -77,7 +77,7 @@ void FloatProjection<Real>::project(std::size_t row, double scale, StopToken& to
             descent.certain = 0.0;  // two scales: not one descent
         }
         better = descent.flips > 0 &&
-                 rows_.is_better(row, scale, descent.lowered, descent.certain,
+                 rows_.is_better(problem_, row, scale, descent.lowered, descent.certain,
                                  [&](std::size_t i) { return static_cast<double>(spins_[i]); });
     }
     rows_.finish(row, [&](std::int8_t* step) {

@@ -16,7 +16,7 @@ Int16Projection::Int16Projection(const LayerCouplings<float>& problem, const Lay
                                  const ProjectionOptions& options, std::size_t most_rows)
     : kernels_(kernels().projection_int16),
       problem_(problem),
-      rows_(problem, layer, options, most_rows),
+      rows_(layer, options, most_rows),
       products_(most_rows * rounded_up(layer.d, kProductsTile)),
       workspace_(kernels_.workspace_bytes(most_rows, layer.d)),
       states_(layer.d) {}
@@ -94,7 +94,7 @@ bool Int16Projection::is_better(std::size_t row, std::size_t i) {
         kernels_.change(rows_.p(row), states_.first_fields(i), descent, problem_.units_int16(), rows_.d());
     const double certain = change.lowered - problem_.error_int16() * change.units;
     return change.units > 0.0 &&
-           rows_.is_better(row, states_.scales[i], change.lowered, certain,
+           rows_.is_better(problem_, row, states_.scales[i], change.lowered, certain,
                            [&](std::size_t k) { return static_cast<double>(descent.spins[k]); });
 }
 

@@ -238,6 +238,80 @@ void check_steps(const ProjectionKernels<Real>& kernels) {
     });
 }
 
+// A row of random signs, inputs and pulls, which descends by its inputs.
+template <class Real>
+struct InputRow {
+    InputRow(std::size_t d, std::size_t samples, Draws& draws)
+        : stride((samples + kInputLanes - 1) / kInputLanes * kInputLanes),
+          inputs(d * stride, Real{0}),
+          own(d),
+          slacks(d, Real(1e-6)),
+          pulls(draws.reals<Real>(d, Values::ordinary)),
+          spins(d),
+          outputs(stride, Real{0}) {
+        for (std::size_t i = 0; i < d; ++i) {
+            const auto drawn = draws.reals<Real>(samples, Values::ordinary);
+            std::ranges::copy(drawn, inputs.data() + i * stride);
+            spins[i] = drawn[0] < pulls[i] ? Real{-1} : Real{1};
+            for (std::size_t k = 0; k < samples; ++k) {
+                own[i] += drawn[k] * drawn[k];
+                outputs[k] += spins[i] * drawn[k];
+            }
+        }
+    }
+
+    InputDescent<Real> row() {
+        return {inputs.data(), stride,       Real{2},      own.data(),    slacks.data(),
+                Real{3},       pulls.data(), spins.data(), outputs.data()};
+    }
+
+    std::size_t stride;
+    AlignedVector<Real> inputs;
+    std::vector<Real> own;
+    std::vector<Real> slacks;
+    std::vector<Real> pulls;
+    std::vector<Real> spins;
+    AlignedVector<Real> outputs;
+};
+
+template <class Real>
+void expect_same_gains(const std::vector<Gain<Real>>& found, const std::vector<Gain<Real>>& expected) {
+    ASSERT_EQ(found.size(), expected.size());
+    for (std::size_t k = 0; k < found.size(); ++k) {
+        EXPECT_EQ(found[k].coordinate, expected[k].coordinate);
+        EXPECT_EQ(found[k].gain, expected[k].gain);
+    }
+}
+
+template <class Real>
+void check_descent_by_inputs(const ProjectionKernels<Real>& kernels) {
+    Draws draws(9);
+    std::size_t flips = 0;
+    for (const std::size_t d : sizes()) {
+        for (const std::size_t samples : {1, 7, 16, 33}) {
+            SCOPED_TRACE(testing::Message() << "d " << d << ", samples " << samples);
+            InputRow<Real> ours(d, samples, draws);
+            InputRow<Real> others = ours;
+            const std::size_t first = d / 3;
+            std::vector<Real> products(d - first);
+            for (std::size_t i = first; i < d; ++i) {
+                products[i - first] = expected::product_of_samples(others.row(), i);
+            }
+            const auto wanted = expected::find_gains(others.row(), products, first);
+            std::vector<Gain<Real>> found(products.size() + 1);
+            found.resize(
+                kernels.find_gains(ours.row(), products.data(), first, products.size(), found.data()));
+            expect_same_gains(found, wanted);
+            const std::size_t flipped = kernels.flip_gains(ours.row(), found.data(), found.size());
+            EXPECT_EQ(flipped, expected::flip_gains(others.row(), wanted));
+            EXPECT_EQ(ours.spins, others.spins);
+            EXPECT_EQ(ours.outputs, others.outputs);
+            flips += flipped;
+        }
+    }
+    EXPECT_GT(flips, 100U);
+}
+
 class ProjectionFloat : public OnEveryInstructionSet {};
 
 TEST_P(ProjectionFloat, take_signs) {
@@ -263,6 +337,11 @@ TEST_P(ProjectionFloat, start) {
 TEST_P(ProjectionFloat, descend) {
     check_descend(projection_of<float>(table()));
     check_descend(projection_of<double>(table()));
+}
+
+TEST_P(ProjectionFloat, descent_by_inputs) {
+    check_descent_by_inputs(projection_of<float>(*GetParam()));
+    check_descent_by_inputs(projection_of<double>(*GetParam()));
 }
 
 TEST_P(ProjectionFloat, steps_of_a_row_and_of_weights) {

@@ -13,6 +13,7 @@ from qpsbgd.step.inputs import Part
 from qpsbgd.step.memory import error_feedback, join_states, running_means, state_of_rows
 from qpsbgd.step.rows import native_step, project_rows
 from qpsbgd.step.rule import LayerStep, Projection, StepResult
+from qpsbgd.step.wide import native_step_by_inputs
 
 __all__ = ["ContinuousRule"]
 
@@ -30,6 +31,10 @@ class ContinuousRule:
 
     def work(self, layer: LayerStep) -> Work[StepResult]:
         """Find the binary step G of one weight, as `qpsbgd.step.rule.StepRule.work`."""
+        X = layer.inputs.few_samples() if _needs_no_matrix(layer) else None
+        if X is not None:
+            found = _step(layer, slice(0, len(layer.gradient)), X, by_inputs=True)
+            return StepResult(found.G, replaces=False, state=found.state)
         parts = layer.inputs.parts(layer.options["jacobian"])
         rows = yield from together(self._rows(layer, part) for part in parts)
         G = rows[0].G if len(rows) == 1 else torch.cat([part.G for part in rows])
@@ -42,9 +47,8 @@ class ContinuousRule:
 
     def _rows(self, layer: LayerStep, part: Part) -> Work[_Rows]:
         options = layer.options
-        scale = float(options["lr"]) if options["scale"] == "step" else options["scale"]
-        fast = scale != "raw" and options["memory"] != "momentum" and part.A.ndim == 2
-        if fast and isinstance(layer.solver, str):
+        scale = _scale(layer)
+        if _is_fast(layer) and part.A.ndim == 2:
             return self._in_one_pass(layer, part, scale)
         gradient = layer.gradient[part.rows]
         known = state_of_rows(layer.state, part.rows, layer.weight.shape[0])
@@ -71,26 +75,52 @@ class ContinuousRule:
 
     def _in_one_pass(self, layer: LayerStep, part: Part, scale: str | float) -> _Rows:
         """Project and keep the residual by one native function: the common case, which asks no solver."""
-        options, device = layer.options, layer.weight.device
-        gradient = layer.gradient[part.rows]
-        known = state_of_rows(layer.state, part.rows, layer.weight.shape[0])
-        feedback = options["memory"] == "error-feedback"
-        residual = known.get("residual") if feedback else None
-        spins, left = native_step(
-            to_host(gradient, layer.dtype),
-            part.A,
-            residual=None if residual is None else to_host(residual, layer.dtype),
-            keep_residual=feedback,
-            scale=scale,
-            kappa=options["kappa"],
-            domain=options["domain"],
-        )
-        G = torch.from_numpy(spins).to(device)
-        state = {} if left is None else {"residual": torch.from_numpy(left).to(device)}
+        rows = _step(layer, part.rows, part.A)
         if not layer.observed:
-            return _Rows(G, state, None)
+            return rows
+        gradient = layer.gradient[part.rows]
+        residual = _residual(layer, part.rows)
         p = gradient.to(layer.dtype) if residual is None else gradient.to(layer.dtype) + residual
-        return _Rows(G, state, _shown(layer, part, p, part.A, G, scale))
+        return rows._replace(projection=_shown(layer, part, p, part.A, rows.G, scale))
+
+
+def _scale(layer: LayerStep) -> str | float:
+    return float(layer.options["lr"]) if layer.options["scale"] == "step" else layer.options["scale"]
+
+
+def _is_fast(layer: LayerStep) -> bool:
+    """Whether one native function makes the step: there is no other solver, and p is not a running mean."""
+    own = isinstance(layer.solver, str)
+    return own and layer.options["scale"] != "raw" and layer.options["memory"] != "momentum"
+
+
+def _needs_no_matrix(layer: LayerStep) -> bool:
+    """Whether neither memory, nor Jacobians, nor hooks ask for A itself."""
+    return _is_fast(layer) and not layer.observed and layer.options["jacobian"] == "pre-activation"
+
+
+def _residual(layer: LayerStep, rows: slice) -> Tensor | None:
+    if layer.options["memory"] != "error-feedback":
+        return None
+    return state_of_rows(layer.state, rows, layer.weight.shape[0]).get("residual")
+
+
+def _step(layer: LayerStep, rows: slice, matrix: Floats, *, by_inputs: bool = False) -> _Rows:
+    """Step and next residual of some rows, by the Gram matrix or by the samples X."""
+    options, device = layer.options, layer.weight.device
+    residual = _residual(layer, rows)
+    make = native_step_by_inputs if by_inputs else native_step
+    spins, left = make(
+        to_host(layer.gradient[rows], layer.dtype),
+        matrix,
+        residual=None if residual is None else to_host(residual, layer.dtype),
+        keep_residual=options["memory"] == "error-feedback",
+        scale=_scale(layer),
+        kappa=options["kappa"],
+        domain=options["domain"],
+    )
+    state = {} if left is None else {"residual": torch.from_numpy(left).to(device)}
+    return _Rows(torch.from_numpy(spins).to(device), state, None)
 
 
 def _shown(

@@ -6,6 +6,7 @@ Nothing here holds more than one block of inputs and the matrices that are asked
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -51,11 +52,22 @@ def gram_matrices(blocks: Iterable[Sequence[Floats]], num_samples: int) -> list[
     threads = torch.get_num_threads()
     totals: list[Floats] = []
     for block in blocks:
-        parts: list[Floats] = [
-            _core.gram(np.ascontiguousarray(x), 1.0 / (num_samples * x.shape[1]), threads) for x in block
-        ]
+        parts = [_gram(np.ascontiguousarray(x), 1.0 / (num_samples * x.shape[1]), threads) for x in block]
         totals = [total + part for total, part in zip(totals, parts, strict=True)] if totals else parts
     return totals
+
+
+def _gram(x: Floats, scale: float, threads: int) -> Floats:
+    """``scale x'x``, or a MemoryError that tells how much was wanted."""
+    try:
+        return cast(Floats, _core.gram(x, scale, threads))
+    except MemoryError:
+        d = x.shape[1]
+        size = d * d * x.itemsize / 2**30
+        raise MemoryError(
+            f"the Gram matrix of a layer of {d} inputs takes {size:.1f} GiB; without momentum, hooks, the "
+            "projected variant and other solvers a layer of few samples needs none"
+        ) from None
 
 
 def weighted_grams(blocks: Iterable[tuple[Floats, Floats]], num_samples: int) -> Floats:

@@ -303,6 +303,98 @@ bool descend(Descent<Real>& state, std::size_t most_flips) {
     return settled;
 }
 
+// Bits of the coordinates from `i` on, of one register, whose gains are above their slacks; gains are saved.
+template <class Real>
+inline std::uint64_t good_gains(const InputDescent<Real>& row, const Real* products, std::size_t i,
+                                Real* gains) {
+    const Vector<Real> slack = Vector<Real>{} + row.slack;
+    const Vector<Real> field = load<Vector<Real>>(products) - load<Vector<Real>>(row.pulls + i);
+    const Vector<Real> gain = load<Vector<Real>>(row.spins + i) * field - load<Vector<Real>>(row.own + i);
+    save(gains, gain);
+    return std::uint64_t{above(gain, slack * load<Vector<Real>>(row.slacks + i))};
+}
+
+template <class Real>
+std::size_t find_gains(const InputDescent<Real>& row, const Real* products, std::size_t first,
+                       std::size_t count, Gain<Real>* found) {
+    constexpr std::size_t lanes = kLanes<Real>;
+    constexpr std::size_t kMost = 64;
+    Real gains[kMost];
+    std::size_t size = 0;
+    for (std::size_t begin = 0; begin < count; begin += kMost) {
+        const std::size_t some = count - begin < kMost ? count - begin : kMost;
+        const std::size_t offset = first + begin;
+        std::uint64_t good = 0;
+        std::size_t k = 0;
+        for (; k + lanes <= some; k += lanes) {
+            good |= good_gains(row, products + begin + k, offset + k, gains + k) << k;
+        }
+        for (; k < some; ++k) {
+            const Real field = products[begin + k] - row.pulls[offset + k];
+            gains[k] = row.spins[offset + k] * field - row.own[offset + k];
+            good |= std::uint64_t{gains[k] > row.slack * row.slacks[offset + k]} << k;
+        }
+        for (; good != 0; good &= good - 1) {
+            const auto of_good = static_cast<std::size_t>(__builtin_ctzll(good));
+            found[size++] = {static_cast<std::uint32_t>(offset + of_good), gains[of_good]};
+        }
+    }
+    return size;
+}
+
+// x'y of the samples of one coordinate: kInputLanes partial sums, whose halves are added until one is left.
+template <class Real>
+inline Real product_of_samples(const Real* x, const Real* y, std::size_t stride) {
+    constexpr std::size_t lanes = kLanes<Real>;
+    constexpr std::size_t registers = kInputLanes / lanes;
+    Vector<Real> sums[registers] = {};
+    for (std::size_t k = 0; k < stride; k += kInputLanes) {
+#pragma GCC unroll 8
+        for (std::size_t r = 0; r < registers; ++r) {
+            sums[r] = multiply_add(load<Vector<Real>>(x + k + r * lanes),
+                                   load<Vector<Real>>(y + k + r * lanes), sums[r]);
+        }
+    }
+    Real part[kInputLanes];
+#pragma GCC unroll 8
+    for (std::size_t r = 0; r < registers; ++r) {
+        save(part + r * lanes, sums[r]);
+    }
+    for (std::size_t half = kInputLanes / 2; half > 0; half /= 2) {
+        for (std::size_t k = 0; k < half; ++k) {
+            part[k] += part[k + half];
+        }
+    }
+    return part[0];
+}
+
+template <class Real>
+std::size_t flip_gains(const InputDescent<Real>& given, const Gain<Real>* found, std::size_t count) {
+    const InputDescent<Real> row = given;  // a copy that spins cannot alias
+    constexpr std::size_t lanes = kLanes<Real>;
+    std::size_t flips = 0;
+    for (std::size_t c = 0; c < count; ++c) {
+        const std::size_t i = found[c].coordinate;
+        const Real* samples = row.inputs + i * row.stride;
+        if (c + 8 < count) {
+            __builtin_prefetch(row.inputs + found[c + 8].coordinate * row.stride);
+        }
+        const Real spin = row.spins[i];
+        const Real field = product_of_samples(samples, row.outputs, row.stride) - row.pulls[i];
+        const Real gain = spin * field - row.own[i];
+        if (gain > row.slack * row.slacks[i] && gain > Real(0.25) * found[c].gain) {
+            const Vector<Real> change = Vector<Real>{} + static_cast<Real>(row.factor * spin);
+            for (std::size_t k = 0; k < row.stride; k += lanes) {
+                save(row.outputs + k, multiply_subtract(change, load<Vector<Real>>(samples + k),
+                                                        load<Vector<Real>>(row.outputs + k)));
+            }
+            row.spins[i] = -spin;
+            ++flips;
+        }
+    }
+    return flips;
+}
+
 template <class Real>
 double write_step(const Real* p, const Real* spins, const Real* own, bool mask, std::size_t d,
                   std::int8_t* step) {
@@ -334,6 +426,7 @@ void move_weights(Real* weights, const std::int8_t* step, Real lr, Real clip, st
 }
 
 template <class Real>
-constexpr ProjectionKernels<Real> kProjection{
-    kCoordinates<Real>, take_signs<Real>, sign_products<Real>, magnitude<Real>,     signed_sum<Real>,
-    start<Real>,        descend<Real>,    write_step<Real>,    subtract_step<Real>, move_weights<Real>};
+constexpr ProjectionKernels<Real> kProjection{kCoordinates<Real>, take_signs<Real>,    sign_products<Real>,
+                                              magnitude<Real>,    signed_sum<Real>,    start<Real>,
+                                              descend<Real>,      find_gains<Real>,    flip_gains<Real>,
+                                              write_step<Real>,   subtract_step<Real>, move_weights<Real>};

@@ -160,6 +160,57 @@ bool descend(Descent<Real>& row, std::size_t most_flips) {
     return false;
 }
 
+// x_i'X G: kInputLanes sums of every so many samples, whose halves are added.
+template <class Real>
+Real product_of_samples(const InputDescent<Real>& row, std::size_t i) {
+    std::vector<Real> part(kInputLanes);
+    for (std::size_t k = 0; k < row.stride; ++k) {
+        Real& sum = part[k % kInputLanes];
+        sum = std::fma(row.inputs[i * row.stride + k], row.outputs[k], sum);
+    }
+    for (; part.size() > 1; part.resize(part.size() / 2)) {
+        for (std::size_t k = 0; k < part.size() / 2; ++k) {
+            part[k] += part[k + part.size() / 2];
+        }
+    }
+    return part[0];
+}
+
+template <class Real>
+Real gain_of(const InputDescent<Real>& row, Real product, std::size_t i) {
+    return row.spins[i] * (product - row.pulls[i]) - row.own[i];
+}
+
+template <class Real>
+std::vector<Gain<Real>> find_gains(const InputDescent<Real>& row, const std::vector<Real>& products,
+                                   std::size_t first) {
+    std::vector<Gain<Real>> found;
+    for (std::size_t k = 0; k < products.size(); ++k) {
+        const Real gain = gain_of(row, products[k], first + k);
+        if (gain > row.slack * row.slacks[first + k]) {
+            found.push_back({static_cast<std::uint32_t>(first + k), gain});
+        }
+    }
+    return found;
+}
+
+template <class Real>
+std::size_t flip_gains(const InputDescent<Real>& row, const std::vector<Gain<Real>>& found) {
+    std::size_t flips = 0;
+    for (const auto& [i, before] : found) {
+        const Real gain = gain_of(row, product_of_samples(row, i), i);
+        if (gain > row.slack * row.slacks[i] && 4 * gain > before) {
+            for (std::size_t k = 0; k < row.stride; ++k) {
+                const Real change = -row.factor * row.spins[i];
+                row.outputs[k] = std::fma(change, row.inputs[i * row.stride + k], row.outputs[k]);
+            }
+            row.spins[i] = -row.spins[i];
+            ++flips;
+        }
+    }
+    return flips;
+}
+
 template <class Real>
 double write_step(const Real* p, const Real* spins, const Real* own, bool mask, std::size_t d,
                   std::int8_t* step) {

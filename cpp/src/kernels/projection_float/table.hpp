@@ -46,6 +46,29 @@ struct Descent {
     double certain = 0.0;  // the same, less what they may be wrong by
 };
 
+inline constexpr std::size_t kInputLanes = 16;  // partial sums of a product over samples
+
+// One row that descends by the inputs X (samples x d) themselves: fields and gains as above, for A = X'X.
+template <class Real>
+struct InputDescent {
+    const Real* inputs = nullptr;  // X': the samples of every coordinate, padded with zeros to `stride`
+    std::size_t stride = 0;        // a multiple of kInputLanes
+    Real factor = 0;               // t
+    const Real* own = nullptr;     // t A_ii / 2
+    const Real* slacks = nullptr;  // of a gain, in units of `slack`
+    Real slack = 0;
+    const Real* pulls = nullptr;  // p / s
+    Real* spins = nullptr;
+    Real* outputs = nullptr;  // X G, `stride` samples
+};
+
+// A coordinate whose flip was good when it was looked at.
+template <class Real>
+struct Gain {
+    std::uint32_t coordinate;
+    Real gain;
+};
+
 template <class Real>
 struct ProjectionKernels {
     std::size_t tile;  // columns that sign_products works on together
@@ -70,6 +93,15 @@ struct ProjectionKernels {
     // gain is positive. A look at all gains costs 2 d operations, a flip d multiplications and additions. Returns
     // false if it gave up before that, after some flips more than `most_flips`.
     bool (*descend)(Descent<Real>& row, std::size_t most_flips);
+
+    // Gains of coordinates [first, first + count) from products = X'X G: those above their slacks are written to `found`,
+    // which has room for all. Returns how many. 6 operations a coordinate.
+    std::size_t (*find_gains)(const InputDescent<Real>& row, const Real* products, std::size_t first,
+                              std::size_t count, Gain<Real>* found);
+
+    // Flips one coordinate after another if its gain, computed anew from X G, is above its slack and above a quarter of
+    // what it was when it was found. Returns the number of flips. One multiply-add a sample, and as much for a flip.
+    std::size_t (*flip_gains)(const InputDescent<Real>& row, const Gain<Real>* found, std::size_t count);
 
     // G of h or, where `spins` is null, of sign(p); 0 where p and `own` are. Returns p'G.
     double (*write_step)(const Real* p, const Real* spins, const Real* own, bool mask, std::size_t d,

@@ -1,0 +1,425 @@
+// Rows of a layer that descend by its inputs X (samples x d) themselves, without A = scale X'X.
+//
+// A row keeps o = X G, one number a sample. A pass computes X'o for a group of rows by one blocked product, notes the
+// coordinates whose flip would help, and tries them from the largest gain to the smallest: the gain is computed anew from o,
+// and the coordinate is flipped if a quarter of the gain is left. Passes go on until none is noted.
+//
+// Cost: samples * d multiply-adds a row and pass, some 15 to 30 passes; samples for each coordinate that is tried. All is in
+// units of A / scale. Memory: X twice, and a few numbers a coordinate for the rows at work.
+// Promises: never above sign(p), as float64 sees it; the same bits on every instruction set and number of threads.
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <bit>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "base/aligned.hpp"
+#include "base/rounding.hpp"
+#include "base/threads.hpp"
+#include "layer/group_rows.hpp"
+#include "layer/panels.hpp"
+#include "qpsbgd/layer.hpp"
+
+namespace qpsbgd {
+namespace {
+
+constexpr std::size_t kChunk = 512;        // coordinates that are summed by themselves
+constexpr std::size_t kMostPasses = 1000;  // rounding could let undecided coordinates alternate for ever
+
+// What all rows need of X.
+template <class Real>
+class LayerInputs {
+public:
+    LayerInputs(std::span<const Real> inputs, std::size_t samples_of_x, std::size_t width, double gram_scale,
+                bool mask, std::size_t threads, StopToken& token)
+        : table(gram_kernels<Real>()),
+          samples(samples_of_x),
+          d(width),
+          stride(rounded_up(samples, kInputLanes)),
+          scale(gram_scale),
+          factor(mask ? Real{1} : Real{2}),
+          panels(inputs, samples, d, table, threads, token),
+          columns(d * stride),
+          own(d),
+          slacks(d),
+          errors(samples) {
+        std::fill_n(columns.data(), d * stride, Real{0});
+        std::vector<double> squares(d);
+        for (std::size_t k = 0; k < samples; ++k) {
+            double sum = 0.0;
+            for (std::size_t i = 0; i < d; ++i) {
+                const Real value = inputs[k * d + i];
+                columns.data()[i * stride + k] = value;
+                squares[i] += static_cast<double>(value) * static_cast<double>(value);
+                sum += std::fabs(static_cast<double>(value));
+            }
+            errors[k] = 2.0 * epsilon() * static_cast<double>(kChunk + d / kChunk) * sum;
+            total += sum;
+        }
+        for (std::size_t i = 0; i < d; ++i) {
+            own[i] = static_cast<Real>(0.5 * static_cast<double>(factor) * squares[i]);
+            slacks[i] = static_cast<Real>(8.0 * epsilon() * std::sqrt(squares[i]));
+            square += squares[i];
+        }
+    }
+
+    static double epsilon() { return static_cast<double>(std::numeric_limits<Real>::epsilon()); }
+    // Are X G and X'X G far from overflow for every G? No NaN passes.
+    bool in_range() const {
+        return total < 0x1p-20 * std::sqrt(static_cast<double>(std::numeric_limits<Real>::max()));
+    }
+    // Are squares far enough from underflow for slacks to mean something?
+    bool is_exact() const { return square == 0.0 || square > 0x1p-80; }
+    const Real* column(std::size_t i) const { return columns.data() + i * stride; }
+
+    const GramKernels<Real>& table;
+    std::size_t samples;
+    std::size_t d;
+    std::size_t stride;
+    double scale;
+    Real factor;
+    Panels<Real> panels;
+    AlignedBuffer<Real> columns;  // X', padded with zeros
+    std::vector<Real> own;
+    std::vector<Real> slacks;
+    std::vector<double> errors;  // of X G where it was summed in Real
+    double total = 0.0;
+    double square = 0.0;
+};
+
+// One group of rows after the other.
+template <class Real>
+class InputProjection {
+public:
+    InputProjection(const LayerInputs<Real>& x, const LayerRows<Real>& layer,
+                    const ProjectionOptions& options)
+        : kernels_(projection_kernels<Real>()),
+          x_(x),
+          rows_(layer, options, x.table.width),
+          left_(std::max(x.samples, kChunk) * x.table.width),
+          right_(kChunk * x.table.width),
+          block_(x.table.width * x.table.width),
+          states_(x.table.width) {
+        for (State& state : states_) {
+            state.pulls.resize(x.d);
+            state.spins.resize(x.d);
+            state.first.assign(x.stride, Real{0});
+            state.outputs.assign(x.stride, Real{0});
+            state.found.resize(x.d + 1);
+        }
+    }
+
+    // Projects rows [first, first + count) of the layer. Returns false if a sum over p leaves the range of numbers.
+    bool run(std::size_t first, std::size_t count, StopToken& token) {
+        rows_.begin(first, count);
+        bool in_range = true;
+        for (std::size_t row = 0; row < count; ++row) {
+            State& state = states_[row];
+            std::ranges::fill(state.first, Real{0});
+            const Real* p = rows_.p(row);
+            std::transform(p, p + x_.d, state.spins.begin(),
+                           [](Real value) { return value < Real{0} ? Real{-1} : Real{1}; });
+        }
+        multiply_signs(count);
+        for (std::size_t row = 0; row < count; ++row) {
+            in_range = start(row) && in_range;
+        }
+        descend(count, token);
+        if (rows_.options().rule == ScaleRule::automatic) {
+            for (std::size_t row = 0; row < count; ++row) {
+                refit(row);
+            }
+            descend(count, token);
+        }
+        for (std::size_t row = 0; row < count; ++row) {
+            finish(row);
+        }
+        return in_range;
+    }
+
+private:
+    struct State {
+        std::vector<Real> pulls;  // p / s
+        std::vector<Real> spins;
+        std::vector<Real> first;    // X sigma
+        std::vector<Real> outputs;  // X G
+        std::vector<Gain<Real>> found;
+        std::vector<Gain<Real>> sorted;
+        std::size_t size = 0;  // of found
+        double scale = 0.0;    // s, or 0 where the sign is the answer
+    };
+
+    // X sigma of all rows. Sums of kChunk coordinates are added, so that their errors stay small.
+    void multiply_signs(std::size_t count) {
+        const std::size_t width = x_.table.width;
+        const Destination<Real> nowhere{.rows = block_.data(), .mirrored = nullptr, .stride = 0};
+        for (std::size_t begin = 0; begin < x_.d; begin += kChunk) {
+            const std::size_t size = std::min(kChunk, x_.d - begin);
+            for (std::size_t row = 0; row < width; ++row) {
+                const Real* spins = states_[std::min(row, count - 1)].spins.data() + begin;
+                for (std::size_t i = 0; i < size; ++i) {
+                    left_.data()[i * width + row] = spins[i];  // beyond the last row again that one
+                }
+            }
+            for (std::size_t k = 0; k < x_.samples; k += width) {
+                const std::size_t columns = std::min(width, x_.samples - k);
+                x_.table.pack(x_.column(begin) + k, x_.stride, size, columns, right_.data());
+                x_.table.multiply(left_.data(), right_.data(), size, count, columns, false, nowhere,
+                                  block_.data());
+                for (std::size_t row = 0; row < count; ++row) {
+                    for (std::size_t j = 0; j < columns; ++j) {
+                        states_[row].first[k + j] += block_.data()[row * width + j];
+                    }
+                }
+            }
+        }
+    }
+
+    double squared(const std::vector<Real>& outputs) const {
+        double sum = 0.0;
+        for (const Real value : outputs) {
+            sum += static_cast<double>(value) * static_cast<double>(value);
+        }
+        return sum;
+    }
+
+    bool start(std::size_t row) {
+        State& state = states_[row];
+        state.outputs = state.first;
+        const double curvature = x_.scale * squared(state.first);
+        state.scale = rows_.first_scale(row, curvature);
+        set_pulls(row);
+        return leaves_room(rows_.norm(row)) && leaves_room(curvature);
+    }
+
+    void set_pulls(std::size_t row) {
+        State& state = states_[row];
+        const Real* p = rows_.p(row);
+        const double inverse = state.scale > 0.0 ? 1.0 / state.scale / x_.scale : 0.0;
+        std::transform(p, p + x_.d, state.pulls.begin(),
+                       [&](Real value) { return static_cast<Real>(inverse * static_cast<double>(value)); });
+    }
+
+    // The step length that fits X G best to v: s = p'G / G'AG.
+    void refit(std::size_t row) {
+        State& state = states_[row];
+        if (!(state.scale > 0.0)) {
+            return;
+        }
+        const double slope = write_step(row, state.spins.data());
+        const double scale = slope / (x_.scale * squared(state.outputs));
+        if (slope > 0.0 && scale > 0.0 && std::isfinite(scale) && std::isfinite(1.0 / scale)) {
+            state.scale = scale;
+            set_pulls(row);
+        }
+    }
+
+    double write_step(std::size_t row, const Real* spins) {
+        return kernels_.write_step(rows_.p(row), spins, x_.own.data(), rows_.options().mask, x_.d,
+                                   rows_.step(row));
+    }
+
+    InputDescent<Real> descent(State& state) const {
+        return {.inputs = x_.columns.data(),
+                .stride = x_.stride,
+                .factor = x_.factor,
+                .own = x_.own.data(),
+                .slacks = x_.slacks.data(),
+                .slack = static_cast<Real>(std::sqrt(squared(state.outputs))),
+                .pulls = state.pulls.data(),
+                .spins = state.spins.data(),
+                .outputs = state.outputs.data()};
+    }
+
+    // Passes over the first `count` rows until no flip helps any of them.
+    void descend(std::size_t count, StopToken& token) {
+        std::vector<std::size_t> at_work;
+        for (std::size_t row = 0; row < count; ++row) {
+            if (states_[row].scale > 0.0) {
+                at_work.push_back(row);
+            }
+        }
+        for (std::size_t pass = 0; pass < kMostPasses && !at_work.empty(); ++pass) {
+            look(at_work, token);
+            std::erase_if(at_work, [&](std::size_t row) {
+                State& state = states_[row];
+                sort(state);
+                return kernels_.flip_gains(descent(state), state.sorted.data(), state.size) == 0;
+            });
+        }
+    }
+
+    // Notes the gains of these rows: X'(X G), panel by panel.
+    void look(const std::vector<std::size_t>& at_work, StopToken& token) {
+        const std::size_t width = x_.table.width;
+        std::array<InputDescent<Real>, kMostPanelColumns> rows{};
+        for (std::size_t r = 0; r < width; ++r) {
+            const bool is_row = r < at_work.size();
+            for (std::size_t k = 0; k < x_.samples; ++k) {
+                left_.data()[k * width + r] = is_row ? states_[at_work[r]].outputs[k] : Real{0};
+            }
+            if (is_row) {
+                rows[r] = descent(states_[at_work[r]]);
+                states_[at_work[r]].size = 0;
+            }
+        }
+        const Destination<Real> nowhere{.rows = block_.data(), .mirrored = nullptr, .stride = 0};
+        const std::size_t panels_of_look = 1 + (std::size_t{1} << 22U) / (width * width * x_.samples);
+        for (std::size_t panel = 0; panel < x_.panels.count(); ++panel) {
+            if (panel % panels_of_look == 0) {
+                token.throw_if_interrupted();
+            }
+            x_.table.multiply(left_.data(), x_.panels.panel(panel), x_.samples, at_work.size(),
+                              x_.panels.width(panel), false, nowhere, block_.data());
+            for (std::size_t r = 0; r < at_work.size(); ++r) {
+                State& state = states_[at_work[r]];
+                state.size += kernels_.find_gains(rows[r], block_.data() + r * width, panel * width,
+                                                  x_.panels.width(panel), state.found.data() + state.size);
+            }
+        }
+    }
+
+    // Largest gains first, in classes of half an octave; their order in a class is that of the coordinates.
+    static void sort(State& state) {
+        constexpr std::size_t kClasses = 32;
+        const auto level = [](Real gain) {
+            return std::bit_cast<std::uint32_t>(static_cast<float>(gain)) >> 22U;
+        };
+        std::uint32_t most = 0;
+        for (std::size_t k = 0; k < state.size; ++k) {
+            most = std::max(most, level(state.found[k].gain));
+        }
+        const auto class_of = [&](Real gain) {
+            return std::min<std::size_t>(most - level(gain), kClasses - 1);
+        };
+        std::array<std::size_t, kClasses + 1> begins{};
+        for (std::size_t k = 0; k < state.size; ++k) {
+            ++begins[class_of(state.found[k].gain) + 1];
+        }
+        for (std::size_t c = 0; c < kClasses; ++c) {
+            begins[c + 1] += begins[c];
+        }
+        state.sorted.resize(state.size);
+        for (std::size_t k = 0; k < state.size; ++k) {
+            state.sorted[begins[class_of(state.found[k].gain)]++] = state.found[k];
+        }
+    }
+
+    double step_of(std::size_t row, std::size_t i, double spin) const {
+        const double sign = sign_of(row, i);
+        return rows_.options().mask ? 0.5 * (sign + spin) : spin;
+    }
+    double sign_of(std::size_t row, std::size_t i) const {
+        return (rows_.signs()[i / kSignsOfWord * rows_.most_rows() + row] >> (i % kSignsOfWord) & 1U) != 0
+                   ? -1.0
+                   : 1.0;
+    }
+
+    // Is F(G) < F(sigma)? With D = G - sigma the difference is s scale (X D)'(2 X sigma + X D) - 2 p'D, in float64; X sigma
+    // is summed once more where the errors of the sums in Real could decide.
+    bool is_better(std::size_t row) {
+        const State& state = states_[row];
+        const Real* p = rows_.p(row);
+        std::vector<double> moved(x_.samples);
+        double pulled = 0.0;
+        for (std::size_t i = 0; i < x_.d; ++i) {
+            const double difference = step_of(row, i, static_cast<double>(state.spins[i])) - sign_of(row, i);
+            if (difference != 0.0) {
+                pulled += difference * static_cast<double>(p[i]);
+                for (std::size_t k = 0; k < x_.samples; ++k) {
+                    moved[k] += difference * static_cast<double>(x_.column(i)[k]);
+                }
+            }
+        }
+        double curved = 0.0;
+        double error = 0.0;
+        for (std::size_t k = 0; k < x_.samples; ++k) {
+            curved += moved[k] * (2.0 * static_cast<double>(state.first[k]) + moved[k]);
+            error += 2.0 * std::fabs(moved[k]) * x_.errors[k];
+        }
+        const double factor = state.scale * x_.scale;
+        if (factor * (curved + error) - 2.0 * pulled < 0.0) {
+            return true;
+        }
+        std::vector<double> first(x_.samples);
+        for (std::size_t i = 0; i < x_.d; ++i) {
+            for (std::size_t k = 0; k < x_.samples; ++k) {
+                first[k] += sign_of(row, i) * static_cast<double>(x_.column(i)[k]);
+            }
+        }
+        curved = 0.0;
+        for (std::size_t k = 0; k < x_.samples; ++k) {
+            curved += moved[k] * (2.0 * first[k] + moved[k]);
+        }
+        return factor * curved - 2.0 * pulled < 0.0;
+    }
+
+    void finish(std::size_t row) {
+        const bool better = states_[row].scale > 0.0 && is_better(row);
+        rows_.finish(row, [&](std::int8_t* /*step*/) {
+            return write_step(row, better ? states_[row].spins.data() : nullptr);
+        });
+    }
+
+    const ProjectionKernels<Real>& kernels_;
+    const LayerInputs<Real>& x_;
+    GroupRows<Real> rows_;
+    AlignedBuffer<Real> left_;
+    AlignedBuffer<Real> right_;
+    AlignedBuffer<Real> block_;
+    std::vector<State> states_;
+};
+
+// Returns false where sums leave the range of numbers: then the results mean nothing.
+template <class Real>
+bool project_groups(const LayerInputs<Real>& x, const LayerRows<Real>& rows, const ProjectionOptions& options,
+                    std::size_t threads, StopToken& token) {
+    const std::size_t width = x.table.width;
+    const std::size_t groups = (rows.m + width - 1) / width;
+    std::vector<std::optional<InputProjection<Real>>> workers(
+        std::max<std::size_t>(1, std::min(threads, groups)));
+    std::atomic<bool> in_range = true;
+    parallel_for(groups, threads, token, [&](std::size_t worker, std::size_t index) {
+        if (!workers[worker]) {
+            workers[worker].emplace(x, rows, options);
+        }
+        const std::size_t first = index * width;
+        if (!workers[worker]->run(first, std::min(width, rows.m - first), token)) {
+            in_range.store(false, std::memory_order_relaxed);
+        }
+    });
+    return in_range;
+}
+
+}  // namespace
+
+template <class Real>
+bool project_rows_by_inputs(std::span<const Real> inputs, std::size_t samples, double scale,
+                            const LayerRows<Real>& rows, const ProjectionOptions& options, StopToken& token) {
+    const double work =
+        8.0 * static_cast<double>(samples) * static_cast<double>(rows.d) * static_cast<double>(rows.m);
+    const std::size_t threads = useful_threads(options.threads, work, kWorkOfThread);
+    {
+        const LayerInputs<Real> x(inputs, samples, rows.d, scale, options.mask, threads, token);
+        if (x.in_range() && x.is_exact() && project_groups(x, rows, options, threads, token)) {
+            return true;
+        }
+    }
+    // Numbers at the ends of their range: by the matrix, whose solver knows what to do with them.
+    const OwnedMatrix<Real> matrix = allocate_matrix<Real>(rows.d, rows.d);
+    gram<Real>(inputs, samples, rows.d, scale, matrix.rows(), threads, token);
+    return project_rows<Real>({matrix.memory.get(), matrix.stride}, rows, options, token);
+}
+
+template bool project_rows_by_inputs(std::span<const float>, std::size_t, double, const LayerRows<float>&,
+                                     const ProjectionOptions&, StopToken&);
+template bool project_rows_by_inputs(std::span<const double>, std::size_t, double, const LayerRows<double>&,
+                                     const ProjectionOptions&, StopToken&);
+
+}  // namespace qpsbgd
