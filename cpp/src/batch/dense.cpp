@@ -23,11 +23,11 @@ using Deadline = std::optional<Clock::time_point>;
 Clock::duration time_to_complete(const BatchRun& run, std::size_t reads) {
     constexpr std::size_t kOfCaches = std::size_t{1} << 22;
     const std::size_t entries = run.batch.n * run.batch.n;
-    const std::chrono::duration<double, std::nano> of_entry(entries <= kOfCaches ? 0.75 : 1.5);
+    const std::chrono::duration<double, std::nano> of_entry(entries <= kOfCaches ? 0.4 : 1.5);
     return std::chrono::duration_cast<Clock::duration>(of_entry * static_cast<double>(entries * reads));
 }
 
-// Reads that can be worked on together: kProductReads, or as many as are complete in half of the time left. Some ten
+// Reads that can be worked on together: kProductReads, or as many as can be completed in most of the time left. Some ten
 // milliseconds are always there.
 std::size_t reads_together(const BatchRun& run) {
     constexpr std::chrono::duration<double> kLeast(0.016);
@@ -37,7 +37,7 @@ std::size_t reads_together(const BatchRun& run) {
     const std::chrono::duration<double> of_read = time_to_complete(run, 1);
     std::chrono::duration<double> left = kLeast;
     if (!run.token.out_of_time() && run.token.deadline()) {
-        left = std::max(left, std::chrono::duration<double>(0.5 * (*run.token.deadline() - Clock::now())));
+        left = std::max(left, std::chrono::duration<double>(0.8 * (*run.token.deadline() - Clock::now())));
     }
     return static_cast<std::size_t>(std::clamp(left / of_read, 1.0, static_cast<double>(kProductReads)));
 }
@@ -54,7 +54,7 @@ void search_group(BatchRun& run, const DenseMatrices& matrices, Worker& worker,
         reads[index].best = run.sample(problem, read);
         reads[index].random = Random(run.options.seed, run.options.first_problem + problem, read);
     }
-    Budget budget(run.token, run.time.share(answers.size(), time_to_complete(run, answers.size())));
+    Budget budget(run.token, run.time.share(answers.size(), time_to_complete(run, worker.group.size())));
     run.time.begin(answers.size());
     const std::span group(reads.data(), answers.size());
     if (run.options.method == Method::tabu) {

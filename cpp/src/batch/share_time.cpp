@@ -10,11 +10,11 @@ std::optional<Clock::time_point> TimeShare::share(std::size_t pieces, Clock::dur
         return std::nullopt;
     }
     const auto now = Clock::now();
-    const auto left = std::max(*token_.deadline() - now, Clock::duration::zero());
+    auto left = std::max(*token_.deadline() - now, Clock::duration::zero());
+    left -= std::min(to_complete, left / 2);
     const auto waiting = static_cast<double>(pieces_ - begun_.load());
     const double share = static_cast<double>(threads_ * pieces) / std::max(waiting, 1.0);
-    const auto own = std::chrono::duration_cast<Clock::duration>(left * std::min(share, 1.0));
-    return now + own - std::min(to_complete, own / 2);
+    return now + std::chrono::duration_cast<Clock::duration>(left * std::min(share, 1.0));
 }
 
 }  // namespace qpsbgd

@@ -20,8 +20,8 @@ public:
         : token_(token), pieces_(pieces), threads_(threads) {}
 
     // When those `pieces` have to end that one thread works on at once and that begin now. The time left is shared
-    // evenly between the pieces that have not begun. Nothing without a deadline. `to_complete` of it, half at most, is for
-    // what comes after the search.
+    // evenly between the pieces that have not begun. Nothing without a deadline. `to_complete` of it, half at most, is kept
+    // for what comes after the search.
     std::optional<Clock::time_point> share(std::size_t pieces,
                                            Clock::duration to_complete = Clock::duration::zero()) const;
 

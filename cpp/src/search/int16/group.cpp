@@ -203,7 +203,7 @@ void Int16Group::descend(Budget& budget) {
 }
 
 void Int16Group::complete(StopToken& token) {
-    constexpr std::size_t kCouplings = std::size_t{1} << 26;  // that may change fields
+    constexpr std::size_t kCouplings = std::size_t{1} << 27;  // that may change fields
     if (size() * n_ * n_ <= kCouplings) {
         Budget polish(token);
         descend(polish);
