@@ -116,7 +116,7 @@ def test_kind_can_be_said_when_the_ending_does_not(tmp_path):
         ("3 2\n1 2 1\n", "1 lines after its header, which announces 2"),
         ("3 1\n1 4 1\n", "line 2: found '1 4 1', expected two indices of 1..3"),
         ("3 1\n0 1 1\n", "line 2"),
-        ("3 1\n\n1 2\n", "line 3: found '1 2'"),
+        ("3 1\n\n1\n", "line 3: found '1'"),
         ("3 1\n1 2 x\n", "line 2"),
         ("3 1\n1 2 nan\n", "line 2"),
         ("3 1\n1 2 1 1\n", "line 2"),
