@@ -7,6 +7,9 @@ import numpy.typing as npt
 _Real = TypeVar("_Real", np.float32, np.float64)
 
 def build_info() -> dict[str, Any]: ...
+def parse_number_lines(
+    text: bytes,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64], npt.NDArray[np.int64], int]: ...
 def gram(X: npt.NDArray[_Real], scale: float, num_threads: int) -> npt.NDArray[_Real]: ...
 def weight_gradient(
     X: npt.NDArray[_Real], V: npt.NDArray[_Real], scale: float, num_threads: int
