@@ -1,33 +1,57 @@
-"""``qpsbgd solve``: the best solution of a QUBO or Max-Cut file."""
+"""``qpsbgd solve``: the best solutions of instance files."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import signal
+import sys
+import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qpsbgd.cli.arguments import Subparsers, count, duration, seed
+from qpsbgd.cli.arguments import BadUseError, Subparsers, count, duration, seed
+from qpsbgd.cli.messages import one_line
 
 if TYPE_CHECKING:
     from qpsbgd.data.instances import Instance
+    from qpsbgd.data.json_lines import JsonLines
 
 __all__ = ["add", "run"]
 
 _SECONDS = 1.0
 """Time limit unless the user gives one, or a number of sweeps."""
 
+_ENDINGS = {".sparse", ".bq", ".txt", ".mc", ".rud", ".rudy", ".qubo", ".coo", ".col"}
+"""Endings of the files of a folder that are solved, in upper or lower case; ``.gz`` may follow."""
+
+_DESCRIPTION = """\
+Solve QUBO, Ising and Max-Cut files; print energy, time and any known gap.
+
+  qpsbgd solve G1.txt --time-limit 10
+  qpsbgd solve folder --out results.jsonl     every instance file; started again, it goes on where it stopped
+  zcat big.rud.gz | qpsbgd solve - --kind maxcut --json
+
+Ctrl-C ends the search and prints the best solution found so far; a second one ends at once.
+Exit status: 0, 1 if a file could not be read, 2 if the command was not understood, 130 after Ctrl-C.
+"""
+
 
 def add(commands: Subparsers) -> None:
     """Declare the command."""
-    solve = commands.add_parser(
-        "solve",
-        help="solve a QUBO or Max-Cut file",
-        description="Solve a QUBO (.sparse) or Max-Cut (.txt) file; print energy, time and any known gap.",
+    solve = commands.add_parser("solve", help="solve QUBO, Ising and Max-Cut files", description=_DESCRIPTION)
+    solve.formatter_class = argparse.RawDescriptionHelpFormatter
+    solve.add_argument(
+        "file", type=Path, metavar="FILE", help="an instance file, a folder of them, or - for standard input"
     )
-    solve.add_argument("file", type=Path, metavar="FILE")
-    solve.add_argument("--kind", choices=["qubo", "maxcut"], help="what FILE holds (default: by its ending)")
+    solve.add_argument(
+        "--kind",
+        choices=["qubo", "ising", "maxcut"],
+        help="what FILE holds (default: by its content or its ending)",
+    )
     solve.add_argument(
         "--method",
         choices=["auto", "exact", "descent", "anneal", "tabu"],
@@ -44,53 +68,160 @@ def add(commands: Subparsers) -> None:
     )
     solve.add_argument("--seed", type=seed, default=0, metavar="N", help="default: 0")
     solve.add_argument("--threads", type=count, metavar="T", help="default: all cores")
-    solve.add_argument("--json", action="store_true", help="print one JSON object, with the best sample")
+    solve.add_argument(
+        "--json", action="store_true", help="print one JSON object a line, with the best sample"
+    )
+    solve.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="add each result to this file of JSON lines; what it already holds is not solved again",
+    )
     solve.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Read the file, solve it, print what was found."""
-    from qpsbgd.data.instances import best_known, read_instance
+    """Read the files, solve them, print what was found."""
+    from qpsbgd.data.json_lines import JsonLines
+    from qpsbgd.data.progress import ProgressBar
 
-    instance = read_instance(arguments.file, arguments.kind)
-    known = best_known(arguments.file)
-    started = time.perf_counter()
-    energy, sample = _best_sample(instance, arguments)
-    seconds = time.perf_counter() - started
-    value = float(instance.value(sample))
-    facts: dict[str, Any] = {
-        "instance": instance.name,
-        "kind": instance.kind,
-        "variables": instance.n,
-        "energy": energy,
-        "cut" if instance.kind == "maxcut" else "value": value,
-        "seconds": seconds,
-    }
-    if known is not None:
-        facts |= {"best_known": known.value, "gap": known.gap(value)}
-    if arguments.json:
-        print(json.dumps(facts | {"sample": sample.tolist()}))
-        return
-    shown = {"seconds": f"{seconds:.3f}", "gap": f"{100 * facts.get('gap', 0):.4f} %"}
-    for name, fact in facts.items():
-        text = shown.get(name) or (f"{fact:.15g}" if isinstance(fact, float) else fact)
-        print(f"{name.replace('_', ' '):<12}{text}")
+    files = _files(arguments.file)
+    out: AbstractContextManager[JsonLines | None] = (
+        JsonLines(arguments.out) if arguments.out else nullcontext()
+    )
+    several = arguments.file.is_dir()
+    unread = 0
+    with out as results, ProgressBar(len(files), "solve", unit="file", enabled=several) as bar:
+        for file in files:
+            try:
+                _solve_file(file, arguments, results)
+            except (OSError, ValueError) as error:
+                if not several:
+                    raise
+                print(f"qpsbgd: {one_line(error)}", file=sys.stderr)
+                unread += 1
+            bar.advance(1)
+    if unread:
+        raise ValueError(f"{unread} of {len(files)} files could not be solved")
 
 
-def _best_sample(instance: Instance, arguments: argparse.Namespace) -> tuple[float, Any]:
-    from qpsbgd.solvers.native import solve_ising, solve_qubo
+def _files(path: Path) -> list[Path]:
+    """Return the file itself, or the instance files of a folder by name."""
+    if not path.is_dir():
+        return [path]
 
+    def ending(file: Path) -> str:
+        return (Path(file.stem).suffix if file.suffix == ".gz" else file.suffix).lower()
+
+    files = sorted(file for file in path.iterdir() if file.is_file() and ending(file) in _ENDINGS)
+    if not files:
+        raise BadUseError(f"{path} holds no instance files: none ends in {', '.join(sorted(_ENDINGS))}")
+    return files
+
+
+def _solve_file(file: Path, arguments: argparse.Namespace, results: JsonLines | None) -> None:
+    """Solve all instances of a file; a result is printed, and kept, as soon as it is there."""
+    from qpsbgd.data.instances import best_known, parse_instances, read_instances
+
+    if str(file) == "-":
+        instances = parse_instances(sys.stdin.buffer.read(), "standard input", arguments.kind)
+        known = None
+    else:
+        instances = read_instances(file, arguments.kind)
+        known = best_known(file)
+    settings = _settings(arguments)
+    for instance in instances:
+        key = {"file": str(file), "instance": instance.name, "settings": settings}
+        if results and any(
+            key.items() <= record.items() for record in results.records if "settings" in record
+        ):
+            continue
+        facts, sample, interrupted = _solve(instance, arguments)
+        if known is not None and len(instances) == 1:
+            value = facts["cut" if instance.kind == "maxcut" else "value"]
+            facts |= {"best_known": known.value, "gap": known.gap(value)}
+        if results and not interrupted:  # a search that was cut short is done again
+            results.add(key | facts | {"sample": sample})
+        _show(facts, sample, as_json=arguments.json)
+        if interrupted:
+            sys.stdout.flush()
+            raise KeyboardInterrupt
+
+
+def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return what the answer depends on."""
     time_limit = arguments.time_limit
     if time_limit is None and arguments.num_sweeps is None:
         time_limit = _SECONDS
-    solver = solve_ising if instance.kind == "maxcut" else solve_qubo
-    solutions = solver(
-        **instance.solver_arguments(),
-        num_reads=arguments.num_reads,
-        num_sweeps=arguments.num_sweeps,
-        method=arguments.method,
-        seed=arguments.seed,
-        num_threads=arguments.threads,
-        time_limit=time_limit,
-    )
-    return float(solutions.best_energies[0]), solutions.best_samples[0]
+    return {
+        "method": arguments.method,
+        "num_reads": arguments.num_reads,
+        "num_sweeps": arguments.num_sweeps,
+        "time_limit": time_limit,
+        "seed": arguments.seed,
+    }
+
+
+def _solve(instance: Instance, arguments: argparse.Namespace) -> tuple[dict[str, Any], list[int], bool]:
+    """Return facts about the best answer, its sample, and whether Ctrl-C cut the search short."""
+    from qpsbgd.problem.build import ising_problem, qubo_problem
+    from qpsbgd.solvers.native import NativeSolver
+
+    settings = _settings(arguments)
+    drawn = settings.pop("seed")
+    problem = (qubo_problem if instance.kind == "qubo" else ising_problem)(**instance.solver_arguments())
+    solver = NativeSolver(**settings, num_threads=arguments.threads)
+    started = time.perf_counter()
+    with _interrupts() as interrupted:
+        solutions = solver.solve(problem, seed=drawn, interrupt_function=interrupted)
+    seconds = time.perf_counter() - started
+    sample = solutions.best_samples[0]
+    value = float(instance.value(sample))
+    facts = {
+        "instance": instance.name,
+        "kind": instance.kind,
+        "variables": instance.n,
+        "method": solutions.info["method"],
+        "proven": solutions.info["proven_optimal"] and not interrupted(),
+        "energy": float(solutions.best_energies[0]),
+        "cut" if instance.kind == "maxcut" else "value": value,
+        "seconds": seconds,
+    }
+    return facts, sample.tolist(), interrupted()
+
+
+@contextmanager
+def _interrupts() -> Iterator[Callable[[], bool]]:
+    """Give a function that tells whether Ctrl-C was pressed; a second one raises as ever."""
+    pressed = False
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False  # signals reach the main thread alone
+        return
+
+    def note(number: int, frame: Any) -> None:
+        nonlocal pressed
+        if pressed:
+            raise KeyboardInterrupt
+        pressed = True
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _show(facts: dict[str, Any], sample: list[int], *, as_json: bool) -> None:
+    """Print the facts, as lines to read or as one line of JSON with the sample."""
+    if as_json:
+        print(json.dumps(facts | {"sample": sample}), flush=True)
+        return
+    shown = {
+        "seconds": f"{facts['seconds']:.3f}",
+        "gap": f"{100 * facts.get('gap', 0):.4f} %",
+        "proven": "yes" if facts["proven"] else "no",
+    }
+    for name, fact in facts.items():
+        text = shown.get(name) or (f"{fact:.15g}" if isinstance(fact, float) else fact)
+        print(f"{name.replace('_', ' '):<12}{text}")
+    sys.stdout.flush()
