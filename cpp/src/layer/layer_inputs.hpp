@@ -38,6 +38,8 @@ public:
           ones(d, 1.0),
           zeros(d, 0.0) {
         std::fill_n(columns.data(), d * stride, Real{0});
+        const double additions =
+            static_cast<double>(kChunk) + static_cast<double>(d) / static_cast<double>(kChunk);
         std::vector<double> squares(d);
         for (std::size_t k = 0; k < samples; ++k) {
             double sum = 0.0;
@@ -47,7 +49,7 @@ public:
                 squares[i] += static_cast<double>(value) * static_cast<double>(value);
                 sum += std::fabs(static_cast<double>(value));
             }
-            errors[k] = 2.0 * epsilon() * static_cast<double>(kChunk + d / kChunk) * sum;
+            errors[k] = 2.0 * epsilon() * additions * sum;
             total += sum;
         }
         for (std::size_t i = 0; i < d; ++i) {
