@@ -54,6 +54,28 @@ print(digest.hexdigest())
 """
 
 
+PROJECT_BY_INPUTS = """
+import hashlib
+import numpy as np
+from qpsbgd import _core
+from qpsbgd.step.wide import native_step_by_inputs
+
+digest = hashlib.sha256()
+rng = np.random.default_rng(0)
+for n, d, m in ((1, 1, 1), (7, 500, 30), (40, 1100, 50)):
+    for dtype in (np.float32, np.float64):
+        X = np.maximum(rng.normal(size=(n, d)), 0).astype(dtype)
+        P = rng.normal(size=(m, d)).astype(dtype)
+        for gram in (None, _core.gram(X, 1 / X.size, 1)):
+            for domain in ("spin", "mask"):
+                for scale in ("relative", "auto", 0.5):
+                    options = {"gram": gram, "scale": scale, "domain": domain, "keep_residual": True}
+                    for found in native_step_by_inputs(P, X, **options):
+                        digest.update(found.tobytes())
+print(digest.hexdigest())
+"""
+
+
 def output(script, instruction_set):
     environment = {**os.environ, "QPSBGD_ISA": instruction_set}
     run = subprocess.run(
@@ -71,6 +93,11 @@ def test_solvers_give_the_same_numbers_as_scalar_code(instruction_set):
 @pytest.mark.parametrize("instruction_set", AVAILABLE[1:])
 def test_projections_are_the_same_as_those_of_scalar_code(instruction_set):
     assert output(PROJECT, instruction_set) == output(PROJECT, "scalar")
+
+
+@pytest.mark.parametrize("instruction_set", AVAILABLE[1:])
+def test_projections_by_inputs_are_the_same_as_those_of_scalar_code(instruction_set):
+    assert output(PROJECT_BY_INPUTS, instruction_set) == output(PROJECT_BY_INPUTS, "scalar")
 
 
 def test_chosen_instruction_set_is_the_one_used():

@@ -84,11 +84,17 @@ def check_minimum(X, P, G, scales, domain):
     kappa=st.sampled_from([0.0, 0.5, 1.0, 8.0]),
     domain=st.sampled_from(["spin", "mask"]),
     dtype=st.sampled_from([np.float32, np.float64]),
+    with_matrix=st.booleans(),
 )
-def test_steps_obey_the_rules_of_the_projection(seed, kind, n, d, m, scale, kappa, domain, dtype):
+def test_steps_obey_the_rules_of_the_projection(
+    seed, kind, n, d, m, scale, kappa, domain, dtype, with_matrix
+):
     X, P = layer(seed, kind, n, d, m, dtype)
     P[0] = 0.0
-    G, left = native_step_by_inputs(P, X, keep_residual=True, scale=scale, kappa=kappa, domain=domain)
+    gram = _core.gram(X, 1.0 / X.size, 1) if with_matrix else None
+    G, left = native_step_by_inputs(
+        P, X, gram=gram, keep_residual=True, scale=scale, kappa=kappa, domain=domain
+    )
     signs = np.where(P < 0, -1, 1).astype(np.int8)
     unknown = (P == 0) & ((X == 0).all(axis=0) | ~P.any(axis=1, keepdims=True))
     assert np.all(G[unknown] == 0)
@@ -125,7 +131,11 @@ def test_minima_are_as_good_as_those_of_the_matrix(kind, n, d):
     A = _core.gram(X, 1.0 / X.size, 1)
     options = {"scale": "relative", "kappa": 1.0, "domain": "spin", "num_threads": 1}
     by_matrix = _core.project_rows(A, P, **options)[0]
-    ours = native_step_by_inputs(P, X)[0]
+    for ours in (native_step_by_inputs(P, X)[0], native_step_by_inputs(P, X, gram=A)[0]):
+        check_as_good(X, P, by_matrix, ours, s)
+
+
+def check_as_good(X, P, by_matrix, ours, s):
     # Of every row's |p|: the objective of sign(p) is -1, the minima are lower by a fraction of it.
     sizes = np.abs(P).sum(axis=1)
     gap = (change(X, P, by_matrix, ours, s) / sizes).mean()
@@ -135,6 +145,12 @@ def test_minima_are_as_good_as_those_of_the_matrix(kind, n, d):
 def test_threads_and_groups_of_rows_do_not_change_a_bit():
     X, P = layer(2, "relu", 32, 3000, 100)
     options = {"gram_scale": 1 / X.size, "scale": "relative", "kappa": 1.0, "domain": "spin"}
+    for A in (None, _core.gram(X, 1 / X.size, 1)):
+        options["A"] = A
+        check_threads_and_groups(X, P, options)
+
+
+def check_threads_and_groups(X, P, options):
     one = _core.project_rows_by_inputs(X, P, num_threads=1, **options)[0]
     assert np.array_equal(one, _core.project_rows_by_inputs(X, P, num_threads=3, **options)[0])
     some = _core.project_rows_by_inputs(X, np.ascontiguousarray(P[37:60]), num_threads=1, **options)[0]

@@ -116,6 +116,14 @@ py::array_t<Real> square_matrix(const py::array_t<Real>& matrix, std::size_t d) 
     return copy;
 }
 
+// The rows of what square_matrix returns.
+template <class Real>
+Rows<const Real> rows_of(const py::array_t<Real>& matrix) {
+    constexpr auto size = static_cast<py::ssize_t>(sizeof(Real));
+    const auto d = static_cast<std::size_t>(matrix.shape(0));
+    return {matrix.data(), std::max(d, static_cast<std::size_t>(matrix.strides(0) / size))};
+}
+
 ProjectionOptions projection_options(const std::string& scale, double kappa, const std::string& domain,
                                      std::size_t threads) {
     require(domain == "spin" || domain == "mask", "domain must be 'spin' or 'mask', but is '" + domain + "'");
@@ -159,9 +167,7 @@ py::tuple project_rows_of(const py::array_t<Real>& given_matrix, const Input<Rea
     const py::array_t<Real> matrix = square_matrix(given_matrix, d);
     StepArrays<Real> arrays(gradient, residual, keep_residual);
     const ProjectionOptions options = projection_options(scale, kappa, domain, threads);
-    constexpr auto size = static_cast<py::ssize_t>(sizeof(Real));
-    const Rows<const Real> couplings{matrix.data(),
-                                     std::max(d, static_cast<std::size_t>(matrix.strides(0) / size))};
+    const Rows<const Real> couplings = rows_of(matrix);
     const bool finite = without_gil([&] {
         StopToken token(std::nullopt, signals_pending);
         return project_rows<Real>(couplings, arrays.rows, options, token);
@@ -169,19 +175,28 @@ py::tuple project_rows_of(const py::array_t<Real>& given_matrix, const Input<Rea
     return py::make_tuple(arrays.steps, arrays.next_residual, finite);
 }
 
-// As project_rows_of, for A = gram_scale X'X without that matrix.
+// As project_rows_of, for A = gram_scale X'X: by X alone, or by X and the matrix.
 template <class Real>
 py::tuple project_rows_by_inputs_of(const Input<Real>& inputs, const Input<Real>& gradient,
+                                    const std::optional<py::array_t<Real>>& given_matrix,
                                     const std::optional<Input<Real>>& residual, bool keep_residual,
                                     double gram_scale, const std::string& scale, double kappa,
                                     const std::string& domain, std::size_t threads) {
     require(gradient.ndim() == 2 && gradient.size() > 0, "P must have shape (m, d)");
     require(inputs.ndim() == 2 && inputs.size() > 0 && inputs.extent(1) == gradient.extent(1),
             "X must have shape (samples, d) for P of shape (m, d)");
+    std::optional<py::array_t<Real>> matrix;
+    if (given_matrix) {
+        matrix = square_matrix(*given_matrix, gradient.extent(1));
+    }
     StepArrays<Real> arrays(gradient, residual, keep_residual);
     const ProjectionOptions options = projection_options(scale, kappa, domain, threads);
     const bool finite = without_gil([&] {
         StopToken token(std::nullopt, signals_pending);
+        if (matrix) {
+            return project_rows_by_both<Real>(rows_of(*matrix), inputs.view(), inputs.extent(0), gram_scale,
+                                              arrays.rows, options, token);
+        }
         return project_rows_by_inputs<Real>(inputs.view(), inputs.extent(0), gram_scale, arrays.rows, options,
                                             token);
     });
@@ -212,8 +227,8 @@ void register_for(py::module_& module) {
                arg("residual") = py::none(), arg("keep_residual") = false, arg("scale"), arg("kappa"),
                arg("domain"), arg("num_threads"));
     module.def("project_rows_by_inputs", &project_rows_by_inputs_of<Real>, arg("X"), arg("P"), py::kw_only(),
-               arg("residual") = py::none(), arg("keep_residual") = false, arg("gram_scale"), arg("scale"),
-               arg("kappa"), arg("domain"), arg("num_threads"));
+               arg("A").noconvert() = py::none(), arg("residual") = py::none(), arg("keep_residual") = false,
+               arg("gram_scale"), arg("scale"), arg("kappa"), arg("domain"), arg("num_threads"));
     module.def("move_weights", &move_weights_of<Real>, arg("W").noconvert(), arg("G"), arg("lr"), arg("clip"),
                arg("num_threads"));
 }

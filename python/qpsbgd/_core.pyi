@@ -42,6 +42,7 @@ def project_rows_by_inputs(
     X: npt.NDArray[_Real],
     P: npt.NDArray[_Real],
     *,
+    A: npt.NDArray[_Real] | None = None,
     residual: npt.NDArray[_Real] | None = None,
     keep_residual: bool = False,
     gram_scale: float,

@@ -36,7 +36,7 @@ from qpsbgd.step.memory import average, error_feedback
 from qpsbgd.step.published import project_published
 from qpsbgd.step.rows import native_step, objective, project_rows, raw_form, row_problems
 from qpsbgd.step.weights import move_weights
-from qpsbgd.step.wide import by_inputs, native_step_by_inputs
+from qpsbgd.step.wide import by_inputs, first_by_inputs, native_step_by_inputs
 
 __all__ = [
     "average",
@@ -155,6 +155,9 @@ def project(
     if native and weights is None and by_inputs(n, x.shape[1], x.itemsize):
         return _like(V, _project_by_inputs(v, x, extra, scale, kappa, domain))
     gram, fields = _gram_and_fields(v, x, extra, shared=weights is None)
+    if native and gram is not None and first_by_inputs(n, x.shape[1]):
+        _check_overflow("X", "gram matrix", np.diagonal(gram))
+        return _like(V, _by_inputs(fields, x, gram, scale, kappa, domain))
     first_seed = _fresh_seed() if seed is None else check_seed(seed)
     parts = []
     for rows, A in _matrices(x, gram, weights):
@@ -184,8 +187,14 @@ def _project_by_inputs(
     fields = _gram_and_fields(v, x, memory, shared=False)[1]
     with np.errstate(over="ignore"):
         _check_overflow("X", "gram matrix", np.einsum("ni,ni->i", x, x))
+    return _by_inputs(fields, x, None, scale, kappa, domain)
+
+
+def _by_inputs(
+    fields: Floats, x: Floats, gram: Floats | None, scale: str | float, kappa: float, domain: str
+) -> Spins:
     chosen = scale if isinstance(scale, str) else float(scale)
-    return native_step_by_inputs(fields, x, scale=chosen, kappa=float(kappa), domain=domain)[0]
+    return native_step_by_inputs(fields, x, gram=gram, scale=chosen, kappa=float(kappa), domain=domain)[0]
 
 
 def _gram_and_fields(

@@ -91,6 +91,13 @@ template <class Real>
 bool project_rows_by_inputs(std::span<const Real> inputs, std::size_t samples, double scale,
                             const LayerRows<Real>& rows, const ProjectionOptions& options, StopToken& token);
 
+// The same where the matrix is there, too: the first flips by X, whose field update is one product for a group of rows, the
+// last ones by the matrix. For layers so wide that A lies beyond the second cache, of some samples fewer.
+template <class Real>
+bool project_rows_by_both(Rows<const Real> gram, std::span<const Real> inputs, std::size_t samples,
+                          double scale, const LayerRows<Real>& rows, const ProjectionOptions& options,
+                          StopToken& token);
+
 // weights <- clip(weights - lr steps, -clip, clip), entry by entry.
 template <class Real>
 void move_weights(std::span<Real> weights, std::span<const std::int8_t> steps, Real lr, Real clip,

@@ -14,7 +14,6 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <limits>
 #include <optional>
 #include <span>
 #include <vector>
@@ -23,84 +22,24 @@
 #include "base/rounding.hpp"
 #include "base/threads.hpp"
 #include "layer/group_rows.hpp"
-#include "layer/panels.hpp"
+#include "layer/layer_inputs.hpp"
 #include "qpsbgd/layer.hpp"
 
 namespace qpsbgd {
 namespace {
 
-constexpr std::size_t kChunk = 512;        // coordinates that are summed by themselves
+constexpr std::size_t kFirstPasses = 3;    // before single flips by the matrix, if there is one
 constexpr std::size_t kMostPasses = 1000;  // rounding could let undecided coordinates alternate for ever
-
-// What all rows need of X.
-template <class Real>
-class LayerInputs {
-public:
-    LayerInputs(std::span<const Real> inputs, std::size_t samples_of_x, std::size_t width, double gram_scale,
-                bool mask, std::size_t threads, StopToken& token)
-        : table(gram_kernels<Real>()),
-          samples(samples_of_x),
-          d(width),
-          stride(rounded_up(samples, kInputLanes)),
-          scale(gram_scale),
-          factor(mask ? Real{1} : Real{2}),
-          panels(inputs, samples, d, table, threads, token),
-          columns(d * stride),
-          own(d),
-          slacks(d),
-          errors(samples) {
-        std::fill_n(columns.data(), d * stride, Real{0});
-        std::vector<double> squares(d);
-        for (std::size_t k = 0; k < samples; ++k) {
-            double sum = 0.0;
-            for (std::size_t i = 0; i < d; ++i) {
-                const Real value = inputs[k * d + i];
-                columns.data()[i * stride + k] = value;
-                squares[i] += static_cast<double>(value) * static_cast<double>(value);
-                sum += std::fabs(static_cast<double>(value));
-            }
-            errors[k] = 2.0 * epsilon() * static_cast<double>(kChunk + d / kChunk) * sum;
-            total += sum;
-        }
-        for (std::size_t i = 0; i < d; ++i) {
-            own[i] = static_cast<Real>(0.5 * static_cast<double>(factor) * squares[i]);
-            slacks[i] = static_cast<Real>(8.0 * epsilon() * std::sqrt(squares[i]));
-            square += squares[i];
-        }
-    }
-
-    static double epsilon() { return static_cast<double>(std::numeric_limits<Real>::epsilon()); }
-    // Are X G and X'X G far from overflow for every G? No NaN passes.
-    bool in_range() const {
-        return total < 0x1p-20 * std::sqrt(static_cast<double>(std::numeric_limits<Real>::max()));
-    }
-    // Are squares far enough from underflow for slacks to mean something?
-    bool is_exact() const { return square == 0.0 || square > 0x1p-80; }
-    const Real* column(std::size_t i) const { return columns.data() + i * stride; }
-
-    const GramKernels<Real>& table;
-    std::size_t samples;
-    std::size_t d;
-    std::size_t stride;
-    double scale;
-    Real factor;
-    Panels<Real> panels;
-    AlignedBuffer<Real> columns;  // X', padded with zeros
-    std::vector<Real> own;
-    std::vector<Real> slacks;
-    std::vector<double> errors;  // of X G where it was summed in Real
-    double total = 0.0;
-    double square = 0.0;
-};
 
 // One group of rows after the other.
 template <class Real>
 class InputProjection {
 public:
-    InputProjection(const LayerInputs<Real>& x, const LayerRows<Real>& layer,
-                    const ProjectionOptions& options)
+    InputProjection(const LayerInputs<Real>& x, const AlignedRows<Real>* couplings,
+                    const LayerRows<Real>& layer, const ProjectionOptions& options)
         : kernels_(projection_kernels<Real>()),
           x_(x),
+          couplings_(couplings),
           rows_(layer, options, x.table.width),
           left_(std::max(x.samples, kChunk) * x.table.width),
           right_(kChunk * x.table.width),
@@ -108,7 +47,8 @@ public:
           states_(x.table.width) {
         for (State& state : states_) {
             state.pulls.resize(x.d);
-            state.spins.resize(x.d);
+            state.spins.resize(rounded_up(x.d, kFlipSlots));
+            state.fields.resize(couplings == nullptr ? 0 : rounded_up(x.d, kFlipSlots));
             state.first.assign(x.stride, Real{0});
             state.outputs.assign(x.stride, Real{0});
             state.found.resize(x.d + 1);
@@ -121,12 +61,11 @@ public:
         bool in_range = true;
         for (std::size_t row = 0; row < count; ++row) {
             State& state = states_[row];
-            std::ranges::fill(state.first, Real{0});
             const Real* p = rows_.p(row);
             std::transform(p, p + x_.d, state.spins.begin(),
                            [](Real value) { return value < Real{0} ? Real{-1} : Real{1}; });
         }
-        multiply_signs(count);
+        multiply_spins(count, &State::first);
         for (std::size_t row = 0; row < count; ++row) {
             in_range = start(row) && in_range;
         }
@@ -137,6 +76,7 @@ public:
             }
             descend(count, token);
         }
+        multiply_spins(count, &State::outputs);
         for (std::size_t row = 0; row < count; ++row) {
             finish(row);
         }
@@ -145,18 +85,22 @@ public:
 
 private:
     struct State {
-        std::vector<Real> pulls;  // p / s
-        std::vector<Real> spins;
+        std::vector<Real> pulls;    // p / s
+        std::vector<Real> spins;    // padded with zeros, as the fields are
+        std::vector<Real> fields;   // of the descent by the matrix
         std::vector<Real> first;    // X sigma
-        std::vector<Real> outputs;  // X G
+        std::vector<Real> outputs;  // X G, at last X h
         std::vector<Gain<Real>> found;
         std::vector<Gain<Real>> sorted;
         std::size_t size = 0;  // of found
         double scale = 0.0;    // s, or 0 where the sign is the answer
     };
 
-    // X sigma of all rows. Sums of kChunk coordinates are added, so that their errors stay small.
-    void multiply_signs(std::size_t count) {
+    // X h of all rows, h their spins. Sums of kChunk coordinates are added, so that their errors stay small.
+    void multiply_spins(std::size_t count, std::vector<Real> State::* product) {
+        for (std::size_t row = 0; row < count; ++row) {
+            std::ranges::fill(states_[row].*product, Real{0});
+        }
         const std::size_t width = x_.table.width;
         const Destination<Real> nowhere{.rows = block_.data(), .mirrored = nullptr, .stride = 0};
         for (std::size_t begin = 0; begin < x_.d; begin += kChunk) {
@@ -174,7 +118,7 @@ private:
                                   block_.data());
                 for (std::size_t row = 0; row < count; ++row) {
                     for (std::size_t j = 0; j < columns; ++j) {
-                        states_[row].first[k + j] += block_.data()[row * width + j];
+                        (states_[row].*product)[k + j] += block_.data()[row * width + j];
                     }
                 }
             }
@@ -237,7 +181,7 @@ private:
                 .outputs = state.outputs.data()};
     }
 
-    // Passes over the first `count` rows until no flip helps any of them.
+    // Passes over the first `count` rows until no flip helps any of them, or until few do and the matrix takes over.
     void descend(std::size_t count, StopToken& token) {
         std::vector<std::size_t> at_work;
         for (std::size_t row = 0; row < count; ++row) {
@@ -245,7 +189,8 @@ private:
                 at_work.push_back(row);
             }
         }
-        for (std::size_t pass = 0; pass < kMostPasses && !at_work.empty(); ++pass) {
+        const std::size_t most_passes = couplings_ == nullptr ? kMostPasses : kFirstPasses;
+        for (std::size_t pass = 0; pass < most_passes && !at_work.empty(); ++pass) {
             look(at_work, token);
             std::erase_if(at_work, [&](std::size_t row) {
                 State& state = states_[row];
@@ -253,20 +198,18 @@ private:
                 return kernels_.flip_gains(descent(state), state.sorted.data(), state.size) == 0;
             });
         }
+        if (couplings_ != nullptr && !at_work.empty()) {
+            descend_by_matrix(at_work, token);
+        }
     }
 
-    // Notes the gains of these rows: X'(X G), panel by panel.
-    void look(const std::vector<std::size_t>& at_work, StopToken& token) {
+    // X'(X G) of these rows, panel by panel: take(r, products, first coordinate, number of them) for every row and panel.
+    template <class Take>
+    void multiply_outputs(const std::vector<std::size_t>& at_work, StopToken& token, const Take& take) {
         const std::size_t width = x_.table.width;
-        std::array<InputDescent<Real>, kMostPanelColumns> rows{};
         for (std::size_t r = 0; r < width; ++r) {
-            const bool is_row = r < at_work.size();
             for (std::size_t k = 0; k < x_.samples; ++k) {
-                left_.data()[k * width + r] = is_row ? states_[at_work[r]].outputs[k] : Real{0};
-            }
-            if (is_row) {
-                rows[r] = descent(states_[at_work[r]]);
-                states_[at_work[r]].size = 0;
+                left_.data()[k * width + r] = r < at_work.size() ? states_[at_work[r]].outputs[k] : Real{0};
             }
         }
         const Destination<Real> nowhere{.rows = block_.data(), .mirrored = nullptr, .stride = 0};
@@ -278,9 +221,51 @@ private:
             x_.table.multiply(left_.data(), x_.panels.panel(panel), x_.samples, at_work.size(),
                               x_.panels.width(panel), false, nowhere, block_.data());
             for (std::size_t r = 0; r < at_work.size(); ++r) {
+                take(r, block_.data() + r * width, panel * width, x_.panels.width(panel));
+            }
+        }
+    }
+
+    // Notes the gains of these rows.
+    void look(const std::vector<std::size_t>& at_work, StopToken& token) {
+        std::array<InputDescent<Real>, kMostPanelColumns> rows{};
+        for (std::size_t r = 0; r < at_work.size(); ++r) {
+            rows[r] = descent(states_[at_work[r]]);
+            states_[at_work[r]].size = 0;
+        }
+        multiply_outputs(
+            at_work, token, [&](std::size_t r, const Real* products, std::size_t first, std::size_t count) {
                 State& state = states_[at_work[r]];
-                state.size += kernels_.find_gains(rows[r], block_.data() + r * width, panel * width,
-                                                  x_.panels.width(panel), state.found.data() + state.size);
+                state.size +=
+                    kernels_.find_gains(rows[r], products, first, count, state.found.data() + state.size);
+            });
+    }
+
+    // The last flips, one by one, each with its row of A.
+    void descend_by_matrix(const std::vector<std::size_t>& at_work, StopToken& token) {
+        const auto scale = static_cast<Real>(x_.scale);
+        multiply_outputs(at_work, token,
+                         [&](std::size_t r, const Real* products, std::size_t first, std::size_t count) {
+                             State& state = states_[at_work[r]];
+                             for (std::size_t k = 0; k < count; ++k) {
+                                 const std::size_t i = first + k;
+                                 const Real own = state.spins[i] * x_.own[i];
+                                 state.fields[i] = scale * (products[k] - state.pulls[i] - own);
+                             }
+                         });
+        for (const std::size_t row : at_work) {
+            Descent<Real> by_matrix{.couplings = couplings_->rows().data,
+                                    .stride = couplings_->rows().stride,
+                                    .d = x_.d,
+                                    .factor = x_.factor,
+                                    .units = x_.ones.data(),
+                                    .errors = x_.zeros.data(),
+                                    .first_error = static_cast<double>(x_.d),
+                                    .spins = states_[row].spins.data(),
+                                    .fields = states_[row].fields.data()};
+            while (!kernels_.descend(by_matrix, rows_.flips_of_look()) &&
+                   by_matrix.flips < rows_.most_flips()) {
+                token.throw_if_interrupted();
             }
         }
     }
@@ -311,53 +296,51 @@ private:
         }
     }
 
-    double step_of(std::size_t row, std::size_t i, double spin) const {
-        const double sign = sign_of(row, i);
-        return rows_.options().mask ? 0.5 * (sign + spin) : spin;
-    }
-    double sign_of(std::size_t row, std::size_t i) const {
-        return (rows_.signs()[i / kSignsOfWord * rows_.most_rows() + row] >> (i % kSignsOfWord) & 1U) != 0
-                   ? -1.0
-                   : 1.0;
-    }
-
-    // Is F(G) < F(sigma)? With D = G - sigma the difference is s scale (X D)'(2 X sigma + X D) - 2 p'D, in float64; X sigma
-    // is summed once more where the errors of the sums in Real could decide.
+    // Is F(G) < F(sigma)? With D = G - sigma the difference is s scale (X D)'(2 X sigma + X D) - 2 p'D. It is computed from
+    // products in Real, and by float64 throughout where their errors could decide. `outputs` is X h.
     bool is_better(std::size_t row) {
         const State& state = states_[row];
+        const double part = rows_.options().mask ? 0.5 : 1.0;  // D = part (h - sigma)
         const Real* p = rows_.p(row);
-        std::vector<double> moved(x_.samples);
         double pulled = 0.0;
         for (std::size_t i = 0; i < x_.d; ++i) {
-            const double difference = step_of(row, i, static_cast<double>(state.spins[i])) - sign_of(row, i);
-            if (difference != 0.0) {
-                pulled += difference * static_cast<double>(p[i]);
-                for (std::size_t k = 0; k < x_.samples; ++k) {
-                    moved[k] += difference * static_cast<double>(x_.column(i)[k]);
-                }
-            }
+            const double sign = p[i] < Real{0} ? -1.0 : 1.0;
+            pulled += static_cast<double>(p[i]) * (static_cast<double>(state.spins[i]) - sign);
         }
         double curved = 0.0;
         double error = 0.0;
         for (std::size_t k = 0; k < x_.samples; ++k) {
-            curved += moved[k] * (2.0 * static_cast<double>(state.first[k]) + moved[k]);
-            error += 2.0 * std::fabs(moved[k]) * x_.errors[k];
+            const auto first = static_cast<double>(state.first[k]);
+            const double moved = part * (static_cast<double>(state.outputs[k]) - first);
+            curved += moved * (2.0 * first + moved);
+            error += 4.0 * x_.errors[k] * (std::fabs(moved) + std::fabs(first) + x_.errors[k]);
         }
         const double factor = state.scale * x_.scale;
-        if (factor * (curved + error) - 2.0 * pulled < 0.0) {
-            return true;
-        }
+        return factor * (curved + error) - 2.0 * part * pulled < 0.0 || exact_change(row) < 0.0;
+    }
+
+    double exact_change(std::size_t row) {
+        const State& state = states_[row];
+        const Real* p = rows_.p(row);
+        std::vector<double> moved(x_.samples);
         std::vector<double> first(x_.samples);
+        double pulled = 0.0;
         for (std::size_t i = 0; i < x_.d; ++i) {
+            const double sign = p[i] < Real{0} ? -1.0 : 1.0;
+            const auto spin = static_cast<double>(state.spins[i]);
+            const double difference = (rows_.options().mask ? 0.5 * (sign + spin) : spin) - sign;
+            pulled += difference * static_cast<double>(p[i]);
             for (std::size_t k = 0; k < x_.samples; ++k) {
-                first[k] += sign_of(row, i) * static_cast<double>(x_.column(i)[k]);
+                const auto value = static_cast<double>(x_.column(i)[k]);
+                moved[k] += difference * value;
+                first[k] += sign * value;
             }
         }
-        curved = 0.0;
+        double curved = 0.0;
         for (std::size_t k = 0; k < x_.samples; ++k) {
             curved += moved[k] * (2.0 * first[k] + moved[k]);
         }
-        return factor * curved - 2.0 * pulled < 0.0;
+        return state.scale * x_.scale * curved - 2.0 * pulled;
     }
 
     void finish(std::size_t row) {
@@ -369,6 +352,7 @@ private:
 
     const ProjectionKernels<Real>& kernels_;
     const LayerInputs<Real>& x_;
+    const AlignedRows<Real>* couplings_;  // A, or null
     GroupRows<Real> rows_;
     AlignedBuffer<Real> left_;
     AlignedBuffer<Real> right_;
@@ -378,8 +362,9 @@ private:
 
 // Returns false where sums leave the range of numbers: then the results mean nothing.
 template <class Real>
-bool project_groups(const LayerInputs<Real>& x, const LayerRows<Real>& rows, const ProjectionOptions& options,
-                    std::size_t threads, StopToken& token) {
+bool project_groups(const LayerInputs<Real>& x, const AlignedRows<Real>* couplings,
+                    const LayerRows<Real>& rows, const ProjectionOptions& options, std::size_t threads,
+                    StopToken& token) {
     const std::size_t width = x.table.width;
     const std::size_t groups = (rows.m + width - 1) / width;
     std::vector<std::optional<InputProjection<Real>>> workers(
@@ -387,7 +372,7 @@ bool project_groups(const LayerInputs<Real>& x, const LayerRows<Real>& rows, con
     std::atomic<bool> in_range = true;
     parallel_for(groups, threads, token, [&](std::size_t worker, std::size_t index) {
         if (!workers[worker]) {
-            workers[worker].emplace(x, rows, options);
+            workers[worker].emplace(x, couplings, rows, options);
         }
         const std::size_t first = index * width;
         if (!workers[worker]->run(first, std::min(width, rows.m - first), token)) {
@@ -397,17 +382,20 @@ bool project_groups(const LayerInputs<Real>& x, const LayerRows<Real>& rows, con
     return in_range;
 }
 
+double work_of(std::size_t samples, std::size_t d, std::size_t m) {
+    return 8.0 * static_cast<double>(samples) * static_cast<double>(d) * static_cast<double>(m);
+}
+
 }  // namespace
 
 template <class Real>
 bool project_rows_by_inputs(std::span<const Real> inputs, std::size_t samples, double scale,
                             const LayerRows<Real>& rows, const ProjectionOptions& options, StopToken& token) {
-    const double work =
-        8.0 * static_cast<double>(samples) * static_cast<double>(rows.d) * static_cast<double>(rows.m);
-    const std::size_t threads = useful_threads(options.threads, work, kWorkOfThread);
+    const std::size_t threads =
+        useful_threads(options.threads, work_of(samples, rows.d, rows.m), kWorkOfThread);
     {
         const LayerInputs<Real> x(inputs, samples, rows.d, scale, options.mask, threads, token);
-        if (x.in_range() && x.is_exact() && project_groups(x, rows, options, threads, token)) {
+        if (x.in_range() && x.is_exact() && project_groups<Real>(x, nullptr, rows, options, threads, token)) {
             return true;
         }
     }
@@ -417,9 +405,30 @@ bool project_rows_by_inputs(std::span<const Real> inputs, std::size_t samples, d
     return project_rows<Real>({matrix.memory.get(), matrix.stride}, rows, options, token);
 }
 
-template bool project_rows_by_inputs(std::span<const float>, std::size_t, double, const LayerRows<float>&,
-                                     const ProjectionOptions&, StopToken&);
-template bool project_rows_by_inputs(std::span<const double>, std::size_t, double, const LayerRows<double>&,
-                                     const ProjectionOptions&, StopToken&);
+template <class Real>
+bool project_rows_by_both(Rows<const Real> gram, std::span<const Real> inputs, std::size_t samples,
+                          double scale, const LayerRows<Real>& rows, const ProjectionOptions& options,
+                          StopToken& token) {
+    const std::size_t threads =
+        useful_threads(options.threads, work_of(samples, rows.d, rows.m), kWorkOfThread);
+    if (options.rule != ScaleRule::automatic) {
+        const AlignedRows<Real> couplings(gram, rows.d);
+        const LayerInputs<Real> x(inputs, samples, rows.d, scale, options.mask, threads, token);
+        if (x.in_range() && x.is_exact() &&
+            project_groups<Real>(x, &couplings, rows, options, threads, token)) {
+            return true;
+        }
+    }
+    return project_rows<Real>(gram, rows, options, token);
+}
+
+#define QPSBGD_INSTANTIATE(Real)                                                                             \
+    template bool project_rows_by_inputs(std::span<const Real>, std::size_t, double, const LayerRows<Real>&, \
+                                         const ProjectionOptions&, StopToken&);                              \
+    template bool project_rows_by_both(Rows<const Real>, std::span<const Real>, std::size_t, double,         \
+                                       const LayerRows<Real>&, const ProjectionOptions&, StopToken&);
+QPSBGD_INSTANTIATE(float)
+QPSBGD_INSTANTIATE(double)
+#undef QPSBGD_INSTANTIATE
 
 }  // namespace qpsbgd

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -31,9 +31,10 @@ class ContinuousRule:
 
     def work(self, layer: LayerStep) -> Work[StepResult]:
         """Find the binary step G of one weight, as `qpsbgd.step.rule.StepRule.work`."""
-        X = layer.inputs.few_samples() if _needs_no_matrix(layer) else None
-        if X is not None:
-            found = _step(layer, slice(0, len(layer.gradient)), X, by_inputs=True)
+        few = layer.inputs.few_samples() if _needs_no_matrix(layer) else None
+        if few is not None:
+            X, A = few
+            found = _step(layer, slice(0, len(layer.gradient)), A, X)
             return StepResult(found.G, replaces=False, state=found.state)
         parts = layer.inputs.parts(layer.options["jacobian"])
         rows = yield from together(self._rows(layer, part) for part in parts)
@@ -105,20 +106,22 @@ def _residual(layer: LayerStep, rows: slice) -> Tensor | None:
     return state_of_rows(layer.state, rows, layer.weight.shape[0]).get("residual")
 
 
-def _step(layer: LayerStep, rows: slice, matrix: Floats, *, by_inputs: bool = False) -> _Rows:
-    """Step and next residual of some rows, by the Gram matrix or by the samples X."""
+def _step(layer: LayerStep, rows: slice, A: Floats | None, X: Floats | None = None) -> _Rows:
+    """Step and next residual of some rows, by the Gram matrix, by the samples X, or by both."""
     options, device = layer.options, layer.weight.device
     residual = _residual(layer, rows)
-    make = native_step_by_inputs if by_inputs else native_step
-    spins, left = make(
-        to_host(layer.gradient[rows], layer.dtype),
-        matrix,
-        residual=None if residual is None else to_host(residual, layer.dtype),
-        keep_residual=options["memory"] == "error-feedback",
-        scale=_scale(layer),
-        kappa=options["kappa"],
-        domain=options["domain"],
-    )
+    gradient = to_host(layer.gradient[rows], layer.dtype)
+    how: dict[str, Any] = {
+        "residual": None if residual is None else to_host(residual, layer.dtype),
+        "keep_residual": options["memory"] == "error-feedback",
+        "scale": _scale(layer),
+        "kappa": options["kappa"],
+        "domain": options["domain"],
+    }
+    if X is not None:
+        spins, left = native_step_by_inputs(gradient, X, gram=A, **how)
+    else:
+        spins, left = native_step(gradient, cast(Floats, A), **how)
     state = {} if left is None else {"residual": torch.from_numpy(left).to(device)}
     return _Rows(torch.from_numpy(spins).to(device), state, None)
 

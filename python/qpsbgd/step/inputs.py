@@ -15,7 +15,7 @@ from qpsbgd.capture.record import Capture, Record
 from qpsbgd.step.arrays import Floats, to_host
 from qpsbgd.step.gram import gram_matrices, row_chunks, weighted_grams
 from qpsbgd.step.processes import Processes
-from qpsbgd.step.wide import by_inputs
+from qpsbgd.step.wide import by_inputs, first_by_inputs
 
 __all__ = [
     "CurvatureFactors",
@@ -235,17 +235,23 @@ class LayerInputs:
             A = self._mean_gram(grams[group] if grams else np.zeros((width, width), self._numpy_dtype))
             yield Part(slice(group * rows, (group + 1) * rows), A, self.num_samples)
 
-    def few_samples(self) -> Floats | None:
-        """X (n, d) of all samples, where a layer has so few of them that no matrix is wanted; else None."""
+    def few_samples(self) -> tuple[Floats, Floats | None] | None:
+        """X (n, d) of all samples, where a layer has so few that the rows descend by X; else None.
+
+        With it comes the matrix A, where that makes the last flips faster.
+        """
         records = [record for record in self._capture.records if record.num_samples]
-        itemsize = np.dtype(self._numpy_dtype).itemsize
+        width, itemsize = self._width, np.dtype(self._numpy_dtype).itemsize
         if not self._processes.alone or self._all.groups != 1 or self._capture.folded is not None:
             return None
-        if not records or not by_inputs(self.num_samples, self._width, itemsize):
+        if not records or not first_by_inputs(self.num_samples, width):
             return None
         dtype = _dtype(self._weight)
         blocks = [to_host(X[0], dtype) for record in records for X, _ in record.blocks()]
-        return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+        X = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+        if by_inputs(self.num_samples, width, itemsize):
+            return X, None
+        return X, next(self.parts("pre-activation")).A
 
     def curvature_factors(self) -> list[CurvatureFactors]:
         """Give the Gauss-Newton factors of each channel group."""

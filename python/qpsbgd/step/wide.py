@@ -12,12 +12,14 @@ from qpsbgd import _core
 from qpsbgd.problem import check_finite
 from qpsbgd.step.arrays import Floats, Spins
 
-__all__ = ["by_inputs", "native_step_by_inputs"]
+__all__ = ["by_inputs", "first_by_inputs", "native_step_by_inputs"]
 
 _LEAST_WIDTH = 2048
 _FEW = 24
 """From this many coordinates a sample on, a descent by X is the faster one."""
 _LARGE_MATRIX = 2**30
+_SOME = 16
+"""From this many on, first passes by X pay before single flips by the matrix."""
 _FEW_OF_LARGE = 8
 """The same where the matrix takes a GiB or more: slower by X, but it fits."""
 
@@ -36,10 +38,22 @@ def by_inputs(num_samples: int, width: int, itemsize: int = 4) -> bool:
     return num_samples * (_FEW_OF_LARGE if large else _FEW) <= width
 
 
+def first_by_inputs(num_samples: int, width: int) -> bool:
+    """Whether a layer that has a matrix makes its first passes by X.
+
+    Examples
+    --------
+    >>> first_by_inputs(128, 2048), first_by_inputs(128, 1024)
+    (True, False)
+    """
+    return width >= _LEAST_WIDTH and num_samples * _SOME <= width
+
+
 def native_step_by_inputs(
     gradient: Floats,
     X: Floats,
     *,
+    gram: Floats | None = None,
     residual: Floats | None = None,
     keep_residual: bool = False,
     scale: str | float = "relative",
@@ -54,6 +68,8 @@ def native_step_by_inputs(
         The gradient, and what the last step left behind, if anything.
     X : array (n, d) of the same dtype
         The samples behind the gradient.
+    gram : array (d, d) of the same dtype, optional
+        A, for the last flips, where it is there.
     keep_residual, scale, kappa, domain
         As in `qpsbgd.step.rows.native_step`.
 
@@ -76,6 +92,7 @@ def native_step_by_inputs(
     G, left, finite = _core.project_rows_by_inputs(
         X,
         gradient,
+        A=gram,
         residual=residual,
         keep_residual=keep_residual,
         gram_scale=1.0 / X.size,

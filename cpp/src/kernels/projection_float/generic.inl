@@ -372,12 +372,16 @@ template <class Real>
 std::size_t flip_gains(const InputDescent<Real>& given, const Gain<Real>* found, std::size_t count) {
     const InputDescent<Real> row = given;  // a copy that spins cannot alias
     constexpr std::size_t lanes = kLanes<Real>;
+    constexpr std::size_t kAhead = 4;  // candidates whose samples are fetched
     std::size_t flips = 0;
     for (std::size_t c = 0; c < count; ++c) {
         const std::size_t i = found[c].coordinate;
         const Real* samples = row.inputs + i * row.stride;
-        if (c + 8 < count) {
-            __builtin_prefetch(row.inputs + found[c + 8].coordinate * row.stride);
+        if (c + kAhead < count) {
+            const Real* next = row.inputs + found[c + kAhead].coordinate * row.stride;
+            for (std::size_t k = 0; k < row.stride; k += 64 / sizeof(Real)) {
+                __builtin_prefetch(next + k);
+            }
         }
         const Real spin = row.spins[i];
         const Real field = product_of_samples(samples, row.outputs, row.stride) - row.pulls[i];
