@@ -15,6 +15,7 @@
 #include "base/threads.hpp"
 #include "batch/share_time.hpp"
 #include "search/int8/acceptance.hpp"
+#include "search/int8/population.hpp"
 #include "search/int8/replica_group.hpp"
 
 namespace qpsbgd {
@@ -205,12 +206,25 @@ private:
             group.descend(budget);  // as a single read does to choose its range: worth it when sweeps are few
         }
         if (timed_) {
-            // Until the time is up: ever longer runs from new states.
-            group.anneal(range, kFirstRoundSweeps, budget);
-            for (std::size_t sweeps = 2 * kFirstRoundSweeps; !budget.exhausted(); sweeps *= 2) {
-                group.start_randomly();
-                group.anneal(range, sweeps, budget);
+            PartitionCrossover crossover(couplings_);
+            Int8Population population(group, crossover, batch_.n);
+            population.evolve(range, budget);
+            worker.sweeps += group.sweeps_done();
+            std::vector<std::uint64_t> ordered(words_of(batch_.n));
+            for (std::size_t lane = 0; lane < ids.size(); ++lane) {
+                std::ranges::fill(ordered, std::uint64_t{0});
+                const auto state = population.state(lane);
+                for (std::size_t at = 0; at < batch_.n; ++at) {
+                    const std::size_t spin = couplings_.order()[at];
+                    ordered[spin / 64] |= (state[at / 64] >> (at % 64) & 1) << (spin % 64);
+                }
+                if (replicas_per_problem_ > options_.reads) {
+                    found_.offer(ids[lane], static_cast<std::int32_t>(population.gain(lane)), ordered);
+                } else {
+                    write(number, ids[lane].problem, ids[lane].read, ordered);
+                }
             }
+            return;
         } else {
             group.anneal(range, sweeps_, budget);
         }

@@ -176,12 +176,14 @@ void Int8ReplicaCouplings::add_bytes(const SparseMatrix& matrix, std::span<const
     row_start_.reserve(n() + 1);
     row_start_.push_back(0);
     edges_.reserve(matrix.value().size());
+    strengths_.reserve(matrix.value().size());
     for (const std::uint32_t i : order_) {
         for (std::size_t k = matrix.row_start()[i]; k < matrix.row_start()[i + 1]; ++k) {
             const auto neighbour = position[static_cast<std::size_t>(matrix.column()[k])];
             const bool halves = !halved_.empty() && halved_[neighbour] >= 0;
-            const auto weight =
-                static_cast<std::uint8_t>((halves ? 1 : 2) * coupling(matrix.value()[k], matrix));
+            const int strength = coupling(matrix.value()[k], matrix);
+            const auto weight = static_cast<std::uint8_t>((halves ? 1 : 2) * strength);
+            strengths_.push_back(static_cast<std::int8_t>(strength));
             edges_.push_back({static_cast<std::uint32_t>(neighbour * kInt8Replicas),
                               static_cast<std::uint32_t>(weight * kInt8Replicas)});
         }

@@ -49,6 +49,29 @@ public:
     std::span<const std::uint32_t> bonds() const { return bonds_; }
     std::int32_t negative_bonds() const { return negative_bonds_; }
 
+    std::size_t problems() const { return base_.size() / n(); }
+    // Calls visit(neighbour, S) for every coupling of the spin at a position, neighbours as positions.
+    template <class Visit>
+    void for_each_coupling(std::size_t at, const Visit& visit) const {
+        if (degree_ == 0) {
+            for (std::size_t k = row_start_[at]; k < row_start_[at + 1]; ++k) {
+                visit(edges_[k].neighbour / kInt8Replicas, int{strengths_[k]});
+            }
+            return;
+        }
+        for (std::size_t k = at * degree_; k < (at + 1) * degree_; ++k) {
+            const std::size_t word = word_edges_[k] / sizeof(std::uint64_t);
+            if (word < 2 * n()) {  // else it only fills the row
+                visit(word / 2, word % 2 != 0 ? -1 : 1);
+            }
+        }
+    }
+    // The local field beside spins all -1.
+    int down_field(std::size_t problem, std::size_t at) const {
+        const int base = base_[problem * n() + at];
+        return halved_.empty() || halved_[at] < 0 ? base : 2 * base + halved_[at];
+    }
+
     // Vector operations of one sweep, roughly.
     std::size_t work() const { return 4 * n() + std::max(edges_.size(), word_edges_.size()); }
 
@@ -72,6 +95,7 @@ private:
     std::vector<std::uint32_t> order_;
     std::vector<std::uint32_t> row_start_;
     std::vector<Int8Edge> edges_;
+    std::vector<std::int8_t> strengths_;  // S of each edge, which its weight gives modulo 128 only
     AlignedVector<std::int8_t> weights_;
     std::vector<std::int8_t> base_;  // problems x n
     std::vector<std::int8_t> halved_;

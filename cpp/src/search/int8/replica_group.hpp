@@ -41,6 +41,13 @@ public:
     // One annealing run from the present states; ends in local minima. At most `sweeps` sweeps.
     void anneal(BetaRange range, std::size_t sweeps, Budget& budget);
 
+    // The same, but the states at its end are local minima and nothing else is kept.
+    void cool(BetaRange range, std::size_t sweeps, Budget& budget);
+
+    // All states as bits in the order of the sweep, replica after replica.
+    void set_states(std::span<const std::uint64_t> words);
+    void states(std::vector<std::uint64_t>& words) const;
+
     std::span<const ReplicaId> replicas() const { return replicas_; }
     std::uint64_t sweeps_done() const { return sweeps_done_; }  // over all replicas
     double mean_field(std::size_t lane) const;                  // mean |L| in units of energy
@@ -50,8 +57,11 @@ public:
     void best_bits(std::vector<std::uint64_t>& words) const;
 
 private:
+    void settle(Budget& budget);
     void raise(const std::uint64_t* target);
     void set_targets(std::span<const std::uint64_t> words);
+    template <class Look>
+    void sweep(BetaRange range, std::size_t sweeps, Budget& budget, const Look& look);
     void keep_best();
     void count_gain();
     std::uint64_t active_lanes() const;
