@@ -117,8 +117,16 @@ public:
 private:
     struct Worker {
         std::unique_ptr<Int8ReplicaGroup> group;
+        std::unique_ptr<PartitionCrossover> own_crossover;
         std::vector<std::uint64_t> words;
         std::uint64_t sweeps = 0;
+
+        PartitionCrossover& crossover(const Int8ReplicaCouplings& couplings) {
+            if (!own_crossover) {
+                own_crossover = std::make_unique<PartitionCrossover>(couplings);
+            }
+            return *own_crossover;
+        }
     };
 
     Int8ReplicaGroup& group_of(Worker& worker) {
@@ -206,38 +214,49 @@ private:
             group.descend(budget);  // as a single read does to choose its range: worth it when sweeps are few
         }
         if (timed_) {
-            PartitionCrossover crossover(couplings_);
-            Int8Population population(group, crossover, batch_.n);
-            population.evolve(range, budget);
-            worker.sweeps += group.sweeps_done();
-            std::vector<std::uint64_t> ordered(words_of(batch_.n));
-            for (std::size_t lane = 0; lane < ids.size(); ++lane) {
-                std::ranges::fill(ordered, std::uint64_t{0});
-                const auto state = population.state(lane);
-                for (std::size_t at = 0; at < batch_.n; ++at) {
-                    const std::size_t spin = couplings_.order()[at];
-                    ordered[spin / 64] |= (state[at / 64] >> (at % 64) & 1) << (spin % 64);
-                }
-                if (replicas_per_problem_ > options_.reads) {
-                    found_.offer(ids[lane], static_cast<std::int32_t>(population.gain(lane)), ordered);
-                } else {
-                    write(number, ids[lane].problem, ids[lane].read, ordered);
-                }
-            }
+            evolve(worker, number, budget);
             return;
-        } else {
-            group.anneal(range, sweeps_, budget);
         }
+        group.anneal(range, sweeps_, budget);
         worker.sweeps += group.sweeps_done();
         group.best_bits(worker.words);
         const std::size_t count = words_of(batch_.n);
         for (std::size_t lane = 0; lane < ids.size(); ++lane) {
-            const auto words = std::span(worker.words).subspan(lane * count, count);
-            if (replicas_per_problem_ > options_.reads) {
-                found_.offer(ids[lane], group.best_gain(lane), words);
-            } else {
-                write(number, ids[lane].problem, ids[lane].read, words);
+            answer(number, ids[lane], group.best_gain(lane),
+                   std::span(worker.words).subspan(lane * count, count));
+        }
+    }
+
+    // Until the time is up.
+    void evolve(Worker& worker, std::size_t number, Budget& budget) {
+        Int8ReplicaGroup& group = *worker.group;
+        group.settle(token_);
+        const ReplicaId first = group.replicas().front();
+        // Other numbers than those of the replicas' initial states.
+        Int8Population population(
+            group, worker.crossover(couplings_),
+            Random(SplitMix64::mix(options_.seed), options_.first_problem + first.problem, first.read));
+        population.evolve(ranges_[first.problem], budget);
+        worker.sweeps += group.sweeps_done();
+        worker.words.resize(words_of(batch_.n));
+        for (std::size_t lane = 0; lane < group.replicas().size(); ++lane) {
+            std::ranges::fill(worker.words, std::uint64_t{0});
+            const auto state = population.best(lane);
+            for (std::size_t at = 0; at < batch_.n; ++at) {
+                const std::size_t spin = couplings_.order()[at];
+                worker.words[spin / kWordBits] |= (state[at / kWordBits] >> (at % kWordBits) & 1U)
+                                                  << (spin % kWordBits);
             }
+            answer(number, group.replicas()[lane], static_cast<std::int32_t>(population.best_gain(lane)),
+                   worker.words);
+        }
+    }
+
+    void answer(std::size_t worker, ReplicaId id, std::int32_t gain, std::span<const std::uint64_t> words) {
+        if (replicas_per_problem_ > options_.reads) {
+            found_.offer(id, gain, words);
+        } else {
+            write(worker, id.problem, id.read, words);
         }
     }
 

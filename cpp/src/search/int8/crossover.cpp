@@ -5,6 +5,8 @@
 namespace qpsbgd {
 namespace {
 
+constexpr std::size_t kSpinsBetweenPolls = std::size_t{1} << 14;
+
 bool is_set(std::span<const std::uint64_t> bits, std::size_t at) {
     return (bits[at / kWordBits] >> (at % kWordBits) & 1U) != 0;
 }
@@ -19,23 +21,23 @@ void toggle(std::span<std::uint64_t> bits, std::size_t at) {
 
 PartitionCrossover::PartitionCrossover(const Int8ReplicaCouplings& couplings)
     : differ_(words_of(couplings.n())), unseen_(words_of(couplings.n())) {
-    const std::size_t n = couplings.n();
+    const std::size_t spins = couplings.n();
     row_start_.push_back(0);
-    for (std::size_t at = 0; at < n; ++at) {
+    for (std::size_t at = 0; at < spins; ++at) {
         couplings.for_each_coupling(at, [&](std::size_t neighbour, int strength) {
             couplings_.push_back({static_cast<std::uint32_t>(neighbour), strength});
         });
         row_start_.push_back(couplings_.size());
     }
     const std::size_t problems = couplings.problems();
-    fields_.resize(problems * n);
+    fields_.resize(problems * spins);
     for (std::size_t problem = 0; problem < problems; ++problem) {
-        for (std::size_t at = 0; at < n; ++at) {
+        for (std::size_t at = 0; at < spins; ++at) {
             int field = couplings.down_field(problem, at);
             for (const Coupling& coupling : couplings_of(at)) {
                 field += coupling.strength;
             }
-            fields_[problem * n + at] = static_cast<std::int16_t>(field);
+            fields_[problem * spins + at] = static_cast<std::int16_t>(field);
             symmetric_ = symmetric_ && field == 0;
         }
     }
@@ -43,7 +45,7 @@ PartitionCrossover::PartitionCrossover(const Int8ReplicaCouplings& couplings)
 
 int PartitionCrossover::local_field(std::span<const std::uint64_t> state, std::size_t at,
                                     std::size_t problem) const {
-    int field = fields_[problem * (row_start_.size() - 1) + at];
+    int field = fields_[problem * n() + at];
     for (const Coupling& coupling : couplings_of(at)) {
         field += coupling.strength * spin_of(state, coupling.neighbour);
     }
@@ -53,13 +55,12 @@ int PartitionCrossover::local_field(std::span<const std::uint64_t> state, std::s
 // The component of `first` moves from the unseen spins to component_. Returns the gain of flipping it.
 std::int64_t PartitionCrossover::collect(std::span<const std::uint64_t> state, std::size_t first,
                                          std::size_t problem) {
-    const std::size_t n = row_start_.size() - 1;
     std::int64_t gain = 0;
     component_.assign(1, static_cast<std::uint32_t>(first));
     toggle(unseen_, first);
     for (std::size_t next = 0; next < component_.size(); ++next) {
         const std::size_t at = component_[next];
-        int outer = fields_[problem * n + at];
+        int outer = fields_[problem * n() + at];
         for (const Coupling& coupling : couplings_of(at)) {
             const std::size_t neighbour = coupling.neighbour;
             if (!is_set(differ_, neighbour)) {
@@ -93,40 +94,49 @@ std::int64_t PartitionCrossover::settle(std::span<std::uint64_t> state, std::siz
 }
 
 std::int64_t PartitionCrossover::improve(std::span<std::uint64_t> state, std::span<const std::uint64_t> other,
-                                         std::size_t problem) {
+                                         std::size_t problem, Budget& budget) {
     for (std::size_t word = 0; word < state.size(); ++word) {
         differ_[word] = unseen_[word] = state[word] ^ other[word];
     }
     std::int64_t gain = 0;
+    std::size_t since_poll = 0;
     for (std::size_t word = 0; word < state.size(); ++word) {
         while (unseen_[word] != 0) {
-            const std::size_t first =
-                word * kWordBits + static_cast<std::size_t>(std::countr_zero(unseen_[word]));
-            const std::int64_t flip = collect(state, first, problem);
-            if (flip < 0) {
-                continue;
+            const auto bit = static_cast<std::size_t>(std::countr_zero(unseen_[word]));
+            const std::int64_t part = collect(state, word * kWordBits + bit, problem);
+            since_poll += component_.size();
+            if (part >= 0) {  // at equal energy too: the more typical state leads on
+                gain += part;
+                flip_component(state);
             }
-            gain += flip;
-            for (const std::uint32_t at : component_) {
-                toggle(state, at);
-                for (const Coupling& coupling : couplings_of(at)) {
-                    if (!is_set(differ_, coupling.neighbour)) {
-                        rim_.push_back(coupling.neighbour);
-                    }
+            if (since_poll >= kSpinsBetweenPolls) {
+                if (budget.exhausted()) {
+                    return gain + settle(state, problem);
                 }
+                since_poll = 0;
             }
         }
     }
     return gain + settle(state, problem);
 }
 
+void PartitionCrossover::flip_component(std::span<std::uint64_t> state) {
+    for (const std::uint32_t at : component_) {
+        toggle(state, at);
+        for (const Coupling& coupling : couplings_of(at)) {
+            if (!is_set(differ_, coupling.neighbour)) {
+                rim_.push_back(coupling.neighbour);
+            }
+        }
+    }
+}
+
 // (E(all -1) - E(state)) / 2: the couplings of spins that differ, less the fields of those that are up.
 std::int64_t PartitionCrossover::gain_of(std::span<const std::uint64_t> state, std::size_t problem) const {
     std::int64_t twice = 0;  // every coupling is seen from both ends
-    const std::size_t n = row_start_.size() - 1;
-    for (std::size_t at = 0; at < n; ++at) {
+    for (std::size_t at = 0; at < n(); ++at) {
         const bool up = is_set(state, at);
-        twice -= up ? 2 * fields_[problem * n + at] : 0;
+        twice -= up ? 2 * fields_[problem * n() + at] : 0;
         for (const Coupling& coupling : couplings_of(at)) {
             twice += up != is_set(state, coupling.neighbour) ? coupling.strength : 0;
         }

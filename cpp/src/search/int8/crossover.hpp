@@ -14,6 +14,7 @@
 #include <span>
 #include <vector>
 
+#include "qpsbgd/cancellation.hpp"
 #include "search/int8/couplings.hpp"
 
 namespace qpsbgd {
@@ -24,12 +25,15 @@ public:
     explicit PartitionCrossover(const Int8ReplicaCouplings& couplings);
 
     // Takes from `other` every component whose flip does not raise the energy of `state`, then flips single spins beside them
-    // while that lowers it. Returns the gain: the energy falls by twice as many units.
+    // while that lowers it. Both states are local minima, and so is the child. Returns the gain: the energy falls by twice as
+    // many units. With the budget exhausted the components left stay as they are.
     std::int64_t improve(std::span<std::uint64_t> state, std::span<const std::uint64_t> other,
-                         std::size_t problem);
+                         std::size_t problem, Budget& budget);
 
     // The gain from the state with all spins -1.
     std::int64_t gain_of(std::span<const std::uint64_t> state, std::size_t problem) const;
+
+    std::size_t n() const { return row_start_.size() - 1; }
 
     // Is the negative of every state as good as the state itself?
     bool symmetric() const { return symmetric_; }
@@ -45,6 +49,7 @@ private:
     }
     int local_field(std::span<const std::uint64_t> state, std::size_t at, std::size_t problem) const;
     std::int64_t collect(std::span<const std::uint64_t> state, std::size_t first, std::size_t problem);
+    void flip_component(std::span<std::uint64_t> state);
     std::int64_t settle(std::span<std::uint64_t> state, std::size_t problem);
 
     std::vector<std::size_t> row_start_;

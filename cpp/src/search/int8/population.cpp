@@ -3,84 +3,171 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
-#include <cstdio>
-#include <cstdlib>
+
+#include "base/schedule.hpp"
 
 namespace qpsbgd {
 namespace {
-double knob(const char* name, double fallback) {
-    const char* v = std::getenv(name);
-    return v ? std::atof(v) : fallback;
-}
-}
 
-Int8Population::Int8Population(Int8ReplicaGroup& group, PartitionCrossover& crossover, std::size_t n)
-    : group_(group), crossover_(crossover), n_(n), count_(words_of(n)), aligned_(count_) {}
+// Measured on tori, planar unions and random graphs of 800 to 10,000 spins: see docs/architecture-solver.md.
+constexpr std::size_t kFirstSweeps = 125;     // of the first epoch's rounds
+constexpr std::size_t kRoundsBetweenMates = 4;
+constexpr double kColdestReheat = 0.35;       // on the way from hot (0) to cold (1)
+constexpr std::size_t kPatience = 16;         // rounds without a better elite, and half of those done
 
-std::int64_t Int8Population::cross(std::span<std::uint64_t> state, std::span<const std::uint64_t> other, std::size_t problem) {
-    std::copy(other.begin(), other.end(), aligned_.begin());
-    std::size_t differ = 0;
-    for (std::size_t w = 0; w < count_; ++w) differ += static_cast<std::size_t>(std::popcount(state[w] ^ aligned_[w]));
-    if (crossover_.symmetric() && 2 * differ > n_) {
-        for (auto& w : aligned_) w = ~w;
-        if (n_ % 64) aligned_.back() &= ~std::uint64_t{0} >> (64 - n_ % 64);
+}  // namespace
+
+Int8Population::Int8Population(Int8ReplicaGroup& group, PartitionCrossover& crossover, Random random)
+    : group_(group), crossover_(crossover), random_(random), words_(words_of(crossover.n())), aligned_(words_) {
+    // The group stands in local minima.
+    take_states();
+    best_ = members_;
+    best_gain_ = gain_;
+    const auto replicas = group_.replicas();
+    for (std::size_t lane = 0; lane < replicas.size(); ++lane) {
+        if (lane == 0 || replicas[lane].problem != replicas[lane - 1].problem) {
+            const auto state = part(members_, lane);
+            families_.push_back(
+                {replicas[lane].problem, lane, lane, {state.begin(), state.end()}, gain_[lane]});
+        }
+        Family& family = families_.back();
+        family.end = lane + 1;
+        if (gain_[lane] > family.elite_gain) {
+            family.elite_gain = gain_[lane];
+            std::ranges::copy(part(members_, lane), family.elite.begin());
+        }
     }
-    return crossover_.improve(state, aligned_, problem);
 }
 
 void Int8Population::evolve(BetaRange range, Budget& budget) {
-    const std::size_t S = static_cast<std::size_t>(knob("QS", 500));
-    const double F = knob("QF", 0.3);
-    const double F2 = knob("QF2", F);
-    const int M = static_cast<int>(knob("QM", 4));
-    const double C = knob("QC", 1.0);
-    const double verbose = knob("QV", 0);
-    const std::size_t lanes = group_.replicas().size();
-    std::vector<std::int64_t> last;
-    range.cold *= C;
-    group_.cool(range, static_cast<std::size_t>(knob("QS0", 200)), budget);
-    group_.states(states_);
-    gain_.resize(lanes);
-    for (std::size_t l = 0; l < lanes; ++l) gain_[l] = crossover_.gain_of(state(l), group_.replicas()[l].problem);
-    const auto t0 = Clock::now();
-    std::vector<std::uint64_t> elite(states_.begin(), states_.begin() + static_cast<std::ptrdiff_t>(count_));
-    std::int64_t elite_gain = gain_[0], shown = 0;
-    double tc = 0, tx = 0, tm = 0;
-    Random rng(1, 2, 3);
-    for (int round = 1; !budget.exhausted(); ++round) {
-        auto a = Clock::now();
-        const double f = F + (F2 - F) * static_cast<double>(rng.below(1000)) / 1000.0;
-        group_.set_states(states_);
-        group_.cool({range.hot * std::pow(range.cold / range.hot, f), range.cold}, S, budget);
-        group_.states(cooled_);
-        auto b = Clock::now();
-        for (std::size_t l = 0; l < lanes && !budget.exhausted(); ++l) {
-            gain_[l] += cross(own(l), std::span(cooled_).subspan(l * count_, count_), group_.replicas()[l].problem);
+    for (std::size_t sweeps = kFirstSweeps;; sweeps *= 2) {
+        run_epoch(range, sweeps, budget);
+        keep_best();
+        if (budget.exhausted()) {
+            break;
         }
-        auto c = Clock::now();
-        if (M && round % M == 0) {
-            const std::size_t shift = 1 + rng.below(static_cast<std::uint32_t>(lanes - 1));
-            cooled_ = states_;
-            for (std::size_t l = 0; l < lanes && !budget.exhausted(); ++l) {
-                gain_[l] += cross(own(l), std::span(cooled_).subspan((l + shift) % lanes * count_, count_), 0);
-            }
-        }
-        for (std::size_t l = 0; l < lanes && knob("QE",0)!=0; ++l) {
-            elite_gain += cross(elite, state(l), 0);
-        }
-        auto d = Clock::now();
-        tc += std::chrono::duration<double>(b - a).count(); tx += std::chrono::duration<double>(c - b).count(); tm += std::chrono::duration<double>(d - c).count();
-        std::int64_t best = *std::ranges::max_element(gain_);
-        best = std::max(best, elite_gain);
-        if (verbose != 0 && best > shown) {
-            double mean = 0; for (auto g : gain_) mean += static_cast<double>(g);
-            std::fprintf(stderr, "round %d t %.2f (cool %.2f cross %.2f mate %.2f) best %lld elite %lld mean %.1f worst %lld\n", round, std::chrono::duration<double>(d - t0).count(), tc, tx, tm,
-                         static_cast<long long>(best), static_cast<long long>(elite_gain), mean / static_cast<double>(lanes), static_cast<long long>(*std::ranges::min_element(gain_)));
-            shown = best;
+        group_.start_randomly();
+    }
+    for (const Family& family : families_) {
+        const auto gains = std::span(best_gain_).subspan(family.begin, family.end - family.begin);
+        const auto worst = family.begin + static_cast<std::size_t>(std::ranges::min_element(gains) - gains.begin());
+        if (family.elite_gain > *std::ranges::max_element(gains)) {
+            std::ranges::copy(family.elite, part(best_, worst).begin());
+            best_gain_[worst] = family.elite_gain;
         }
     }
-    std::size_t worst = static_cast<std::size_t>(std::ranges::max_element(gain_) - gain_.begin());
-    if (elite_gain > gain_[worst]) { gain_[worst] = elite_gain; std::ranges::copy(elite, own(worst).begin()); }
-    if (verbose != 0) std::fprintf(stderr, "end %.2f (cool %.2f cross %.2f mate %.2f)\n", std::chrono::duration<double>(Clock::now() - t0).count(), tc, tx, tm);
 }
+
+void Int8Population::run_epoch(BetaRange range, std::size_t sweeps, Budget& budget) {
+    group_.cool(range, sweeps, budget);
+    group_.settle(budget.token());
+    take_states();
+    collect_elites(budget);
+    std::size_t stale = 0;
+    for (std::size_t round = 1; !budget.exhausted(); ++round) {
+        const double place = kColdestReheat * static_cast<double>(random_.below(1U << 20)) / (1U << 20);
+        const double beta = range.hot * std::pow(range.cold / range.hot, place);
+        group_.set_states(members_);
+        if (!group_.cool({beta, range.cold}, sweeps, budget)) {
+            return;  // too hot to be of use
+        }
+        group_.settle(budget.token());
+        accept_parts(budget);
+        if (round % kRoundsBetweenMates == 0) {
+            mate(budget);
+        }
+        stale = collect_elites(budget) ? 0 : stale + 1;
+        if (stale > kPatience + round / 2 || members_are_alike()) {
+            return;
+        }
+    }
+}
+
+void Int8Population::take_states() {
+    group_.states(members_);
+    gain_.resize(group_.replicas().size());
+    for (std::size_t lane = 0; lane < gain_.size(); ++lane) {
+        gain_[lane] = group_.gain(lane);
+    }
+}
+
+void Int8Population::keep_best() {
+    for (std::size_t lane = 0; lane < gain_.size(); ++lane) {
+        if (gain_[lane] > best_gain_[lane]) {
+            best_gain_[lane] = gain_[lane];
+            std::ranges::copy(part(members_, lane), part(best_, lane).begin());
+        }
+    }
+}
+
+// Every member takes the better parts of what the sweeps made of it.
+void Int8Population::accept_parts(Budget& budget) {
+    group_.states(others_);
+    for (const Family& family : families_) {
+        for (std::size_t lane = family.begin; lane < family.end; ++lane) {
+            gain_[lane] += cross(part(members_, lane), part(others_, lane), family.problem, budget);
+        }
+    }
+}
+
+// Every member takes the better parts of another one of its problem.
+void Int8Population::mate(Budget& budget) {
+    others_ = members_;
+    for (const Family& family : families_) {
+        const std::size_t size = family.end - family.begin;
+        if (size == 1) {
+            continue;
+        }
+        const std::size_t shift = 1 + random_.below(static_cast<std::uint32_t>(size - 1));
+        for (std::size_t k = 0; k < size; ++k) {
+            const std::size_t lane = family.begin + k;
+            const std::size_t other = family.begin + (k + shift) % size;
+            gain_[lane] += cross(part(members_, lane), part(others_, other), family.problem, budget);
+        }
+    }
+}
+
+// Did an elite get better?
+bool Int8Population::collect_elites(Budget& budget) {
+    bool better = false;
+    for (Family& family : families_) {
+        for (std::size_t lane = family.begin; lane < family.end; ++lane) {
+            const std::int64_t gain = cross(family.elite, part(members_, lane), family.problem, budget);
+            family.elite_gain += gain;
+            better = better || gain > 0;
+        }
+    }
+    return better;
+}
+
+bool Int8Population::members_are_alike() const {
+    return std::ranges::all_of(families_, [&](const Family& family) {
+        const auto gains = std::span(gain_).subspan(family.begin, family.end - family.begin);
+        return gains.size() > 1 && std::ranges::all_of(gains, [&](std::int64_t gain) { return gain == gains[0]; });
+    });
+}
+
+// Without fields the negative of a state is as good: the closer of the two is taken.
+std::int64_t Int8Population::cross(std::span<std::uint64_t> state, std::span<const std::uint64_t> other,
+                                   std::size_t problem, Budget& budget) {
+    if (budget.exhausted()) {
+        return 0;
+    }
+    if (!crossover_.symmetric()) {
+        return crossover_.improve(state, other, problem, budget);
+    }
+    std::size_t differ = 0;
+    for (std::size_t word = 0; word < words_; ++word) {
+        differ += static_cast<std::size_t>(std::popcount(state[word] ^ other[word]));
+    }
+    if (2 * differ <= crossover_.n()) {
+        return crossover_.improve(state, other, problem, budget);
+    }
+    std::ranges::transform(other, aligned_.begin(), [](std::uint64_t word) { return ~word; });
+    if (const std::size_t rest = crossover_.n() % kWordBits; rest != 0) {
+        aligned_.back() &= (std::uint64_t{1} << rest) - 1;
+    }
+    return crossover_.improve(state, aligned_, problem, budget);
+}
+
 }  // namespace qpsbgd

@@ -255,11 +255,17 @@ void Int8ReplicaGroup::keep_best() {
 }
 
 void Int8ReplicaGroup::descend(Budget& budget) {
-    settle(budget);
+    pass_greedily(budget);
     keep_best();
 }
 
-void Int8ReplicaGroup::settle(Budget& budget) {
+void Int8ReplicaGroup::settle(StopToken& token) {
+    Budget unlimited(token);
+    pass_greedily(unlimited);
+    count_gain();
+}
+
+void Int8ReplicaGroup::pass_greedily(Budget& budget) {
     std::uint64_t flipped = 1;
     bool finished = true;
     while (flipped != 0 && finished) {
@@ -272,9 +278,9 @@ void Int8ReplicaGroup::settle(Budget& budget) {
     }
 }
 
-// Metropolis sweeps from hot to cold; look(sweep) after each.
+// Metropolis sweeps from hot to cold; look(sweep) after each. False when the budget ran out.
 template <class Look>
-void Int8ReplicaGroup::sweep(BetaRange range, std::size_t sweeps, Budget& budget, const Look& look) {
+bool Int8ReplicaGroup::sweep(BetaRange range, std::size_t sweeps, Budget& budget, const Look& look) {
     Int8AcceptanceTable table;
     for (std::size_t sweep = 0; sweep < sweeps; ++sweep) {
         table.fill(Int8AcceptanceTable::ratio(geometric_beta(range, sweep, sweeps), couplings_.unit()),
@@ -289,16 +295,15 @@ void Int8ReplicaGroup::sweep(BetaRange range, std::size_t sweeps, Budget& budget
         });
         sweeps_done_ += replicas_.size();
         if (!finished) {
-            break;
+            return false;
         }
         look(sweep);
     }
+    return true;
 }
 
-void Int8ReplicaGroup::cool(BetaRange range, std::size_t sweeps, Budget& budget) {
-    sweep(range, sweeps, budget, [](std::size_t) {});
-    Budget polish(budget.token());
-    settle(polish);
+bool Int8ReplicaGroup::cool(BetaRange range, std::size_t sweeps, Budget& budget) {
+    return sweep(range, sweeps, budget, [](std::size_t) {});
 }
 
 void Int8ReplicaGroup::anneal(BetaRange range, std::size_t sweeps, Budget& budget) {
