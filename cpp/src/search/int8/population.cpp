@@ -10,15 +10,19 @@ namespace qpsbgd {
 namespace {
 
 // Measured on tori, planar unions and random graphs of 800 to 10,000 spins: see docs/architecture-solver.md.
-constexpr std::size_t kFirstSweeps = 125;     // of the first epoch's rounds
+constexpr std::size_t kFirstSweeps = 125;  // of the first epoch's rounds
 constexpr std::size_t kRoundsBetweenMates = 4;
-constexpr double kColdestReheat = 0.35;       // on the way from hot (0) to cold (1)
-constexpr std::size_t kPatience = 16;         // rounds without a better elite, and half of those done
+constexpr double kColdestReheat = 0.35;  // on the way from hot (0) to cold (1)
+constexpr std::size_t kPatience = 16;    // rounds without a better elite, and half of those done
 
 }  // namespace
 
 Int8Population::Int8Population(Int8ReplicaGroup& group, PartitionCrossover& crossover, Random random)
-    : group_(group), crossover_(crossover), random_(random), words_(words_of(crossover.n())), aligned_(words_) {
+    : group_(group),
+      crossover_(crossover),
+      random_(random),
+      words_(words_of(crossover.n())),
+      aligned_(words_) {
     // The group stands in local minima.
     take_states();
     best_ = members_;
@@ -50,7 +54,8 @@ void Int8Population::evolve(BetaRange range, Budget& budget) {
     }
     for (const Family& family : families_) {
         const auto gains = std::span(best_gain_).subspan(family.begin, family.end - family.begin);
-        const auto worst = family.begin + static_cast<std::size_t>(std::ranges::min_element(gains) - gains.begin());
+        const auto worst =
+            family.begin + static_cast<std::size_t>(std::ranges::min_element(gains) - gains.begin());
         if (family.elite_gain > *std::ranges::max_element(gains)) {
             std::ranges::copy(family.elite, part(best_, worst).begin());
             best_gain_[worst] = family.elite_gain;
@@ -143,7 +148,8 @@ bool Int8Population::collect_elites(Budget& budget) {
 bool Int8Population::members_are_alike() const {
     return std::ranges::all_of(families_, [&](const Family& family) {
         const auto gains = std::span(gain_).subspan(family.begin, family.end - family.begin);
-        return gains.size() > 1 && std::ranges::all_of(gains, [&](std::int64_t gain) { return gain == gains[0]; });
+        return gains.size() > 1 &&
+               std::ranges::all_of(gains, [&](std::int64_t gain) { return gain == gains[0]; });
     });
 }
 

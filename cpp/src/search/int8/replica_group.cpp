@@ -59,7 +59,8 @@ void lanes_apart(std::span<const std::uint64_t> by_spin, std::vector<std::uint64
     words.resize(kInt8Replicas * count);
     std::array<std::uint64_t, kWordBits> block{};
     for (std::size_t word = 0; word < count; ++word) {
-        std::copy_n(by_spin.begin() + static_cast<std::ptrdiff_t>(word * kWordBits), kWordBits, block.begin());
+        std::copy_n(by_spin.begin() + static_cast<std::ptrdiff_t>(word * kWordBits), kWordBits,
+                    block.begin());
         transpose(block);
         for (std::size_t lane = 0; lane < kInt8Replicas; ++lane) {
             words[lane * count + word] = block[lane];
