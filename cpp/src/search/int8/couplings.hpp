@@ -27,13 +27,18 @@ class Int8ReplicaCouplings {
 public:
     // Nothing when no common unit makes integers of all couplings and fields with every local field within +-254.
     // `by_bits`: where possible local fields are counted from bits, which is faster and gives the same results.
+    // `pin`: one spin may have any field where there are no fields in the problem: it stays +1, its couplings become fields of
+    // its neighbours, and the negative of every state stands for those with -1.
     static std::optional<Int8ReplicaCouplings> make(const SparseMatrix& matrix, const IsingBatch& batch,
-                                                    StopToken& token, bool by_bits = true);
+                                                    StopToken& token, bool by_bits = true, bool pin = false);
 
     std::size_t n() const { return order_.size(); }
     double unit() const { return unit_; }         // of energy
     int reach() const { return reach_; }          // largest local field of spins that are no hubs
     int hub_reach() const { return hub_reach_; }  // of all
+
+    // The spin that stays +1, or nothing.
+    std::optional<std::size_t> pinned() const { return pinned_; }
 
     // Spin at each position of the sweep.
     std::span<const std::uint32_t> order() const { return order_; }
@@ -83,6 +88,7 @@ public:
 private:
     Int8ReplicaCouplings() = default;
     void sort_spins(const SparseMatrix& matrix);
+    void pin_largest(const SparseMatrix& matrix, const IsingBatch& batch);
     bool add_fields(const SparseMatrix& matrix, const IsingBatch& batch);
     bool countable(const SparseMatrix& matrix, const IsingBatch& batch);
     void add_bytes(const SparseMatrix& matrix, std::span<const std::uint32_t> position);
@@ -92,6 +98,7 @@ private:
     double unit_ = 1.0;
     int reach_ = 1;
     int hub_reach_ = 1;
+    std::optional<std::size_t> pinned_;
     std::vector<std::uint32_t> order_;
     std::vector<std::uint32_t> row_start_;
     std::vector<Int8Edge> edges_;

@@ -125,8 +125,10 @@ void Int8ReplicaGroup::start(const IsingBatch& batch) {
         const auto [problem, read] = replicas_[lane];
         const auto spins =
             batch.initial_states.subspan((problem * batch.initial_reads + read % batch.initial_reads) * n, n);
+        const bool negative = couplings_.pinned() && spins[*couplings_.pinned()] < 0;
         for (std::size_t i = 0; i < n; ++i) {
-            words[lane * words_of(n) + i / kWordBits] |= std::uint64_t{spins[i] > 0} << (i % kWordBits);
+            const bool up = (spins[i] > 0) != negative;
+            words[lane * words_of(n) + i / kWordBits] |= std::uint64_t{up} << (i % kWordBits);
         }
     }
     set_targets(words);
