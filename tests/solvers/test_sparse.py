@@ -223,6 +223,22 @@ def test_initial_states_are_never_lost_to_a_time_limit():
     assert again.best_energies[0] <= best.best_energies[0]
 
 
+def test_a_hub_of_any_degree_is_served_within_a_time_limit():
+    rng = np.random.default_rng(32)
+    n = 400
+    spokes = scipy.sparse.coo_matrix((rng.choice([-1.0, 1.0], n - 1), (np.zeros(n - 1, int), np.arange(1, n))), (n, n))
+    J = (random_graph(n, 6, rng, lambda count: rng.choice([-1.0, 1.0], count)) + spokes).tocsr()
+    problem = ising_problem(np.zeros((1, n)), J)
+    reference = solve_ising(np.zeros(n), J, num_reads=64, num_sweeps=3000, seed=0)
+    limited = solve_ising(np.zeros(n), J, num_reads=8, time_limit=0.3, seed=0)
+    assert limited.best_energies[0] <= reference.best_energies[0]
+    np.testing.assert_allclose(limited.energies, problem.energies(limited.samples), atol=1e-9)
+    for sign in (-1, 1):
+        start = sign * limited.best_samples
+        again = solve_ising(np.zeros(n), J, time_limit=0.001, seed=1, initial_states=start)
+        assert again.best_energies[0] <= limited.best_energies[0]
+
+
 def test_sweeps_are_counted_for_every_replica():
     rng = np.random.default_rng(8)
     J = torus(20, 20, rng)

@@ -142,10 +142,11 @@ inline Sparse integers(std::size_t n, std::size_t problems, std::uint64_t seed) 
     return problem;
 }
 
-inline std::optional<Int8ReplicaCouplings> couplings_of(const Sparse& problem, bool by_bits = true) {
+inline std::optional<Int8ReplicaCouplings> couplings_of(const Sparse& problem, bool by_bits = true,
+                                                        bool pin = false) {
     StopToken token(std::nullopt, nullptr);
     const SparseMatrix matrix(problem.view(), 1.0);
-    return Int8ReplicaCouplings::make(matrix, problem.batch(), token, by_bits);
+    return Int8ReplicaCouplings::make(matrix, problem.batch(), token, by_bits, pin);
 }
 
 }  // namespace qpsbgd::int8_tests

@@ -139,6 +139,46 @@ TEST(Crossover, GainsAreDifferencesOfEnergy) {
     }
 }
 
+TEST(Crossover, APinnedHubStaysUpAndGainsDifferAsEnergiesDo) {
+    Sparse problem(400, 1);
+    Random random(3, 0, 0);
+    std::vector<std::pair<std::size_t, std::size_t>> pairs;
+    for (std::size_t i = 0; i < 400; ++i) {
+        if (i != 17) {
+            pairs.emplace_back(17, i);
+        }
+        pairs.emplace_back(i, (i + 1 + random.below(397)) % 400);
+    }
+    std::vector<double> values(pairs.size());
+    std::ranges::generate(values, [&] { return random.below(2) == 0 ? -1.0 : 1.0; });
+    problem.set(pairs, values);
+    EXPECT_FALSE(couplings_of(problem));
+    const auto couplings = couplings_of(problem, true, true);
+    ASSERT_TRUE(couplings);
+    EXPECT_EQ(couplings->pinned(), 17U);
+    const PartitionCrossover crossover(*couplings);
+    StopToken token(std::nullopt, nullptr);
+    Budget budget(token, std::nullopt);
+    Int8ReplicaGroup group(*couplings);
+    group.assign(std::vector<ReplicaId>{{0, 0}, {0, 1}, {0, 2}}, 5, 0);
+    group.start(problem.batch());
+    group.cool({0.1, 0.4}, 20, budget);
+    group.settle(token);
+    State all;
+    group.states(all);
+    std::vector<double> offset;
+    for (std::size_t lane = 0; lane < 3; ++lane) {
+        const auto state = std::span(all).subspan(lane * words_of(400), words_of(400));
+        EXPECT_EQ(spins_of(state, *couplings)[17], 1);
+        EXPECT_EQ(group.gain(lane), crossover.gain_of(state, 0));
+        offset.push_back(group.gain(lane) - gain_by_definition(problem, *couplings, state, 0));
+    }
+    EXPECT_EQ(offset[0], offset[1]);
+    EXPECT_EQ(offset[0], offset[2]);
+    problem.field[3] = 1.0;
+    EXPECT_FALSE(couplings_of(problem, true, true));  // the negative of a state is not as good
+}
+
 TEST(Crossover, TheChildTakesTheBestOfEveryComponentAndIsALocalMinimum) {
     StopToken token(std::nullopt, nullptr);
     Budget budget(token, std::nullopt);
