@@ -1,8 +1,10 @@
-"""Members of Gset, generated: the published graphs are outputs of the generator `rudy` with known kinds and seeds.
+"""Members of Gset, generated: the published graphs are outputs of `rudy` with known kinds and seeds.
 
-`rudy` (G. Rinaldi) draws from Knuth's subtractive generator of the Stanford GraphBase and builds random, planar and toroidal
-graphs; this file is a reimplementation. `write` makes the files of those members that a data folder lacks; the members that
-exist there are reproduced edge by edge, in the files' own order (`python benchmarks/gset.py FOLDER --check`).
+`rudy` (G. Rinaldi) draws from Knuth's subtractive generator of the Stanford GraphBase and builds random,
+planar and toroidal graphs; this file is a reimplementation.
+
+    python benchmarks/gset.py FOLDER           writes the files of those members that the folder lacks
+    python benchmarks/gset.py FOLDER --check   compares the files there: they are equal, line by line
 """
 
 from __future__ import annotations
@@ -164,7 +166,7 @@ MEMBERS: dict[str, tuple[int, int, Callable[[], list[WeightedEdge]]]] = {
     "G56": (5000, 4017, lambda: signed_weights(random_graph(5000, 0.1, 50001), 50001)),
     "G57": (5000, 3494, lambda: signed_weights(torus(100, 50), 50001)),
     "G60": (7000, 14188, lambda: unit_weights(random_graph(7000, 0.07, 70001))),
-    "G62": (7000, 4872, lambda: signed_weights(torus(100, 70), 70001)),
+    "G62": (7000, 4872, lambda: signed_weights(torus(100, 70), 50001)),
     "G65": (8000, 5562, lambda: signed_weights(torus(100, 80), 80001)),
     "G67": (10000, 6950, lambda: signed_weights(torus(100, 100), 100001)),
 }

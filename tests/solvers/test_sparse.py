@@ -177,7 +177,10 @@ def least_torus_energy(J, rows, columns):
     spin = 1 - 2 * (states[:, None] >> np.arange(columns) & 1)
 
     def along(row):
-        return sum(J[site(row, c), site(row, c + 1)] * spin[:, c] * spin[:, (c + 1) % columns] for c in range(columns))
+        return sum(
+            J[site(row, c), site(row, c + 1)] * spin[:, c] * spin[:, (c + 1) % columns]
+            for c in range(columns)
+        )
 
     first = states[: 2 ** (columns - 1)]  # the last spin up: the negative of every state is as good
     best = np.full((len(first), len(states)), np.inf)
@@ -226,7 +229,9 @@ def test_initial_states_are_never_lost_to_a_time_limit():
 def test_a_hub_of_any_degree_is_served_within_a_time_limit():
     rng = np.random.default_rng(32)
     n = 400
-    spokes = scipy.sparse.coo_matrix((rng.choice([-1.0, 1.0], n - 1), (np.zeros(n - 1, int), np.arange(1, n))), (n, n))
+    spokes = scipy.sparse.coo_matrix(
+        (rng.choice([-1.0, 1.0], n - 1), (np.zeros(n - 1, int), np.arange(1, n))), (n, n)
+    )
     J = (random_graph(n, 6, rng, lambda count: rng.choice([-1.0, 1.0], count)) + spokes).tocsr()
     problem = ising_problem(np.zeros((1, n)), J)
     reference = solve_ising(np.zeros(n), J, num_reads=64, num_sweeps=3000, seed=0)
