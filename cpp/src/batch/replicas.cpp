@@ -8,6 +8,7 @@
 #include <mutex>
 #include <numeric>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "base/schedule.hpp"
@@ -28,8 +29,23 @@ namespace qpsbgd {
 // The same rule for every machine, since a replica's random numbers are not those of a single read.
 bool replicas_pay(const IsingBatch& batch, const SolveOptions& options) {
     constexpr std::size_t kLeastReplicas = 4;
-    // With time to fill, idle lanes are filled with further replicas.
-    return batch.problems * options.reads >= kLeastReplicas || (options.time_limit && !options.sweeps);
+    if (options.time_limit && !options.sweeps) {
+        // With time to fill, idle lanes are filled with further replicas. All of them begin and end in local minima, which
+        // takes as long as some twenty sweeps.
+        constexpr double kSecondsPerEntry = 4e-9;
+        constexpr double kLeastSweeps = 40.0;
+        const double entries = std::visit(
+            [](const auto& view) {
+                if constexpr (requires { view.row_start; }) {
+                    return 4.0 * static_cast<double>(view.n) + 2.0 * static_cast<double>(view.value.size());
+                } else {
+                    return 0.0;
+                }
+            },
+            batch.couplings);
+        return *options.time_limit >= kLeastSweeps * kSecondsPerEntry * entries;
+    }
+    return batch.problems * options.reads >= kLeastReplicas;
 }
 
 namespace {
