@@ -169,6 +169,81 @@ def test_time_limit_fills_idle_lanes_and_returns_the_best():
     assert (solution.best_energies <= single.best_energies).all()
 
 
+def least_torus_energy(J, rows, columns):
+    """By dynamic programming over rows: exact, for every state of the first row that begins with +1."""
+    J = (J + J.T).toarray()
+    site = lambda row, column: row % rows * columns + column % columns  # noqa: E731
+    states = np.arange(2**columns)
+    spin = 1 - 2 * (states[:, None] >> np.arange(columns) & 1)
+
+    def along(row):
+        return sum(
+            J[site(row, c), site(row, c + 1)] * spin[:, c] * spin[:, (c + 1) % columns]
+            for c in range(columns)
+        )
+
+    first = states[: 2 ** (columns - 1)]  # the last spin up: the negative of every state is as good
+    best = np.full((len(first), len(states)), np.inf)
+    best[first, first] = 0.0
+    for row in range(rows):
+        best += along(row)
+        for column in range(columns):
+            split = best.reshape(len(first), -1, 2, 2**column)
+            bond = J[site(row, column), site(row + 1, column)]
+            up = np.minimum(split[:, :, 0] + bond, split[:, :, 1] - bond)
+            down = np.minimum(split[:, :, 0] - bond, split[:, :, 1] + bond)
+            best = np.stack([up, down], axis=2).reshape(len(first), -1)
+    return best[first, first].min()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_short_limit_reaches_the_ground_state_of_a_torus(seed):
+    rows, columns = 40, 8
+    J = torus(rows, columns, np.random.default_rng(20 + seed))
+    solution = solve_ising(np.zeros(rows * columns), J, time_limit=0.3, seed=seed, num_threads=1)
+    assert solution.best_energies[0] == least_torus_energy(J, rows, columns)
+
+
+@pytest.mark.parametrize("num_threads", [1, 2])
+def test_a_batch_with_a_time_limit_returns_local_minima_of_each_problem(num_threads):
+    rng = np.random.default_rng(30)
+    J = random_graph(300, 5, rng, integers(rng))
+    h = rng.integers(-2, 3, (5, 300)).astype(float)
+    problem = ising_problem(h, J)
+    solution = solve_ising(h, J, num_reads=3, time_limit=0.2, seed=1, num_threads=num_threads)
+    np.testing.assert_allclose(solution.energies, problem.energies(solution.samples), atol=1e-9)
+    for flipped in range(300):
+        spins = solution.samples.copy()
+        spins[..., flipped] *= -1
+        assert (problem.energies(spins) >= solution.energies - 1e-9).all()
+
+
+def test_initial_states_are_never_lost_to_a_time_limit():
+    rng = np.random.default_rng(31)
+    J = torus(40, 40, rng)
+    best = solve_ising(np.zeros(1600), J, time_limit=0.5, seed=0)
+    again = solve_ising(np.zeros(1600), J, time_limit=0.002, seed=1, initial_states=best.best_samples)
+    assert again.best_energies[0] <= best.best_energies[0]
+
+
+def test_a_hub_of_any_degree_is_served_within_a_time_limit():
+    rng = np.random.default_rng(32)
+    n = 400
+    spokes = scipy.sparse.coo_matrix(
+        (rng.choice([-1.0, 1.0], n - 1), (np.zeros(n - 1, int), np.arange(1, n))), (n, n)
+    )
+    J = (random_graph(n, 6, rng, lambda count: rng.choice([-1.0, 1.0], count)) + spokes).tocsr()
+    problem = ising_problem(np.zeros((1, n)), J)
+    reference = solve_ising(np.zeros(n), J, num_reads=64, num_sweeps=3000, seed=0)
+    limited = solve_ising(np.zeros(n), J, num_reads=8, time_limit=0.3, seed=0)
+    assert limited.best_energies[0] <= reference.best_energies[0]
+    np.testing.assert_allclose(limited.energies, problem.energies(limited.samples), atol=1e-9)
+    for sign in (-1, 1):
+        start = sign * limited.best_samples
+        again = solve_ising(np.zeros(n), J, time_limit=0.001, seed=1, initial_states=start)
+        assert again.best_energies[0] <= limited.best_energies[0]
+
+
 def test_sweeps_are_counted_for_every_replica():
     rng = np.random.default_rng(8)
     J = torus(20, 20, rng)

@@ -8,6 +8,7 @@
 #include <mutex>
 #include <numeric>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "base/schedule.hpp"
@@ -15,6 +16,7 @@
 #include "base/threads.hpp"
 #include "batch/share_time.hpp"
 #include "search/int8/acceptance.hpp"
+#include "search/int8/population.hpp"
 #include "search/int8/replica_group.hpp"
 
 namespace qpsbgd {
@@ -27,8 +29,23 @@ namespace qpsbgd {
 // The same rule for every machine, since a replica's random numbers are not those of a single read.
 bool replicas_pay(const IsingBatch& batch, const SolveOptions& options) {
     constexpr std::size_t kLeastReplicas = 4;
-    // With time to fill, idle lanes are filled with further replicas.
-    return batch.problems * options.reads >= kLeastReplicas || (options.time_limit && !options.sweeps);
+    if (options.time_limit && !options.sweeps) {
+        // With time to fill, idle lanes are filled with further replicas. All of them begin and end in local minima, which
+        // takes as long as some twenty sweeps.
+        constexpr double kSecondsPerEntry = 4e-9;
+        constexpr double kLeastSweeps = 40.0;
+        const double entries = std::visit(
+            [](const auto& view) {
+                if constexpr (requires { view.row_start; }) {
+                    return 4.0 * static_cast<double>(view.n) + 2.0 * static_cast<double>(view.value.size());
+                } else {
+                    return 0.0;
+                }
+            },
+            batch.couplings);
+        return *options.time_limit >= kLeastSweeps * kSecondsPerEntry * entries;
+    }
+    return batch.problems * options.reads >= kLeastReplicas;
 }
 
 namespace {
@@ -118,8 +135,16 @@ public:
 private:
     struct Worker {
         std::unique_ptr<Int8ReplicaGroup> group;
+        std::unique_ptr<PartitionCrossover> own_crossover;
         std::vector<std::uint64_t> words;
         std::uint64_t sweeps = 0;
+
+        PartitionCrossover& crossover(const Int8ReplicaCouplings& couplings) {
+            if (!own_crossover) {
+                own_crossover = std::make_unique<PartitionCrossover>(couplings);
+            }
+            return *own_crossover;
+        }
     };
 
     Int8ReplicaGroup& group_of(Worker& worker) {
@@ -208,25 +233,49 @@ private:
             group.descend(budget);  // as a single read does to choose its range: worth it when sweeps are few
         }
         if (timed_) {
-            // Until the time is up: ever longer runs from new states.
-            group.anneal(range, kFirstRoundSweeps, budget);
-            for (std::size_t sweeps = 2 * kFirstRoundSweeps; !budget.exhausted(); sweeps *= 2) {
-                group.start_randomly();
-                group.anneal(range, sweeps, budget);
-            }
-        } else {
-            group.anneal(range, sweeps_, budget);
+            evolve(worker, number, budget);
+            return;
         }
+        group.anneal(range, sweeps_, budget);
         worker.sweeps += group.sweeps_done();
         group.best_bits(worker.words);
         const std::size_t count = words_of(batch_.n);
         for (std::size_t lane = 0; lane < ids.size(); ++lane) {
-            const auto words = std::span(worker.words).subspan(lane * count, count);
-            if (replicas_per_problem_ > options_.reads) {
-                found_.offer(ids[lane], group.best_gain(lane), words);
-            } else if (ids[lane].read == 0 || !token_.out_of_time(kGrace)) {
-                write(number, ids[lane].problem, ids[lane].read, words);
+            answer(number, ids[lane], group.best_gain(lane),
+                   std::span(worker.words).subspan(lane * count, count));
+        }
+    }
+
+    // Until the time is up.
+    void evolve(Worker& worker, std::size_t number, Budget& budget) {
+        Int8ReplicaGroup& group = *worker.group;
+        group.settle(token_);
+        const ReplicaId first = group.replicas().front();
+        // Other numbers than those of the replicas' initial states.
+        Int8Population population(
+            group, worker.crossover(couplings_),
+            Random(SplitMix64::mix(options_.seed), options_.first_problem + first.problem, first.read));
+        population.evolve(ranges_[first.problem], budget);
+        worker.sweeps += group.sweeps_done();
+        worker.words.resize(words_of(batch_.n));
+        for (std::size_t lane = 0; lane < group.replicas().size(); ++lane) {
+            std::ranges::fill(worker.words, std::uint64_t{0});
+            const auto state = population.best(lane);
+            for (std::size_t at = 0; at < batch_.n; ++at) {
+                const std::size_t spin = couplings_.order()[at];
+                worker.words[spin / kWordBits] |= (state[at / kWordBits] >> (at % kWordBits) & 1U)
+                                                  << (spin % kWordBits);
             }
+            answer(number, group.replicas()[lane], static_cast<std::int32_t>(population.best_gain(lane)),
+                   worker.words);
+        }
+    }
+
+    void answer(std::size_t worker, ReplicaId id, std::int32_t gain, std::span<const std::uint64_t> words) {
+        if (replicas_per_problem_ > options_.reads) {
+            found_.offer(id, gain, words);
+        } else if (id.read == 0 || !token_.out_of_time(kGrace)) {
+            write(worker, id.problem, id.read, words);
         }
     }
 

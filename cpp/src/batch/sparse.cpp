@@ -29,7 +29,9 @@ bool solve_as_replicas(BatchRun& run, const SparseMatrix& matrix, SolveReport& r
         return false;
     }
     const auto start = Clock::now();
-    const auto couplings = Int8ReplicaCouplings::make(matrix, run.batch, run.token);
+    const bool timed =
+        run.options.time_limit && !run.options.sweeps;  // results without a limit stay as they were
+    const auto couplings = Int8ReplicaCouplings::make(matrix, run.batch, run.token, true, timed);
     report.preparation_ns += nanoseconds_since(start);
     if (!couplings) {
         return false;

@@ -87,7 +87,7 @@ void Int8ReplicaCouplings::sort_spins(const SparseMatrix& matrix) {
 
 std::optional<Int8ReplicaCouplings> Int8ReplicaCouplings::make(const SparseMatrix& matrix,
                                                                const IsingBatch& batch, StopToken& token,
-                                                               bool by_bits) {
+                                                               bool by_bits, bool pin) {
     if (matrix.n() > kMostSpins ||
         matrix.value().size() > std::numeric_limits<std::uint32_t>::max() / sizeof(Int8Edge)) {
         return std::nullopt;
@@ -101,6 +101,9 @@ std::optional<Int8ReplicaCouplings> Int8ReplicaCouplings::make(const SparseMatri
     Int8ReplicaCouplings result;
     result.unit_ = unit * matrix.unit();
     result.sort_spins(matrix);
+    if (pin) {
+        result.pin_largest(matrix, batch);
+    }
     if (!result.add_fields(matrix, batch)) {
         return std::nullopt;
     }
@@ -114,6 +117,22 @@ std::optional<Int8ReplicaCouplings> Int8ReplicaCouplings::make(const SparseMatri
         result.add_bytes(matrix, position);
     }
     return result;
+}
+
+// Pins the first spin whose field may leave +-254, if there are no fields.
+void Int8ReplicaCouplings::pin_largest(const SparseMatrix& matrix, const IsingBatch& batch) {
+    if (std::ranges::any_of(batch.fields, [](double field) { return field != 0.0; })) {
+        return;
+    }
+    for (std::size_t i = 0; i < n() && !pinned_; ++i) {
+        int sum = 0;
+        for (std::size_t k = matrix.row_start()[i]; k < matrix.row_start()[i + 1]; ++k) {
+            sum += std::abs(coupling(matrix.value()[k], matrix));
+        }
+        if (sum > kInt8HubReach) {
+            pinned_ = i;
+        }
+    }
 }
 
 // Local fields beside spins all -1, of every problem, halved for hubs. False where they leave +-254, or where those of a
@@ -131,9 +150,14 @@ bool Int8ReplicaCouplings::add_fields(const SparseMatrix& matrix, const IsingBat
     }
     for (std::size_t at = 0; at < n(); ++at) {
         const std::size_t i = order_[at];
-        for (std::size_t k = matrix.row_start()[i]; k < matrix.row_start()[i + 1]; ++k) {
+        if (i == pinned_) {
+            sum[at] = kInt8Reach;  // as a field of -127 beside no couplings: a rise that no table accepts
+            most_local[at] = kInt8Reach;
+        }
+        for (std::size_t k = matrix.row_start()[i]; k < matrix.row_start()[i + 1] && i != pinned_; ++k) {
             const int value = coupling(matrix.value()[k], matrix);
-            sum[at] += value;
+            const bool acts_as_field = static_cast<std::size_t>(matrix.column()[k]) == pinned_;
+            sum[at] += acts_as_field ? -value : value;
             most_local[at] += std::abs(value);
         }
         hub_reach_ = std::max(hub_reach_, most_local[at]);
@@ -176,12 +200,18 @@ void Int8ReplicaCouplings::add_bytes(const SparseMatrix& matrix, std::span<const
     row_start_.reserve(n() + 1);
     row_start_.push_back(0);
     edges_.reserve(matrix.value().size());
+    strengths_.reserve(matrix.value().size());
     for (const std::uint32_t i : order_) {
         for (std::size_t k = matrix.row_start()[i]; k < matrix.row_start()[i + 1]; ++k) {
-            const auto neighbour = position[static_cast<std::size_t>(matrix.column()[k])];
+            const auto j = static_cast<std::size_t>(matrix.column()[k]);
+            if (i == pinned_ || j == pinned_) {
+                continue;
+            }
+            const auto neighbour = position[j];
             const bool halves = !halved_.empty() && halved_[neighbour] >= 0;
-            const auto weight =
-                static_cast<std::uint8_t>((halves ? 1 : 2) * coupling(matrix.value()[k], matrix));
+            const int strength = coupling(matrix.value()[k], matrix);
+            const auto weight = static_cast<std::uint8_t>((halves ? 1 : 2) * strength);
+            strengths_.push_back(static_cast<std::int8_t>(strength));
             edges_.push_back({static_cast<std::uint32_t>(neighbour * kInt8Replicas),
                               static_cast<std::uint32_t>(weight * kInt8Replicas)});
         }

@@ -28,13 +28,18 @@ public:
     // Nothing when no common unit makes integers of all couplings and fields with every local field within +-254,
     // or when the time runs out first.
     // `by_bits`: where possible local fields are counted from bits, which is faster and gives the same results.
+    // `pin`: one spin may have any field where there are no fields in the problem: it stays +1, its couplings become fields of
+    // its neighbours, and the negative of every state stands for those with -1.
     static std::optional<Int8ReplicaCouplings> make(const SparseMatrix& matrix, const IsingBatch& batch,
-                                                    StopToken& token, bool by_bits = true);
+                                                    StopToken& token, bool by_bits = true, bool pin = false);
 
     std::size_t n() const { return order_.size(); }
     double unit() const { return unit_; }         // of energy
     int reach() const { return reach_; }          // largest local field of spins that are no hubs
     int hub_reach() const { return hub_reach_; }  // of all
+
+    // The spin that stays +1, or nothing.
+    std::optional<std::size_t> pinned() const { return pinned_; }
 
     // Spin at each position of the sweep.
     std::span<const std::uint32_t> order() const { return order_; }
@@ -50,6 +55,29 @@ public:
     std::span<const std::uint32_t> bonds() const { return bonds_; }
     std::int32_t negative_bonds() const { return negative_bonds_; }
 
+    std::size_t problems() const { return base_.size() / n(); }
+    // Calls visit(neighbour, S) for every coupling of the spin at a position, neighbours as positions.
+    template <class Visit>
+    void for_each_coupling(std::size_t at, const Visit& visit) const {
+        if (degree_ == 0) {
+            for (std::size_t k = row_start_[at]; k < row_start_[at + 1]; ++k) {
+                visit(edges_[k].neighbour / kInt8Replicas, int{strengths_[k]});
+            }
+            return;
+        }
+        for (std::size_t k = at * degree_; k < (at + 1) * degree_; ++k) {
+            const std::size_t word = word_edges_[k] / sizeof(std::uint64_t);
+            if (word < 2 * n()) {  // else it only fills the row
+                visit(word / 2, word % 2 != 0 ? -1 : 1);
+            }
+        }
+    }
+    // The local field beside spins all -1.
+    int down_field(std::size_t problem, std::size_t at) const {
+        const int base = base_[problem * n() + at];
+        return halved_.empty() || halved_[at] < 0 ? base : 2 * base + halved_[at];
+    }
+
     // Vector operations of one sweep, roughly.
     std::size_t work() const { return 4 * n() + std::max(edges_.size(), word_edges_.size()); }
 
@@ -61,6 +89,7 @@ public:
 private:
     Int8ReplicaCouplings() = default;
     void sort_spins(const SparseMatrix& matrix);
+    void pin_largest(const SparseMatrix& matrix, const IsingBatch& batch);
     bool add_fields(const SparseMatrix& matrix, const IsingBatch& batch);
     bool countable(const SparseMatrix& matrix, const IsingBatch& batch);
     void add_bytes(const SparseMatrix& matrix, std::span<const std::uint32_t> position);
@@ -70,9 +99,11 @@ private:
     double unit_ = 1.0;
     int reach_ = 1;
     int hub_reach_ = 1;
+    std::optional<std::size_t> pinned_;
     std::vector<std::uint32_t> order_;
     std::vector<std::uint32_t> row_start_;
     std::vector<Int8Edge> edges_;
+    std::vector<std::int8_t> strengths_;  // S of each edge, which its weight gives modulo 128 only
     AlignedVector<std::int8_t> weights_;
     std::vector<std::int8_t> base_;  // problems x n
     std::vector<std::int8_t> halved_;

@@ -38,6 +38,36 @@ void transpose(std::array<std::uint64_t, kWordBits>& words) {
     }
 }
 
+// From states replica after replica to one word a spin, which holds all replicas; `words_of` words a replica.
+std::vector<std::uint64_t> lanes_together(std::span<const std::uint64_t> words) {
+    const std::size_t count = words.size() / kInt8Replicas;
+    std::vector<std::uint64_t> by_spin(count * kWordBits);
+    std::array<std::uint64_t, kWordBits> block{};
+    for (std::size_t word = 0; word < count; ++word) {
+        for (std::size_t lane = 0; lane < kInt8Replicas; ++lane) {
+            block[lane] = words[lane * count + word];
+        }
+        transpose(block);
+        std::ranges::copy(block, by_spin.begin() + static_cast<std::ptrdiff_t>(word * kWordBits));
+    }
+    return by_spin;
+}
+
+// And back.
+void lanes_apart(std::span<const std::uint64_t> by_spin, std::vector<std::uint64_t>& words) {
+    const std::size_t count = by_spin.size() / kWordBits;
+    words.resize(kInt8Replicas * count);
+    std::array<std::uint64_t, kWordBits> block{};
+    for (std::size_t word = 0; word < count; ++word) {
+        std::copy_n(by_spin.begin() + static_cast<std::ptrdiff_t>(word * kWordBits), kWordBits,
+                    block.begin());
+        transpose(block);
+        for (std::size_t lane = 0; lane < kInt8Replicas; ++lane) {
+            words[lane * count + word] = block[lane];
+        }
+    }
+}
+
 }  // namespace
 
 Int8ReplicaGroup::Int8ReplicaGroup(const Int8ReplicaCouplings& couplings, const KernelTable& table)
@@ -95,8 +125,10 @@ void Int8ReplicaGroup::start(const IsingBatch& batch) {
         const auto [problem, read] = replicas_[lane];
         const auto spins =
             batch.initial_states.subspan((problem * batch.initial_reads + read % batch.initial_reads) * n, n);
+        const bool negative = couplings_.pinned() && spins[*couplings_.pinned()] < 0;
         for (std::size_t i = 0; i < n; ++i) {
-            words[lane * words_of(n) + i / kWordBits] |= std::uint64_t{spins[i] > 0} << (i % kWordBits);
+            const bool up = (spins[i] > 0) != negative;
+            words[lane * words_of(n) + i / kWordBits] |= std::uint64_t{up} << (i % kWordBits);
         }
     }
     set_targets(words);
@@ -114,19 +146,9 @@ void Int8ReplicaGroup::start_randomly() {
 
 // `words`: spins as bits in the caller's order, replica after replica.
 void Int8ReplicaGroup::set_targets(std::span<const std::uint64_t> words) {
-    const std::size_t n = couplings_.n();
-    const std::size_t count = words_of(n);
-    std::vector<std::uint64_t> by_spin(count * kWordBits);
-    std::array<std::uint64_t, kWordBits> block{};
-    for (std::size_t word = 0; word < count; ++word) {
-        for (std::size_t lane = 0; lane < kInt8Replicas; ++lane) {
-            block[lane] = words[lane * count + word];
-        }
-        transpose(block);
-        std::ranges::copy(block, by_spin.begin() + static_cast<std::ptrdiff_t>(word * kWordBits));
-    }
-    std::vector<std::uint64_t> target(n);
-    for (std::size_t at = 0; at < n; ++at) {
+    const std::vector<std::uint64_t> by_spin = lanes_together(words);
+    std::vector<std::uint64_t> target(couplings_.n());
+    for (std::size_t at = 0; at < target.size(); ++at) {
         target[at] = by_spin[couplings_.order()[at]];
     }
     raise(target.data());
@@ -134,22 +156,24 @@ void Int8ReplicaGroup::set_targets(std::span<const std::uint64_t> words) {
 }
 
 void Int8ReplicaGroup::best_bits(std::vector<std::uint64_t>& words) const {
-    const std::size_t n = couplings_.n();
-    const std::size_t count = words_of(n);
-    std::vector<std::uint64_t> by_spin(count * kWordBits);
-    for (std::size_t at = 0; at < n; ++at) {
+    std::vector<std::uint64_t> by_spin(words_of(couplings_.n()) * kWordBits);
+    for (std::size_t at = 0; at < couplings_.n(); ++at) {
         by_spin[couplings_.order()[at]] = best_[at];
     }
-    words.resize(kInt8Replicas * count);
-    std::array<std::uint64_t, kWordBits> block{};
-    for (std::size_t word = 0; word < count; ++word) {
-        std::copy_n(by_spin.begin() + static_cast<std::ptrdiff_t>(word * kWordBits), kWordBits,
-                    block.begin());
-        transpose(block);
-        for (std::size_t lane = 0; lane < kInt8Replicas; ++lane) {
-            words[lane * count + word] = block[lane];
-        }
+    lanes_apart(by_spin, words);
+}
+
+void Int8ReplicaGroup::set_states(std::span<const std::uint64_t> words) {
+    raise(lanes_together(words).data());
+}
+
+void Int8ReplicaGroup::states(std::vector<std::uint64_t>& words) const {
+    const std::size_t stride = couplings_.degree() != 0 ? 2 : 1;
+    std::vector<std::uint64_t> by_spin(words_of(couplings_.n()) * kWordBits);
+    for (std::size_t at = 0; at < couplings_.n(); ++at) {
+        by_spin[at] = up_[stride * at];
     }
+    lanes_apart(by_spin, words);
 }
 
 // Local fields and gain of the state that has the spins of `target` up. Idle lanes have no fields and never change.
@@ -234,6 +258,17 @@ void Int8ReplicaGroup::keep_best() {
 }
 
 void Int8ReplicaGroup::descend(Budget& budget) {
+    pass_greedily(budget);
+    keep_best();
+}
+
+void Int8ReplicaGroup::settle(StopToken& token) {
+    Budget unlimited(token);
+    pass_greedily(unlimited);
+    count_gain();
+}
+
+void Int8ReplicaGroup::pass_greedily(Budget& budget) {
     std::uint64_t flipped = 1;
     bool finished = true;
     while (flipped != 0 && finished) {
@@ -244,10 +279,11 @@ void Int8ReplicaGroup::descend(Budget& budget) {
         });
         sweeps_done_ += replicas_.size();
     }
-    keep_best();
 }
 
-void Int8ReplicaGroup::anneal(BetaRange range, std::size_t sweeps, Budget& budget) {
+// Metropolis sweeps from hot to cold; look(sweep) after each. False when the budget ran out.
+template <class Look>
+bool Int8ReplicaGroup::sweep(BetaRange range, std::size_t sweeps, Budget& budget, const Look& look) {
     Int8AcceptanceTable table;
     for (std::size_t sweep = 0; sweep < sweeps; ++sweep) {
         table.fill(Int8AcceptanceTable::ratio(geometric_beta(range, sweep, sweeps), couplings_.unit()),
@@ -262,12 +298,23 @@ void Int8ReplicaGroup::anneal(BetaRange range, std::size_t sweeps, Budget& budge
         });
         sweeps_done_ += replicas_.size();
         if (!finished) {
-            break;
+            return false;
         }
-        if ((sweeps - 1 - sweep) % kSweepsBetweenLooks == 0) {
+        look(sweep);
+    }
+    return true;
+}
+
+bool Int8ReplicaGroup::cool(BetaRange range, std::size_t sweeps, Budget& budget) {
+    return sweep(range, sweeps, budget, [](std::size_t) {});
+}
+
+void Int8ReplicaGroup::anneal(BetaRange range, std::size_t sweeps, Budget& budget) {
+    sweep(range, sweeps, budget, [&](std::size_t done) {
+        if ((sweeps - 1 - done) % kSweepsBetweenLooks == 0) {
             keep_best();
         }
-    }
+    });
     // The answers are local minima even when the time is up: this takes far less than the sweeps.
     Budget polish(budget.token());
     descend(polish);

@@ -41,6 +41,18 @@ public:
     // One annealing run from the present states; ends in local minima. At most `sweeps` sweeps.
     void anneal(BetaRange range, std::size_t sweeps, Budget& budget);
 
+    // The sweeps of such a run alone: no state is kept, and they end where they are. False when the budget ran out.
+    bool cool(BetaRange range, std::size_t sweeps, Budget& budget);
+
+    // Greedy passes until no flip helps, whatever the time: far less work than the sweeps.
+    void settle(StopToken& token);
+    // The gain of the present state over the one with all spins -1, after `settle`.
+    std::int32_t gain(std::size_t lane) const { return gain_[lane]; }
+
+    // All states as bits in the order of the sweep, replica after replica.
+    void set_states(std::span<const std::uint64_t> words);
+    void states(std::vector<std::uint64_t>& words) const;
+
     std::span<const ReplicaId> replicas() const { return replicas_; }
     std::uint64_t sweeps_done() const { return sweeps_done_; }  // over all replicas
     double mean_field(std::size_t lane) const;                  // mean |L| in units of energy
@@ -50,8 +62,11 @@ public:
     void best_bits(std::vector<std::uint64_t>& words) const;
 
 private:
+    void pass_greedily(Budget& budget);
     void raise(const std::uint64_t* target);
     void set_targets(std::span<const std::uint64_t> words);
+    template <class Look>
+    bool sweep(BetaRange range, std::size_t sweeps, Budget& budget, const Look& look);
     void keep_best();
     void count_gain();
     std::uint64_t active_lanes() const;
