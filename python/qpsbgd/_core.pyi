@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -52,6 +52,9 @@ class SolveOptions:
         num_threads: int = 1,
         first_problem: int = 0,
         interrupt_function: Callable[[], object] | None = None,
+        target_energies: Sequence[float] = (),
+        num_best: int = 0,
+        progress: Callable[[float, npt.NDArray[np.float64]], object] | None = None,
     ) -> None: ...
 
 def solve_dense(

@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "qpsbgd/problem.hpp"
+#include "qpsbgd/progress.hpp"
 
 namespace qpsbgd {
 
@@ -31,6 +32,7 @@ struct SolveOptions {
     std::uint64_t first_problem = 0;  // number of the batch's first problem in the caller's larger batch
     std::function<bool()> interrupt_check;
     std::function<bool()> finish_check;  // true: return what has been found
+    Progress* progress = nullptr;        // of this batch; ends the solve once all targets are reached
 };
 
 struct SolveReport {
@@ -45,7 +47,8 @@ struct SolveReport {
 // Solves the batch into samples (problems x reads x n) and energies (problems x reads), best read first. Once
 // finish_check says so, reads that have not begun are left out, except the first of every problem: they stand last,
 // with infinite energy and all spins +1. Threads that the system does not give are done without, and so are those beyond
-// 1024; no result depends on their number, unless there is a time limit.
+// 1024; no result depends on their number, unless there is a time limit or a target. With one of these no answer is worse
+// than the progress knows.
 // Throws std::invalid_argument for what the batch cannot be, std::domain_error where an energy overflows, Interrupted when
 // interrupt_check says so.
 SolveReport solve(const IsingBatch& batch, const SolveOptions& asked, std::span<std::int8_t> samples,

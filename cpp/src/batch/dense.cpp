@@ -13,6 +13,45 @@
 namespace qpsbgd {
 namespace {
 
+// Shows the progress the best states of a worker's group at every poll, and its local minima.
+class GroupWatch {
+public:
+    GroupWatch(BatchRun& run, Worker& worker, std::span<const std::size_t> pieces, Budget& budget)
+        : run_(run), group_(worker.int16), pieces_(pieces) {
+        if (run.options.progress == nullptr) {
+            return;
+        }
+        watch_.emplace(*run.options.progress, run.token, worker.evaluate, run.batch.n, pieces.size());
+        for (const std::size_t piece : pieces) {
+            constants_.push_back(constant_of(run.batch, piece / run.options.reads));
+        }
+        budget.watch([this] { look(); }, [this] { minima(); });
+    }
+
+    void look() {
+        for (std::size_t index = 0; watch_ && index < group_.size(); ++index) {
+            const double energy = group_.best_energy(index) * group_.matrix(index).unit();
+            watch_->look(index, problem(index), energy + constants_[index],
+                         [&](auto spins) { group_.best_spins(index, spins); });
+        }
+    }
+
+private:
+    void minima() {
+        for (std::size_t index = 0; index < group_.size(); ++index) {
+            watch_->minimum(problem(index), [&](auto spins) { group_.spins(index, spins); });
+        }
+    }
+
+    std::size_t problem(std::size_t index) const { return pieces_[index] / run_.options.reads; }
+
+    const BatchRun& run_;
+    const Int16Group& group_;
+    std::span<const std::size_t> pieces_;
+    std::vector<double> constants_;
+    std::optional<Watch> watch_;
+};
+
 void search_group(BatchRun& run, const DenseMatrices& matrices, Worker& worker,
                   std::span<const std::size_t> pieces) {
     std::array<Int16Read, kInt16Replicas> reads;
@@ -27,6 +66,7 @@ void search_group(BatchRun& run, const DenseMatrices& matrices, Worker& worker,
     }
     Budget budget(run.token, run.time.share(pieces.size()));
     run.time.begin(pieces.size());
+    GroupWatch watch(run, worker, pieces, budget);
     const std::span group(reads.data(), pieces.size());
     if (run.options.method == Method::tabu) {
         tabu(worker.int16, group, run.options.sweeps, budget);
@@ -36,6 +76,7 @@ void search_group(BatchRun& run, const DenseMatrices& matrices, Worker& worker,
             run.first_beta_range = reads[0].beta_range;
         }
     }
+    watch.look();
     for (const Int16Read& read : group) {
         worker.sweeps += read.sweeps_done;
     }
@@ -60,6 +101,9 @@ void finish_group(BatchRun& run, const DenseMatrices& matrices, Worker& worker) 
         finish_dense(run.batch, rows, std::span(together.data(), count), worker.finish, run.token);
         first += count;
     }
+    for (const std::size_t piece : worker.group) {
+        run.note(piece / run.options.reads, piece % run.options.reads);
+    }
     worker.group.clear();
 }
 
@@ -80,6 +124,15 @@ void solve_group(BatchRun& run, const DenseMatrices& matrices, Worker& worker) {
 void solve_pieces(BatchRun& run, const DenseMatrices& matrices, Worker& worker, std::size_t first,
                   std::size_t last) {
     worker.group.clear();
+    if (run.options.progress != nullptr) {
+        worker.evaluate = [&](std::size_t problem, std::span<std::int8_t> spins) {
+            double energy = 0.0;
+            const Finished finished{problem, spins, &energy};
+            finish_dense(run.batch, matrices.rows(problem), std::span(&finished, 1), worker.finish,
+                         run.token);
+            return energy;
+        };
+    }
     for (std::size_t piece = first; piece < last; ++piece) {
         const std::size_t problem = piece / run.options.reads;
         const std::size_t read = piece % run.options.reads;
@@ -91,6 +144,7 @@ void solve_pieces(BatchRun& run, const DenseMatrices& matrices, Worker& worker, 
             const Finished finished{problem, run.sample(problem, read), &run.energies[piece]};
             finish_dense(run.batch, matrices.rows(problem), std::span(&finished, 1), worker.finish,
                          run.token);
+            run.note(problem, read);
             continue;
         }
         worker.group.push_back(piece);

@@ -22,6 +22,16 @@ std::span<const std::int8_t> BatchRun::initial_state(std::size_t problem, std::s
         (problem * batch.initial_reads + read % batch.initial_reads) * batch.n, batch.n);
 }
 
+void BatchRun::note(std::size_t problem, std::size_t read) const {
+    if (options.progress == nullptr) {
+        return;
+    }
+    options.progress->record(problem, energies[problem * options.reads + read], sample(problem, read));
+    if (options.progress->reached()) {
+        token.finish();
+    }
+}
+
 std::int64_t nanoseconds_since(Clock::time_point start) {
     return std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - start).count();
 }

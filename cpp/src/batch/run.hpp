@@ -13,6 +13,7 @@
 
 #include "batch/finish.hpp"
 #include "batch/share_time.hpp"
+#include "batch/watch.hpp"
 #include "qpsbgd/cancellation.hpp"
 #include "qpsbgd/problem.hpp"
 #include "qpsbgd/solve.hpp"
@@ -27,6 +28,7 @@ struct Worker {
     FinishSpace finish;
     Int16Group int16;
     std::vector<std::size_t> group;  // pieces of work to be searched together
+    Evaluate evaluate;               // where the progress is watched
     std::uint64_t sweeps = 0;
     bool all_proven = true;
 };
@@ -46,6 +48,9 @@ struct BatchRun {
 
     // A read that has not begun when the caller wants to finish; every problem gets one answer.
     bool left_out(std::size_t read) const { return read != 0 && token.finishing(); }
+
+    // A read that is done: its answer and energy stand in samples and energies.
+    void note(std::size_t problem, std::size_t read) const;
 
     // The spins to start from, or nothing.
     std::span<const std::int8_t> initial_state(std::size_t problem, std::size_t read) const;

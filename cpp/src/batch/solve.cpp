@@ -50,6 +50,21 @@ void sort_reads(BatchRun& run) {
     }
 }
 
+// The best state that the progress knows is the answer, where the search itself kept another: it judges in its own units.
+void take_best_known(BatchRun& run) {
+    const Progress* progress = run.options.progress;
+    if (progress == nullptr || !(run.options.time_limit || progress->has_targets())) {
+        return;  // what polls happened to see must not change the answer
+    }
+    for (std::size_t problem = 0; problem < run.batch.problems; ++problem) {
+        double& energy = run.energies[problem * run.options.reads];
+        if (progress->best_energy(problem) < energy) {
+            energy = progress->best_energy(problem);
+            std::ranges::copy(progress->best_spins(problem), run.sample(problem, 0).begin());
+        }
+    }
+}
+
 // Reads that were left out have spins too: all +1.
 void fill_left_out(BatchRun& run) {
     for (std::size_t piece = 0; piece < run.energies.size(); ++piece) {
@@ -80,6 +95,7 @@ SolveReport solve_with(const SolveOptions& options, const IsingBatch& batch, std
     }
     fill_left_out(run);
     sort_reads(run);
+    take_best_known(run);
     report.method = method_name(options.method);
     report.proven = options.method == Method::exact;
     for (const Worker& worker : run.workers) {
@@ -124,6 +140,9 @@ SolveReport solve(const IsingBatch& batch, const SolveOptions& asked, std::span<
                                       std::chrono::duration<double>(std::min(*options.time_limit, 1e9)));
     }
     StopToken token(deadline, options.interrupt_check, options.finish_check);
+    if (options.progress != nullptr) {
+        options.progress->begin();
+    }
     const std::size_t runs = runs_per_read(batch, options);
     if (runs == 1) {
         return solve_with(options, batch, samples, energies, token);

@@ -22,16 +22,28 @@ bool solve_as_replicas(BatchRun& run, const SparseMatrix& matrix, SolveReport& r
         finish_sparse(run.batch,
                       {problem, run.sample(problem, read), &run.energies[problem * run.options.reads + read]},
                       run.workers[worker].finish, run.token);
+        run.note(problem, read);
     };
+    const auto evaluate = [&](std::size_t worker) -> const Evaluate& { return run.workers[worker].evaluate; };
     const auto done =
         anneal_replicas(*couplings, run.batch, run.options, run.options.sweeps.value_or(kDefaultAnnealSweeps),
-                        run.samples, finish, run.token);
+                        run.samples, finish, evaluate, run.token);
     if (!done) {
         return false;
     }
     report.beta_range = done->beta_range;
     report.sweeps = done->sweeps;
     return true;
+}
+
+void watch_with_sparse(BatchRun& run) {
+    for (Worker& worker : run.workers) {
+        worker.evaluate = [&](std::size_t problem, std::span<std::int8_t> spins) {
+            double energy = 0.0;
+            finish_sparse(run.batch, {problem, spins, &energy}, worker.finish, run.token);
+            return energy;
+        };
+    }
 }
 
 }  // namespace
@@ -41,6 +53,7 @@ void solve_sparse(BatchRun& run, const SparseView<Real>& view, SolveReport& repo
     const auto start = Clock::now();
     const SparseMatrix matrix(view, run.batch.coupling_scale);
     report.preparation_ns = nanoseconds_since(start);
+    watch_with_sparse(run);
     if (solve_as_replicas(run, matrix, report)) {
         return;
     }
@@ -54,6 +67,7 @@ void solve_sparse(BatchRun& run, const SparseView<Real>& view, SolveReport& repo
                      solve_read(run, matrix, run.workers[worker], problem, read);
                      finish_sparse(run.batch, {problem, run.sample(problem, read), &run.energies[piece]},
                                    run.workers[worker].finish, run.token);
+                     run.note(problem, read);
                  });
     report.beta_range = run.first_beta_range;
 }

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qpsbgd.cli.arguments import Subparsers, count, duration, seed
+from qpsbgd.cli.arguments import Subparsers, count, duration, number, seed
 
 if TYPE_CHECKING:
     from qpsbgd.data.instances import Instance
@@ -44,6 +44,7 @@ def add(commands: Subparsers) -> None:
     )
     solve.add_argument("--seed", type=seed, default=0, metavar="N", help="default: 0")
     solve.add_argument("--threads", type=count, metavar="T", help="default: all cores")
+    solve.add_argument("--target", type=number, metavar="ENERGY", help="stop at an energy as low as this")
     solve.add_argument("--json", action="store_true", help="print one JSON object, with the best sample")
     solve.set_defaults(run=run)
 
@@ -55,7 +56,7 @@ def run(arguments: argparse.Namespace) -> None:
     instance = read_instance(arguments.file, arguments.kind)
     known = best_known(arguments.file)
     started = time.perf_counter()
-    energy, sample = _best_sample(instance, arguments)
+    energy, sample, trace = _best_sample(instance, arguments)
     seconds = time.perf_counter() - started
     value = float(instance.value(sample))
     facts: dict[str, Any] = {
@@ -69,7 +70,7 @@ def run(arguments: argparse.Namespace) -> None:
     if known is not None:
         facts |= {"best_known": known.value, "gap": known.gap(value)}
     if arguments.json:
-        print(json.dumps(facts | {"sample": sample.tolist()}))
+        print(json.dumps(facts | {"sample": sample.tolist(), "trace": trace}))
         return
     shown = {"seconds": f"{seconds:.3f}", "gap": f"{100 * facts.get('gap', 0):.4f} %"}
     for name, fact in facts.items():
@@ -77,20 +78,29 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"{name.replace('_', ' '):<12}{text}")
 
 
-def _best_sample(instance: Instance, arguments: argparse.Namespace) -> tuple[float, Any]:
+def _best_sample(instance: Instance, arguments: argparse.Namespace) -> tuple[float, Any, list[Any]]:
+    from qpsbgd.data.progress import ProgressBar
     from qpsbgd.solvers.native import solve_ising, solve_qubo
 
     time_limit = arguments.time_limit
     if time_limit is None and arguments.num_sweeps is None:
         time_limit = _SECONDS
     solver = solve_ising if instance.kind == "maxcut" else solve_qubo
-    solutions = solver(
-        **instance.solver_arguments(),
-        num_reads=arguments.num_reads,
-        num_sweeps=arguments.num_sweeps,
-        method=arguments.method,
-        seed=arguments.seed,
-        num_threads=arguments.threads,
-        time_limit=time_limit,
-    )
-    return float(solutions.best_energies[0]), solutions.best_samples[0]
+    with ProgressBar(None, instance.name, unit="s", enabled=not arguments.json) as bar:
+
+        def report(seconds: float, best: float) -> None:
+            bar.note(f"energy {best:.12g}")
+            bar.move_to(round(seconds))
+
+        solutions = solver(
+            **instance.solver_arguments(),
+            num_reads=arguments.num_reads,
+            num_sweeps=arguments.num_sweeps,
+            method=arguments.method,
+            seed=arguments.seed,
+            num_threads=arguments.threads,
+            time_limit=time_limit,
+            target_energy=arguments.target,
+            progress=report,
+        )
+    return float(solutions.best_energies[0]), solutions.best_samples[0], solutions.info["trace"][0]

@@ -26,6 +26,7 @@ from qpsbgd.problem.checks import (
 from qpsbgd.problem.ising import CSRCouplings, IsingProblem, Solutions
 from qpsbgd.problem.memory import check_memory
 from qpsbgd.solvers.protocol import timing
+from qpsbgd.solvers.watching import Progress, Reporter, check_num_best, check_progress, reporter, targets_of
 
 __all__ = [
     "METHODS",
@@ -66,6 +67,14 @@ class NativeSolver:
         First and last inverse temperature of "anneal"; None: from the local fields.
     time_limit : float or None
         Seconds for the whole batch, shared evenly between its reads. Results then depend on the machine.
+    target_energy : float, sequence of b floats or None
+        The solve ends as soon as every problem of the batch has a state of at most this energy (to twelve
+        digits), in float64 and by the caller's numbers. Reads that have not begun are then left out, and so
+        are their rows.
+    num_best : int or None
+        The answer is the `num_best` best *different* states seen in all reads, best first, instead of one
+        state for each read. Where some problem has fewer, all have as many rows as it has states. "exact"
+        gives the best of all 2^n states.
 
     Examples
     --------
@@ -81,6 +90,8 @@ class NativeSolver:
     num_threads: int | None = None
     beta_range: Sequence[float] | None = None
     time_limit: float | None = None
+    target_energy: float | Sequence[float] | None = None
+    num_best: int | None = None
 
     def __post_init__(self) -> None:
         """Check every setting."""
@@ -92,6 +103,7 @@ class NativeSolver:
             check_integer("num_threads", self.num_threads, 1)
         if self.time_limit is not None:
             check_number("time_limit", self.time_limit, positive=True)
+        check_num_best(self.num_best)
         if self.beta_range is not None:
             if not isinstance(self.beta_range, Sequence | np.ndarray) or len(self.beta_range) != 2:
                 raise ValueError(f"beta_range must be (hot, cold), two numbers, but is {self.beta_range!r}")
@@ -105,11 +117,16 @@ class NativeSolver:
         *,
         seed: int | None,
         interrupt_function: Callable[[], object] | None = None,
+        progress: Progress = None,
     ) -> Solutions:
         """Solve every problem of the batch, starting from its `initial_states` if it has any.
 
         One initial state per problem serves all reads. `interrupt_function` is called every few milliseconds;
         once it returns True, what has been found is the answer: as many reads as every problem has had.
+
+        `progress` shows a bar (True, by tqdm), or is called in this thread up to ten times a second, and at
+        the end, with the seconds since the solve began and the lowest energy so far: a float, infinite before
+        the first is known, or an array (b,) for a batch. What it raises stops the solve and is passed on.
 
         Raises
         ------
@@ -120,7 +137,8 @@ class NativeSolver:
         KeyboardInterrupt
             On Ctrl-C, within milliseconds.
         """
-        return self._solve(problem, seed_or_random(seed), 0, interrupt_function)
+        with reporter(progress, problem.num_problems, self.time_limit) as report:
+            return self._solve(problem, seed_or_random(seed), 0, interrupt_function, report)
 
     def _solve(
         self,
@@ -128,24 +146,27 @@ class NativeSolver:
         seed: int,
         first_problem: int,
         interrupt_function: Callable[[], object] | None = None,
+        report: Reporter | None = None,
     ) -> Solutions:
         """Solve a part of a batch that begins with problem number `first_problem`."""
         begin = time.perf_counter_ns()
         starts = problem.initial_states
-        check_answer_size(problem.num_problems, self.num_reads, problem.num_spins)
+        check_answer_size(problem.num_problems, max(self.num_reads, self.num_best or 1), problem.num_spins)
         if starts is not None and starts.shape[1] == 1:
             problem = replace(problem, initial_states=np.repeat(starts, self.num_reads, axis=1))
         elif starts is not None and starts.shape[1] != self.num_reads:
             raise ValueError(f"initial_states has {starts.shape[1]} reads but num_reads is {self.num_reads}")
         called = time.perf_counter_ns()
-        samples, energies, info = self._call_core(problem, seed, first_problem, interrupt_function)
+        samples, energies, info = self._call_core(problem, seed, first_problem, interrupt_function, report)
         native = info["timing"]
-        if interrupt_function is not None:
+        if interrupt_function is not None or self.target_energy is not None:
             reads = int(np.isfinite(energies).sum(axis=1).min())  # reads that were left out are infinite
             samples, energies = samples[:, :reads], energies[:, :reads]
         solutions = Solutions.of(problem, samples, energies=energies, info=info)
         prepared = called + native["preparation_ns"]
         info["timing"] = timing(begin, prepared, prepared + native["solve_ns"])
+        if report is not None:
+            report((time.perf_counter_ns() - begin) / 1e9, solutions.best_energies)
         return solutions
 
     def _call_core(
@@ -154,6 +175,7 @@ class NativeSolver:
         seed: int,
         first_problem: int,
         interrupt_function: Callable[[], object] | None,
+        report: Reporter | None,
     ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float64], dict[str, Any]]:
         """Hand a batch to the native core: the one place that calls it."""
         beta_range, num_threads = self.beta_range, default_num_threads()
@@ -169,6 +191,9 @@ class NativeSolver:
             num_threads=num_threads,
             first_problem=first_problem,
             interrupt_function=interrupt_function,
+            target_energies=targets_of(self.target_energy, problem.num_problems),
+            num_best=0 if self.num_best is None else int(self.num_best),
+            progress=report,
         )
         fields, J = np.ascontiguousarray(problem.h), problem.J
         rest = (problem.offset, problem.coupling_scale, problem.initial_states, options)
@@ -195,28 +220,47 @@ def _solve_part(solver: NativeSolver, problem: IsingProblem, seed: int, first_pr
     return solver._solve(problem, seed, first_problem)
 
 
-def _solve_on(solver: NativeSolver, problem: IsingProblem, seed: int, executor: Executor | None) -> Solutions:
+def _solve_on(
+    solver: NativeSolver, problem: IsingProblem, seed: int, executor: Executor | None, progress: Progress
+) -> Solutions:
     """Solve here, or in one part per worker of the executor; the random streams make both answers equal."""
     if executor is None:
-        return solver._solve(problem, seed, 0)
+        return solver.solve(problem, seed=seed, progress=progress)
+    check_progress(progress)
+    if progress:
+        raise ValueError("progress must be None where an executor is given: other threads do the work")
     workers = getattr(executor, "_max_workers", None) or default_num_threads()
     num_parts = min(workers, problem.num_problems)
     if solver.num_threads is None and isinstance(executor, (ThreadPoolExecutor, ProcessPoolExecutor)):
         # All workers are on this machine and share its processors.
         solver = replace(solver, num_threads=max(1, default_num_threads() // num_parts))
+    targets = targets_of(solver.target_energy, problem.num_problems)
     bounds = np.linspace(0, problem.num_problems, num_parts + 1).astype(int).tolist()
     futures = [
-        executor.submit(_solve_part, solver, problem.rows(slice(begin, end)), seed, begin)
+        executor.submit(
+            _solve_part,
+            replace(solver, target_energy=targets[begin:end]) if targets else solver,
+            problem.rows(slice(begin, end)),
+            seed,
+            begin,
+        )
         for begin, end in itertools.pairwise(bounds)
     ]
-    parts = [future.result() for future in futures]
+    return _joined([future.result() for future in futures])
+
+
+def _joined(parts: list[Solutions]) -> Solutions:
+    """Put the parts of a batch together: as many reads as every part has."""
     info = dict(parts[0].info)
     info["sweeps"] = sum(part.info["sweeps"] for part in parts)
     info["proven_optimal"] = all(part.info["proven_optimal"] for part in parts)
     info["timing"] = {key: sum(part.info["timing"][key] for part in parts) for key in parts[0].info["timing"]}
+    if "trace" in info:
+        info["trace"] = [trace for part in parts for trace in part.info["trace"]]
+    reads = min(part.samples.shape[1] for part in parts)
     return Solutions(
-        np.concatenate([part.samples for part in parts]),
-        np.concatenate([part.energies for part in parts]),
+        np.concatenate([part.samples[:, :reads] for part in parts]),
+        np.concatenate([part.energies[:, :reads] for part in parts]),
         info,
     )
 
@@ -234,6 +278,9 @@ def solve_ising(
     beta_range: tuple[float, float] | None = None,
     time_limit: float | None = None,
     executor: Executor | None = None,
+    target_energy: float | Sequence[float] | None = None,
+    progress: Progress = None,
+    num_best: int | None = None,
 ) -> Solutions:
     """Minimise ``s'Js + h's`` over s in {-1,+1}^n, for one problem or a batch.
 
@@ -243,7 +290,7 @@ def solve_ising(
         Fields.
     J : array (n, n) shared by the batch, or (b, n, n), or scipy.sparse (n, n)
         Couplings; every entry counts, so an upper triangular J is dimod's convention.
-    num_reads, num_sweeps, method, num_threads, beta_range, time_limit
+    num_reads, num_sweeps, method, num_threads, beta_range, time_limit, target_energy, num_best
         As `NativeSolver`.
     seed : int, optional
         0 <= seed < 2**64; the same seed gives the same answer for every number of threads and every split of
@@ -256,6 +303,8 @@ def solve_ising(
         `num_threads` each part gets its share of the processors, one at least. Workers of other executors
         may be anywhere: each part then uses every processor of its worker's machine. A given `num_threads`
         is used by every part. ``info["timing"]`` is the sum over the parts.
+    progress : True or function, optional
+        A bar, or a function of seconds and lowest energy, as `NativeSolver.solve` takes it; no executor then.
 
     Returns
     -------
@@ -283,9 +332,11 @@ def solve_ising(
         num_threads=num_threads,
         beta_range=beta_range,
         time_limit=time_limit,
+        target_energy=target_energy,
+        num_best=num_best,
     )
     problem = ising_problem(h, J, initial_states=initial_states, num_reads=solver.num_reads)
-    return _solve_on(solver, problem, seed_or_random(seed), executor)
+    return _solve_on(solver, problem, seed_or_random(seed), executor, progress)
 
 
 def solve_qubo(
@@ -301,6 +352,9 @@ def solve_qubo(
     beta_range: tuple[float, float] | None = None,
     time_limit: float | None = None,
     executor: Executor | None = None,
+    target_energy: float | Sequence[float] | None = None,
+    progress: Progress = None,
+    num_best: int | None = None,
 ) -> Solutions:
     """Minimise ``x'Qx + linear'x`` over x in {0,1}^n, for one problem or a batch.
 
@@ -313,6 +367,8 @@ def solve_qubo(
     initial_states : array (b, n) or (b, num_reads, n) of 0 and 1, optional
         Bits to start from; as in `solve_ising` otherwise.
     num_reads, num_sweeps, method, seed, num_threads, beta_range, time_limit, executor
+        As `solve_ising`.
+    target_energy, progress, num_best
         As `solve_ising`.
 
     Returns
@@ -338,6 +394,8 @@ def solve_qubo(
         num_threads=num_threads,
         beta_range=beta_range,
         time_limit=time_limit,
+        target_energy=target_energy,
+        num_best=num_best,
     )
     problem = qubo_problem(Q, linear, initial_states=initial_states, num_reads=solver.num_reads)
-    return _solve_on(solver, problem, seed_or_random(seed), executor)
+    return _solve_on(solver, problem, seed_or_random(seed), executor, progress)

@@ -17,6 +17,7 @@ from qpsbgd.problem.checks import check_finite, check_integer, seed_or_random
 from qpsbgd.problem.ising import Couplings, CSRCouplings, IsingProblem
 from qpsbgd.solvers.native import METHODS, NativeSolver, check_answer_size
 from qpsbgd.solvers.protocol import timing
+from qpsbgd.solvers.watching import Progress
 
 __all__ = ["NativeSampler"]
 
@@ -79,6 +80,9 @@ class NativeSampler(dimod.Sampler, dimod.Initialized):  # type: ignore[misc]  # 
             "num_threads": [],
             "time_limit": [],
             "method": ["methods"],
+            "target_energy": [],
+            "progress": [],
+            "num_best": [],
         }
         self._properties: dict[str, Any] = {"beta_schedule_options": ("geometric",), "methods": METHODS}
 
@@ -111,6 +115,9 @@ class NativeSampler(dimod.Sampler, dimod.Initialized):  # type: ignore[misc]  # 
         num_threads: int | None = None,
         time_limit: float | None = None,
         method: str = "auto",
+        target_energy: float | None = None,
+        progress: Progress = None,
+        num_best: int | None = None,
         **kwargs: Any,
     ) -> dimod.SampleSet:
         """Sample from a binary quadratic model; lowest energy first.
@@ -140,6 +147,13 @@ class NativeSampler(dimod.Sampler, dimod.Initialized):  # type: ignore[misc]  # 
             Seconds; with it the samples depend on the machine.
         method : {"auto", "exact", "descent", "anneal", "tabu"}
             "auto" proves its answer up to 20 variables and anneals beyond.
+        target_energy : float, optional
+            Sampling ends as soon as a sample of at most this energy is found.
+        progress : True or function, optional
+            A bar, or a function of seconds and lowest energy, as `NativeSolver.solve` takes it.
+        num_best : int, optional
+            The sample set holds the `num_best` best different samples seen, or all where fewer are known,
+            instead of one for each read.
         num_sweeps_per_beta, beta_schedule_type, beta_schedule, randomize_order, proposal_acceptance_criteria
             Taken with the values that this sampler works with, 1, "geometric", None, False and "Metropolis";
             others are refused.
@@ -182,22 +196,12 @@ class NativeSampler(dimod.Sampler, dimod.Initialized):  # type: ignore[misc]  # 
             num_threads=num_threads,
             beta_range=beta_range,
             time_limit=time_limit,
+            target_energy=target_energy,
+            num_best=num_best,
         )
-        samples, labels, info, prepared = _solved(bqm, solver, starts, seed, interrupt_function)
-        sampled = prepared + info["timing"]["sampling_ns"]
-        sorted_already = labels == list(range(len(labels)))  # dimod takes its time to find that out
-        sampleset = dimod.SampleSet.from_samples_bqm((samples, labels), bqm, sort_labels=not sorted_already)
-        used = info["beta_range"]
-        sampleset.info.update(
-            beta_range=None if used is None else list(used),
-            beta_schedule_type="geometric",
-            method=info["method"],
-            num_sweeps=info["sweeps"],
-            proven_optimal=info["proven_optimal"],
-            seed=seed,
-            timing=timing(begin, prepared, sampled),
-        )
-        return sampleset
+        calls = {"interrupt_function": interrupt_function, "progress": progress}
+        samples, labels, info, prepared = _solved(bqm, solver, starts, seed, calls)
+        return _sampleset(bqm, samples, labels, info, seed, begin, prepared)
 
     def _starts(
         self, bqm: dimod.BinaryQuadraticModel, states: Any, generator: str, num_reads: int | None, seed: int
@@ -236,7 +240,7 @@ def _solved(
     solver: NativeSolver,
     starts: npt.NDArray[np.int8] | None,
     seed: int,
-    interrupt_function: Callable[[], object] | None,
+    calls: Mapping[str, Any],
 ) -> tuple[npt.NDArray[np.int8], list[Hashable], Mapping[str, Any], int]:
     """Solve a model; return samples, their labels, the solver's info, and the time when sampling began."""
     if bqm.num_variables == 0:
@@ -244,9 +248,37 @@ def _solved(
         return samples, [], _INFO_WITHOUT_VARIABLES, time.perf_counter_ns()
     problem, labels = _problem_of(bqm, starts)
     called = time.perf_counter_ns()
-    solutions = solver.solve(problem, seed=seed, interrupt_function=interrupt_function)
+    solutions = solver.solve(problem, seed=seed, **calls)
     info = solutions.info
     return solutions.samples[0], labels, info, called + info["timing"]["preprocessing_ns"]
+
+
+def _sampleset(
+    bqm: dimod.BinaryQuadraticModel,
+    samples: npt.NDArray[np.int8],
+    labels: list[Hashable],
+    info: Mapping[str, Any],
+    seed: int,
+    begin: int,
+    prepared: int,
+) -> dimod.SampleSet:
+    """Return samples as dimod has them; the solve began at `begin` and sampling at `prepared`."""
+    sampled = prepared + info["timing"]["sampling_ns"]
+    sorted_already = labels == list(range(len(labels)))  # dimod takes its time to find that out
+    sampleset = dimod.SampleSet.from_samples_bqm((samples, labels), bqm, sort_labels=not sorted_already)
+    used = info["beta_range"]
+    sampleset.info.update(
+        beta_range=None if used is None else list(used),
+        beta_schedule_type="geometric",
+        method=info["method"],
+        num_sweeps=info["sweeps"],
+        proven_optimal=info["proven_optimal"],
+        seed=seed,
+        timing=timing(begin, prepared, sampled),
+    )
+    if "trace" in info:
+        sampleset.info["trace"] = [list(found) for found in info["trace"][0]]
+    return sampleset
 
 
 def _problem_of(

@@ -73,6 +73,7 @@ void tabu(const Matrix& matrix, ReadState& state, std::size_t sweeps, Random& ra
         state.keep_if_best();
         without_best = state.best_energy < before ? 0 : without_best + 1;
         if (without_best == patience) {
+            budget.at_minima();
             perturb_best(matrix, state, random);
             without_best = 0;
         }

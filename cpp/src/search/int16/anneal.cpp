@@ -61,6 +61,7 @@ void run_schedule(Int16Group& group, std::span<Int16Read> reads, std::size_t swe
     // The answer is a local minimum even when the time is up: this takes far less than a sweep.
     Budget polish(budget.token());
     group.descend(polish);
+    budget.at_minima();
 }
 
 // Ever longer runs from new states, until the time is up.
