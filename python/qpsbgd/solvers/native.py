@@ -266,8 +266,8 @@ def _joined(parts: list[Solutions]) -> Solutions:
 
 
 def solve_ising(
-    h: npt.ArrayLike,
-    J: Any,
+    h: Any,
+    J: Any = None,
     *,
     num_reads: int = 1,
     num_sweeps: int | None = None,
@@ -286,16 +286,17 @@ def solve_ising(
 
     Parameters
     ----------
-    h : array (n,) or (b, n)
-        Fields.
-    J : array (n, n) shared by the batch, or (b, n, n), or scipy.sparse (n, n)
-        Couplings; every entry counts, so an upper triangular J is dimod's convention.
+    h : array (n,) or (b, n), dict {i: value}, or None
+        Fields; None for none. A dimod model of variables 0..n-1 stands for h and J: ``solve_ising(bqm)``.
+    J : array (n, n) shared by the batch, or (b, n, n), sparse (n, n), or dict {(i, j): value}
+        Couplings; every entry counts, so an upper triangular J is dimod's convention. Arrays and sparse
+        matrices are NumPy's, scipy's or torch's.
     num_reads, num_sweeps, method, num_threads, beta_range, time_limit, target_energy, num_best
         As `NativeSolver`.
     seed : int, optional
         0 <= seed < 2**64; the same seed gives the same answer for every number of threads and every split of
         the batch. None draws one.
-    initial_states : array (b, n) or (b, num_reads, n) of -1 and +1, optional
+    initial_states : array (n,), (b, n) or (b, num_reads, n) of -1 and +1, optional
         Spins to start from; random otherwise, and for dense "tabu" leaning to where the fields point.
     executor : concurrent.futures.Executor, optional
         Solves one part of the batch per worker of it, for example in other processes or on other machines.
@@ -360,11 +361,12 @@ def solve_qubo(
 
     Parameters
     ----------
-    Q : array (n, n) or (b, n, n), or scipy.sparse (n, n)
-        Every entry counts.
-    linear : array (n,) or (b, n), optional
+    Q : array (n, n) or (b, n, n), sparse (n, n), dict {(i, j): value}, or dimod model
+        Every entry counts. A model has variables 0..n-1, which are the columns of the samples; with other
+        names use `NativeSampler`.
+    linear : array (n,) or (b, n), or dict {i: value}, optional
         Linear coefficients; (b, n) gives a batch over one Q.
-    initial_states : array (b, n) or (b, num_reads, n) of 0 and 1, optional
+    initial_states : array (n,), (b, n) or (b, num_reads, n) of 0 and 1, optional
         Bits to start from; as in `solve_ising` otherwise.
     num_reads, num_sweeps, method, seed, num_threads, beta_range, time_limit, executor
         As `solve_ising`.
