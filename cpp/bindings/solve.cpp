@@ -50,7 +50,8 @@ PythonOptions make_options(const std::string& method, std::size_t reads, std::op
                            std::optional<double> time_limit, std::uint64_t seed, std::size_t threads,
                            std::uint64_t first_problem, std::optional<py::function> interrupt_function,
                            std::vector<double> target_energies, std::size_t num_best,
-                           std::optional<py::function> progress) {
+                           std::optional<py::function> progress, std::optional<std::vector<double>> betas,
+                           bool gibbs, bool random_order, bool keep_last) {
     require(reads > 0, "num_reads must be positive");
     PythonOptions result;
     result.options.method = method_named(method);
@@ -67,6 +68,9 @@ PythonOptions make_options(const std::string& method, std::size_t reads, std::op
     result.targets = std::move(target_energies);
     result.num_best = num_best;
     result.progress = std::move(progress);
+    if (betas) {
+        result.options.sampling = Sampling{std::move(*betas), gibbs, random_order, keep_last};
+    }
     return result;
 }
 
@@ -304,7 +308,8 @@ void register_solve(py::module_& module) {
              arg("num_sweeps") = py::none(), arg("beta_range") = py::none(), arg("time_limit") = py::none(),
              arg("seed") = 0, arg("num_threads") = 1, arg("first_problem") = 0,
              arg("interrupt_function") = py::none(), arg("target_energies") = std::vector<double>(),
-             arg("num_best") = 0, arg("progress") = py::none());
+             arg("num_best") = 0, arg("progress") = py::none(), arg("betas") = py::none(),
+             arg("gibbs") = false, arg("random_order") = false, arg("keep_last") = false);
     register_for<float>(module);
     register_for<double>(module);
 }

@@ -55,6 +55,10 @@ class SolveOptions:
         target_energies: Sequence[float] = (),
         num_best: int = 0,
         progress: Callable[[float, npt.NDArray[np.float64]], object] | None = None,
+        betas: Sequence[float] | None = None,
+        gibbs: bool = False,
+        random_order: bool = False,
+        keep_last: bool = False,
     ) -> None: ...
 
 def solve_dense(

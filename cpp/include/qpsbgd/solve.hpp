@@ -7,6 +7,7 @@
 #include <optional>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "qpsbgd/problem.hpp"
 #include "qpsbgd/progress.hpp"
@@ -21,12 +22,22 @@ struct BetaRange {
     double cold = 0.0;  // last and largest
 };
 
+// Annealing by another rule than the default's: sequential Metropolis sweeps from hot to cold, of which the best state is
+// improved and kept.
+struct Sampling {
+    std::vector<double> betas;  // of each sweep, in any order
+    bool gibbs = false;         // accepts with probability 1 / (1 + exp(beta dE))
+    bool random_order = false;  // each proposal is of a random spin
+    bool keep_last = false;     // the answer is the last state, as it is
+};
+
 struct SolveOptions {
     Method method = Method::automatic;
     std::size_t reads = 1;
     std::optional<std::size_t> sweeps;
     std::optional<BetaRange> beta_range;
     std::optional<double> time_limit;  // seconds
+    std::optional<Sampling> sampling;  // of method anneal; in float32
     std::uint64_t seed = 0;
     std::size_t threads = 1;
     std::uint64_t first_problem = 0;  // number of the batch's first problem in the caller's larger batch

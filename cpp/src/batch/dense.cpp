@@ -142,8 +142,12 @@ void solve_pieces(BatchRun& run, const DenseMatrices& matrices, Worker& worker, 
         if (!matrices.int16_serves(problem)) {
             solve_read(run, matrices.float32(problem), worker, problem, read);
             const Finished finished{problem, run.sample(problem, read), &run.energies[piece]};
-            finish_dense(run.batch, matrices.rows(problem), std::span(&finished, 1), worker.finish,
-                         run.token);
+            if (run.keeps_last()) {
+                store_energy(energy_of_state(run.batch, problem, finished.spins), *finished.energy);
+            } else {
+                finish_dense(run.batch, matrices.rows(problem), std::span(&finished, 1), worker.finish,
+                             run.token);
+            }
             run.note(problem, read);
             continue;
         }

@@ -65,6 +65,14 @@ void search(BatchRun& run, const Matrix& matrix, ReadState& state, std::size_t p
              budget);
         return;
     }
+    if (run.options.sampling) {
+        const Sampling& sampling = *run.options.sampling;
+        sample(matrix, state, sampling, random, budget);
+        if (problem == 0 && read == 0 && !sampling.betas.empty()) {
+            run.first_beta_range = BetaRange{sampling.betas.front(), sampling.betas.back()};
+        }
+        return;
+    }
     const BetaRange range = beta_range_of(run, matrix, state, problem, read, budget);
     if (run.options.sweeps || !budget.has_deadline()) {
         anneal(matrix, state, range, run.options.sweeps.value_or(kDefaultAnnealSweeps), random, budget);

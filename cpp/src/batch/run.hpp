@@ -49,6 +49,9 @@ struct BatchRun {
     // A read that has not begun when the caller wants to finish; every problem gets one answer.
     bool left_out(std::size_t read) const { return read != 0 && token.finishing(); }
 
+    // Are the answers the last states of the sampling, as they are?
+    bool keeps_last() const { return options.sampling && options.sampling->keep_last; }
+
     // A read that is done: its answer and energy stand in samples and energies.
     void note(std::size_t problem, std::size_t read) const;
 

@@ -53,7 +53,7 @@ void sort_reads(BatchRun& run) {
 // The best state that the progress knows is the answer, where the search itself kept another: it judges in its own units.
 void take_best_known(BatchRun& run) {
     const Progress* progress = run.options.progress;
-    if (progress == nullptr || !(run.options.time_limit || progress->has_targets())) {
+    if (progress == nullptr || run.keeps_last() || !(run.options.time_limit || progress->has_targets())) {
         return;  // what polls happened to see must not change the answer
     }
     for (std::size_t problem = 0; problem < run.batch.problems; ++problem) {

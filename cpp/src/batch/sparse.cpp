@@ -9,7 +9,8 @@ namespace {
 
 // Many reads of sparse problems with small integers.
 bool solve_as_replicas(BatchRun& run, const SparseMatrix& matrix, SolveReport& report) {
-    if (run.options.method != Method::anneal || !replicas_pay(run.batch, run.options)) {
+    if (run.options.method != Method::anneal || run.options.sampling ||
+        !replicas_pay(run.batch, run.options)) {
         return false;
     }
     const auto start = Clock::now();
@@ -65,8 +66,13 @@ void solve_sparse(BatchRun& run, const SparseView<Real>& view, SolveReport& repo
                          return;
                      }
                      solve_read(run, matrix, run.workers[worker], problem, read);
-                     finish_sparse(run.batch, {problem, run.sample(problem, read), &run.energies[piece]},
-                                   run.workers[worker].finish, run.token);
+                     if (run.keeps_last()) {
+                         store_energy(energy_of_state(run.batch, problem, run.sample(problem, read)),
+                                      run.energies[piece]);
+                     } else {
+                         finish_sparse(run.batch, {problem, run.sample(problem, read), &run.energies[piece]},
+                                       run.workers[worker].finish, run.token);
+                     }
                      run.note(problem, read);
                  });
     report.beta_range = run.first_beta_range;

@@ -49,6 +49,19 @@ double constant_of(const IsingBatch& batch, std::size_t problem) {
     return batch.coupling_scale * trace + batch.offset[problem];
 }
 
+double energy_of_state(const IsingBatch& batch, std::size_t problem, std::span<const std::int8_t> spins) {
+    double couplings = 0.0;
+    for_each_entry(batch, problem, [&](std::size_t i, std::size_t j, double value) {
+        couplings += spins[i] == spins[j] ? value : -value;
+    });
+    double fields = 0.0;
+    const auto field = batch.field(problem);
+    for (std::size_t i = 0; i < field.size(); ++i) {
+        fields += spins[i] > 0 ? field[i] : -field[i];
+    }
+    return batch.coupling_scale * couplings + fields + batch.offset[problem];
+}
+
 double energy_of_all_down(const IsingBatch& batch, std::size_t problem) {
     double couplings = 0.0;
     for_each_entry(batch, problem, [&](std::size_t, std::size_t, double value) { couplings += value; });

@@ -67,6 +67,9 @@ private:
 // What a search's energies, which know neither diagonal nor offset, lack.
 double constant_of(const IsingBatch& batch, std::size_t problem);
 
+// Energy of a state by the definition. One pass over the couplings.
+double energy_of_state(const IsingBatch& batch, std::size_t problem, std::span<const std::int8_t> spins);
+
 // Energy of the state with all spins -1.
 double energy_of_all_down(const IsingBatch& batch, std::size_t problem);
 

@@ -26,6 +26,7 @@ from qpsbgd.problem.checks import (
 from qpsbgd.problem.ising import CSRCouplings, IsingProblem, Solutions
 from qpsbgd.problem.memory import check_memory
 from qpsbgd.solvers.protocol import timing
+from qpsbgd.solvers.schedules import Sampling
 from qpsbgd.solvers.watching import Progress, Reporter, check_num_best, check_progress, reporter, targets_of
 
 __all__ = [
@@ -75,6 +76,8 @@ class NativeSolver:
         The answer is the `num_best` best *different* states seen in all reads, best first, instead of one
         state for each read. Where some problem has fewer, all have as many rows as it has states. "exact"
         gives the best of all 2^n states.
+    sampling : Sampling or None
+        Another rule for "anneal", whose sweeps it has: what `NativeSampler` makes of its arguments.
 
     Examples
     --------
@@ -92,6 +95,7 @@ class NativeSolver:
     time_limit: float | None = None
     target_energy: float | Sequence[float] | None = None
     num_best: int | None = None
+    sampling: Sampling | None = None
 
     def __post_init__(self) -> None:
         """Check every setting."""
@@ -194,6 +198,7 @@ class NativeSolver:
             target_energies=targets_of(self.target_energy, problem.num_problems),
             num_best=0 if self.num_best is None else int(self.num_best),
             progress=report,
+            **({} if self.sampling is None else vars(self.sampling)),
         )
         fields, J = np.ascontiguousarray(problem.h), problem.J
         rest = (problem.offset, problem.coupling_scale, problem.initial_states, options)

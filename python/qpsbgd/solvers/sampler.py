@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
 import dimod
 import numpy as np
@@ -17,6 +18,7 @@ from qpsbgd.problem.checks import check_finite, check_integer, seed_or_random
 from qpsbgd.problem.ising import Couplings, CSRCouplings, IsingProblem
 from qpsbgd.solvers.native import METHODS, NativeSolver, check_answer_size
 from qpsbgd.solvers.protocol import timing
+from qpsbgd.solvers.schedules import KEEPS, SCHEDULES, SamplingArguments
 from qpsbgd.solvers.watching import Progress
 
 __all__ = ["NativeSampler"]
@@ -26,15 +28,6 @@ _LEAST_DENSITY = 1 / 8
 
 _SMALL = 64
 """Variables up to which the matrix is dense whatever its density."""
-
-_ONLY_CHOICES: dict[str, Any] = {
-    "num_sweeps_per_beta": 1,
-    "beta_schedule_type": "geometric",
-    "beta_schedule": None,
-    "randomize_order": False,
-    "proposal_acceptance_criteria": "Metropolis",
-}
-"""What dwave.samplers leaves to choose and this sampler does not: the value that it works with."""
 
 _INFO_WITHOUT_VARIABLES: Mapping[str, Any] = {
     "beta_range": None,
@@ -83,8 +76,13 @@ class NativeSampler(dimod.Sampler, dimod.Initialized):  # type: ignore[misc]  # 
             "target_energy": [],
             "progress": [],
             "num_best": [],
+            "keep": ["keeps"],
         }
-        self._properties: dict[str, Any] = {"beta_schedule_options": ("geometric",), "methods": METHODS}
+        self._properties: dict[str, Any] = {
+            "beta_schedule_options": SCHEDULES,
+            "methods": METHODS,
+            "keeps": KEEPS,
+        }
 
     @property
     def parameters(self) -> dict[str, list[str]]:
@@ -93,7 +91,7 @@ class NativeSampler(dimod.Sampler, dimod.Initialized):  # type: ignore[misc]  # 
 
     @property
     def properties(self) -> dict[str, Any]:
-        """`beta_schedule_options` and `methods`: the values that those arguments take."""
+        """`beta_schedule_options`, `methods` and `keeps`: the values that those arguments take."""
         return self._properties
 
     def sample(
@@ -118,6 +116,7 @@ class NativeSampler(dimod.Sampler, dimod.Initialized):  # type: ignore[misc]  # 
         target_energy: float | None = None,
         progress: Progress = None,
         num_best: int | None = None,
+        keep: Literal["best", "last"] = "best",
         **kwargs: Any,
     ) -> dimod.SampleSet:
         """Sample from a binary quadratic model; lowest energy first.
@@ -128,10 +127,12 @@ class NativeSampler(dimod.Sampler, dimod.Initialized):  # type: ignore[misc]  # 
             The model, of any labels, vartype and dtype.
         beta_range : (float, float), optional
             First and last inverse temperature, in the model's own units; from the local fields by default.
+            The first may be the larger one.
         num_reads : int, optional
             Independent runs. By default as many as there are initial states, or 1.
         num_sweeps : int, optional
-            Sweeps per read. By default 1000 ("anneal"), 200 ("tabu"), or what `time_limit` allows.
+            Sweeps per read; 0 gives the initial states and their energies.
+            By default 1000 ("anneal"), 200 ("tabu"), or what `time_limit` allows.
         seed : int, optional
             0 <= seed < 2**64; the same seed gives the same samples, whatever `num_threads`.
         interrupt_function : callable, optional
@@ -155,8 +156,11 @@ class NativeSampler(dimod.Sampler, dimod.Initialized):  # type: ignore[misc]  # 
             The sample set holds the `num_best` best different samples seen, or all where fewer are known,
             instead of one for each read.
         num_sweeps_per_beta, beta_schedule_type, beta_schedule, randomize_order, proposal_acceptance_criteria
-            Taken with the values that this sampler works with, 1, "geometric", None, False and "Metropolis";
-            others are refused.
+            As in dwave.samplers. Anything but its defaults, a `beta_range` from cold to hot, and `keep` =
+            "last" are annealed in float32, one read at a time, with exact probabilities.
+        keep : {"best", "last"}
+            What a read answers: the best state it has seen, improved to a local minimum, or, as in
+            dwave.samplers, the state after its last sweep.
         **kwargs
             Ignored with a `dimod.exceptions.SamplerUnknownArgWarning`.
 
@@ -178,12 +182,15 @@ class NativeSampler(dimod.Sampler, dimod.Initialized):  # type: ignore[misc]  # 
         if not isinstance(bqm, dimod.BinaryQuadraticModel):
             raise TypeError(f"bqm must be a dimod.BinaryQuadraticModel, but is {type(bqm).__name__}")
         self.remove_unknown_kwargs(**kwargs)
-        _check_only_choices(
-            num_sweeps_per_beta=num_sweeps_per_beta,
-            beta_schedule_type=beta_schedule_type,
-            beta_schedule=beta_schedule,
-            randomize_order=randomize_order,
-            proposal_acceptance_criteria=proposal_acceptance_criteria,
+        rule = SamplingArguments(
+            beta_range,
+            num_sweeps,
+            num_sweeps_per_beta,
+            beta_schedule_type,
+            beta_schedule,
+            randomize_order,
+            proposal_acceptance_criteria,
+            keep,
         )
         if interrupt_function is not None and not callable(interrupt_function):
             raise TypeError(f"interrupt_function must be callable, but is {interrupt_function!r}")
@@ -192,16 +199,18 @@ class NativeSampler(dimod.Sampler, dimod.Initialized):  # type: ignore[misc]  # 
         solver = NativeSolver(
             method=method,
             num_reads=reads,
-            num_sweeps=num_sweeps,
+            num_sweeps=None if rule.are_special else num_sweeps,
             num_threads=num_threads,
-            beta_range=beta_range,
+            beta_range=None if rule.are_special else beta_range,
             time_limit=time_limit,
             target_energy=target_energy,
             num_best=num_best,
         )
         calls = {"interrupt_function": interrupt_function, "progress": progress}
-        samples, labels, info, prepared = _solved(bqm, solver, starts, seed, calls)
-        return _sampleset(bqm, samples, labels, info, seed, begin, prepared)
+        samples, labels, info, prepared = _solved(bqm, solver, rule, starts, seed, calls)
+        sampleset = _sampleset(bqm, samples, labels, info, seed, begin, prepared)
+        sampleset.info["beta_schedule_type"] = beta_schedule_type
+        return sampleset
 
     def _starts(
         self, bqm: dimod.BinaryQuadraticModel, states: Any, generator: str, num_reads: int | None, seed: int
@@ -227,17 +236,34 @@ class NativeSampler(dimod.Sampler, dimod.Initialized):  # type: ignore[misc]  # 
         return np.ascontiguousarray(samples, dtype=np.int8)[None], parsed.num_reads
 
 
-def _check_only_choices(**given: Any) -> None:
-    for name, value in given.items():
-        only = _ONLY_CHOICES[name]
-        same = np.isscalar(value) and value == only  # arrays do not compare to a truth value
-        if value is not only and not same:
-            raise ValueError(f"{name} must be {only!r}, the only choice of NativeSampler, but is {value!r}")
+def _with_rule(
+    solver: NativeSolver, rule: SamplingArguments, problem: Callable[[], IsingProblem]
+) -> NativeSolver:
+    """Return a solver that anneals as the arguments say; `problem` is asked where the range depends on it."""
+    if not rule.are_special:
+        return solver
+    if solver.method not in ("auto", "anneal"):
+        raise ValueError(
+            f"method must be 'anneal' or 'auto' with this schedule and acceptance, but is {solver.method!r}"
+        )
+
+    def default_range() -> Sequence[float]:
+        probe = NativeSolver(method="anneal", num_sweeps=1, num_threads=solver.num_threads)
+        found: Sequence[float] = probe.solve(replace(problem(), initial_states=None), seed=0).info[
+            "beta_range"
+        ]
+        return found
+
+    sampling = rule.sampling(default_range)
+    return replace(
+        solver, method="anneal", sampling=sampling, beta_range=None, num_sweeps=max(1, len(sampling.betas))
+    )
 
 
 def _solved(
     bqm: dimod.BinaryQuadraticModel,
     solver: NativeSolver,
+    rule: SamplingArguments,
     starts: npt.NDArray[np.int8] | None,
     seed: int,
     calls: Mapping[str, Any],
@@ -247,6 +273,7 @@ def _solved(
         samples = np.empty((solver.num_reads, 0), dtype=np.int8)
         return samples, [], _INFO_WITHOUT_VARIABLES, time.perf_counter_ns()
     problem, labels = _problem_of(bqm, starts)
+    solver = _with_rule(solver, rule, lambda: problem)
     called = time.perf_counter_ns()
     solutions = solver.solve(problem, seed=seed, **calls)
     info = solutions.info
@@ -269,7 +296,6 @@ def _sampleset(
     used = info["beta_range"]
     sampleset.info.update(
         beta_range=None if used is None else list(used),
-        beta_schedule_type="geometric",
         method=info["method"],
         num_sweeps=info["sweeps"],
         proven_optimal=info["proven_optimal"],
