@@ -1,12 +1,16 @@
 // Batches of Ising problems.
+#include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "arrays.hpp"
 #include "qpsbgd/interactions.hpp"
+#include "qpsbgd/progress.hpp"
 #include "qpsbgd/solve.hpp"
 
 #include <pybind11/stl.h>
@@ -36,12 +40,18 @@ Method method_named(const std::string& name) {
 struct PythonOptions {
     SolveOptions options;
     std::optional<py::function> interrupt_function;
+    std::optional<py::function> progress;
+    std::vector<double> targets;
+    std::size_t num_best = 0;
 };
 
 PythonOptions make_options(const std::string& method, std::size_t reads, std::optional<std::size_t> sweeps,
                            std::optional<std::pair<double, double>> beta_range,
                            std::optional<double> time_limit, std::uint64_t seed, std::size_t threads,
-                           std::uint64_t first_problem, std::optional<py::function> interrupt_function) {
+                           std::uint64_t first_problem, std::optional<py::function> interrupt_function,
+                           std::vector<double> target_energies, std::size_t num_best,
+                           std::optional<py::function> progress, std::optional<std::vector<double>> betas,
+                           bool gibbs, bool random_order, bool keep_last) {
     require(reads > 0, "num_reads must be positive");
     PythonOptions result;
     result.options.method = method_named(method);
@@ -55,6 +65,12 @@ PythonOptions make_options(const std::string& method, std::size_t reads, std::op
     result.options.threads = threads;
     result.options.first_problem = first_problem;
     result.interrupt_function = std::move(interrupt_function);
+    result.targets = std::move(target_energies);
+    result.num_best = num_best;
+    result.progress = std::move(progress);
+    if (betas) {
+        result.options.sampling = Sampling{std::move(*betas), gibbs, random_order, keep_last};
+    }
     return result;
 }
 
@@ -84,6 +100,72 @@ private:
     std::optional<py::error_already_set> failure_;
 };
 
+// Tells the caller now and then what has been found. False once that raised: the exception is Python's current one.
+class ProgressFunction {
+public:
+    ProgressFunction(py::function function, const Progress& progress, std::size_t problems)
+        : function_(std::move(function)), progress_(progress), problems_(problems) {}
+
+    bool operator()() {
+        const auto now = Clock::now();
+        if (now < next_) {
+            return true;
+        }
+        const WithGil gil;
+        try {
+            Array<double> energies(problems_);
+            for (std::size_t problem = 0; problem < problems_; ++problem) {
+                energies.mutable_at(problem) = progress_.best_energy(problem);
+            }
+            function_(std::chrono::duration<double>(now - begin_).count(), energies);
+        } catch (py::error_already_set& error) {
+            error.restore();
+            return false;
+        }
+        next_ = Clock::now() + kInterval;
+        return true;
+    }
+
+private:
+    static constexpr auto kInterval = std::chrono::milliseconds(100);
+
+    py::function function_;
+    const Progress& progress_;
+    std::size_t problems_;
+    Clock::time_point begin_ = Clock::now();
+    Clock::time_point next_ = begin_ + kInterval;
+};
+
+// (seconds, energy) of every new best, a list a problem.
+py::list trace_of(const Progress& progress, std::size_t problems) {
+    py::list traces;
+    for (std::size_t problem = 0; problem < problems; ++problem) {
+        py::list trace;
+        for (const NewBest& best : progress.trace(problem)) {
+            trace.append(py::make_tuple(best.seconds, best.energy));
+        }
+        traces.append(trace);
+    }
+    return traces;
+}
+
+// The best different states, as many of each problem as every one has: samples (b, k, n) and energies (b, k).
+py::tuple kept_of(const Progress& progress, const IsingBatch& batch, std::size_t num_best) {
+    std::size_t rows = num_best;
+    for (std::size_t problem = 0; problem < batch.problems; ++problem) {
+        rows = std::min(rows, progress.kept(problem));
+    }
+    Array<std::int8_t> samples({batch.problems, rows, batch.n});
+    Array<double> energies({batch.problems, rows});
+    const auto all_samples = mutable_view(samples);
+    const auto all_energies = mutable_view(energies);
+    for (std::size_t problem = 0; problem < batch.problems; ++problem) {
+        progress.copy_kept(problem, all_samples.subspan(problem * rows * batch.n, rows * batch.n),
+                           all_energies.subspan(problem * rows, rows));
+    }
+    return py::make_tuple(samples, energies);
+}
+
 py::dict info_of(const SolveReport& report) {
     py::dict timing;
     timing["preparation_ns"] = report.preparation_ns;
@@ -108,6 +190,18 @@ py::tuple run(const IsingBatch& batch, const PythonOptions& asked) {
         interrupt.emplace(*asked.interrupt_function);
         options.finish_check = [&] { return (*interrupt)(); };
     }
+    require(asked.targets.empty() || asked.targets.size() == batch.problems,
+            "target_energies must have shape (b,)");
+    std::optional<Progress> progress;
+    std::optional<ProgressFunction> report_progress;
+    if (!asked.targets.empty() || asked.num_best != 0 || asked.progress || options.time_limit) {
+        progress.emplace(batch.problems, asked.targets, asked.num_best);
+        options.progress = &*progress;
+    }
+    if (asked.progress) {
+        report_progress.emplace(*asked.progress, *progress, batch.problems);
+        options.interrupt_check = [&] { return signals_pending() || !(*report_progress)(); };
+    }
     Array<std::int8_t> samples({batch.problems, options.reads, batch.n});
     Array<double> energies({batch.problems, options.reads});
     auto samples_view = mutable_view(samples);
@@ -117,10 +211,18 @@ py::tuple run(const IsingBatch& batch, const PythonOptions& asked) {
     if (interrupt) {
         interrupt->rethrow();
     }
+    py::dict info = info_of(report);
+    if (progress) {
+        info["trace"] = trace_of(*progress, batch.problems);
+    }
+    if (asked.num_best != 0) {
+        const py::tuple kept = kept_of(*progress, batch, asked.num_best);
+        return py::make_tuple(kept[0], kept[1], info);
+    }
     // The reads that every problem has had; the memory of the others was never touched.
     const auto first = [](std::size_t count) { return py::slice(0, static_cast<py::ssize_t>(count), 1); };
     const auto answers = py::make_tuple(first(batch.problems), first(report.reads));
-    return py::make_tuple(samples[answers], energies[answers], info_of(report));
+    return py::make_tuple(samples[answers], energies[answers], info);
 }
 
 // The batch's arrays but for its couplings.
@@ -211,7 +313,9 @@ void register_solve(py::module_& module) {
         .def(py::init(&make_options), py::kw_only(), arg("method") = "auto", arg("num_reads") = 1,
              arg("num_sweeps") = py::none(), arg("beta_range") = py::none(), arg("time_limit") = py::none(),
              arg("seed") = 0, arg("num_threads") = 1, arg("first_problem") = 0,
-             arg("interrupt_function") = py::none());
+             arg("interrupt_function") = py::none(), arg("target_energies") = std::vector<double>(),
+             arg("num_best") = 0, arg("progress") = py::none(), arg("betas") = py::none(),
+             arg("gibbs") = false, arg("random_order") = false, arg("keep_last") = false);
     register_for<float>(module);
     register_for<double>(module);
 }

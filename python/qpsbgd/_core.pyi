@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -68,6 +68,13 @@ class SolveOptions:
         num_threads: int = 1,
         first_problem: int = 0,
         interrupt_function: Callable[[], object] | None = None,
+        target_energies: Sequence[float] = (),
+        num_best: int = 0,
+        progress: Callable[[float, npt.NDArray[np.float64]], object] | None = None,
+        betas: Sequence[float] | None = None,
+        gibbs: bool = False,
+        random_order: bool = False,
+        keep_last: bool = False,
     ) -> None: ...
 
 def solve_dense(

@@ -129,6 +129,18 @@ def test_solve_as_json_gives_the_sample(cut_file, capsys):
     facts = json.loads(capsys.readouterr().out)
     assert facts["cut"] == 2
     assert sorted(set(facts["sample"])) == [-1, 1]
+    assert facts["trace"][-1][1] == facts["energy"]
+
+
+def test_solve_stops_at_its_target_and_is_silent_in_a_pipe(tmp_path, capsys):
+    write_complete_bipartite_graph(tmp_path / "k20.txt", 20)
+    command = ["solve", str(tmp_path / "k20.txt"), "--time-limit", "60", "--target"]
+    started = time.perf_counter()
+    assert main([*command, "-200"]) == 0
+    assert time.perf_counter() - started < 30
+    assert capsys.readouterr().err == ""
+    assert main([*command, "low"]) == 2
+    assert "--target" in capsys.readouterr().err
 
 
 def write_complete_bipartite_graph(path, side: int) -> None:

@@ -42,7 +42,16 @@ BAD_ISING = [
     ({"beta_range": (1.0,)}, ValueError, "beta_range must be .* two numbers"),
     ({"beta_range": (0.1, np.inf)}, ValueError, "beta_range must be finite"),
     ({"initial_states": [[1, 0]]}, ValueError, "initial_states must hold only -1 and 1"),
-    ({"initial_states": [1, 1]}, ValueError, r"initial_states has shape \(2,\), expected \(1, 2\)"),
+    ({"initial_states": [1, 1, 1]}, ValueError, r"initial_states has shape \(3,\), expected \(1, 2\)"),
+    ({"h": {"a": 1.0}}, TypeError, r"h must be of variables 0, 1, .* 'a'; .* NativeSampler"),
+    ({"h": {7: 1.0}}, ValueError, "h has the key 7 but there are only 2 variables"),
+    ({"J": {("a", "b"): 1.0}}, TypeError, r"J must be of variables 0, 1, .* 'a'; .* NativeSampler"),
+    ({"J": {(0, 5): 1.0}}, ValueError, "J has the index 5 but there are only 2 variables"),
+    ({"h": {}, "J": {(0, 2**40): 1.0}}, ValueError, "J has the index 1099511627776, but at most"),
+    ({"J": {3: 1.0}}, TypeError, "J must have pairs"),
+    ({"J": {(0, 1): "x"}}, TypeError, "the values of J must hold real numbers"),
+    ({"J": {(0, 1): np.nan}}, ValueError, "J .*nan"),
+    ({"J": None}, TypeError, "J must be given"),
     ({"initial_states": [["a", "b"]]}, TypeError, "initial_states must hold numbers"),
 ]
 

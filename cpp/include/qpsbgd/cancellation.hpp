@@ -52,6 +52,14 @@ public:
     // A worker failed: the others need not go on.
     void abandon() { interrupted_.store(true, std::memory_order_relaxed); }
 
+    // What has been found is enough.
+    void finish() {
+        if (!finishing()) {
+            finishing_since_.store(Clock::now());
+            finishing_.store(true, std::memory_order_release);
+        }
+    }
+
     // Is the caller content with what has been found so far? Known after the checks that `interrupted` runs.
     bool finishing() const { return finishing_.load(std::memory_order_acquire); }
 
@@ -81,8 +89,7 @@ private:
         if (interrupt_check_ && interrupt_check_()) {
             interrupted_.store(true, std::memory_order_relaxed);
         } else if (finish_check_ && !finishing() && finish_check_()) {
-            finishing_since_.store(Clock::now());
-            finishing_.store(true, std::memory_order_release);
+            finish();
         }
     }
 
@@ -108,14 +115,30 @@ public:
     // True when this piece of work should return what it has. Throws Interrupted when nobody wants it any more.
     bool exhausted() {
         token_.throw_if_interrupted();
+        if (look_) {
+            look_();
+        }
         return searches_ && (token_.finishing() || (deadline_ && Clock::now() >= *deadline_));
     }
 
     bool has_deadline() const { return deadline_.has_value(); }
     StopToken& token() { return token_; }
 
+    // `look` is called at every poll, `minima` whenever a run of the search has ended in local minima and goes on.
+    void watch(std::function<void()> look, std::function<void()> minima) {
+        look_ = std::move(look);
+        minima_ = std::move(minima);
+    }
+    void at_minima() {
+        if (minima_) {
+            minima_();
+        }
+    }
+
 private:
     StopToken& token_;
+    std::function<void()> look_;
+    std::function<void()> minima_;
     std::optional<Clock::time_point> deadline_;
     bool searches_ = false;
 };

@@ -41,6 +41,44 @@ std::size_t reads_together(const BatchRun& run) {
     }
     return static_cast<std::size_t>(std::clamp(left / of_read, 1.0, static_cast<double>(kProductReads)));
 }
+// Shows the progress the best states of a worker's group at every poll, and its local minima.
+class GroupWatch {
+public:
+    GroupWatch(BatchRun& run, Worker& worker, std::span<const std::size_t> answers, Budget& budget)
+        : run_(run), group_(worker.int16), answers_(answers) {
+        if (run.options.progress == nullptr) {
+            return;
+        }
+        watch_.emplace(*run.options.progress, run.token, worker.evaluate, run.batch.n, answers.size());
+        for (const std::size_t answer : answers) {
+            constants_.push_back(constant_of(run.batch, run.problem_of(answer)));
+        }
+        budget.watch([this] { look(); }, [this] { minima(); });
+    }
+
+    void look() {
+        for (std::size_t index = 0; watch_ && index < group_.size(); ++index) {
+            const double energy = group_.best_energy(index) * group_.matrix(index).unit();
+            watch_->look(index, problem(index), energy + constants_[index],
+                         [&](auto spins) { group_.best_spins(index, spins); });
+        }
+    }
+
+private:
+    void minima() {
+        for (std::size_t index = 0; index < group_.size(); ++index) {
+            watch_->minimum(problem(index), [&](auto spins) { group_.spins(index, spins); });
+        }
+    }
+
+    std::size_t problem(std::size_t index) const { return run_.problem_of(answers_[index]); }
+
+    const BatchRun& run_;
+    const Int16Group& group_;
+    std::span<const std::size_t> answers_;
+    std::vector<double> constants_;
+    std::optional<Watch> watch_;
+};
 
 void search_group(BatchRun& run, const DenseMatrices& matrices, Worker& worker,
                   std::span<const std::size_t> answers) {
@@ -56,6 +94,7 @@ void search_group(BatchRun& run, const DenseMatrices& matrices, Worker& worker,
     }
     Budget budget(run.token, run.time.share(answers.size(), time_to_complete(run, worker.group.size())));
     run.time.begin(answers.size());
+    GroupWatch watch(run, worker, answers, budget);
     const std::span group(reads.data(), answers.size());
     if (run.options.method == Method::tabu) {
         tabu(worker.int16, group, run.options.sweeps, budget);
@@ -65,6 +104,7 @@ void search_group(BatchRun& run, const DenseMatrices& matrices, Worker& worker,
             run.first_beta_range = reads[0].beta_range;
         }
     }
+    watch.look();
     for (const Int16Read& read : group) {
         worker.sweeps += read.sweeps_done;
     }
@@ -90,6 +130,9 @@ void finish_group(BatchRun& run, const DenseMatrices& matrices, Worker& worker) 
         }
         finish_dense(run.batch, rows, std::span(together.data(), count), worker.finish, run.token);
         first += count;
+    }
+    for (const std::size_t answer : worker.group) {
+        run.note(run.problem_of(answer), run.read_of(answer));
     }
     worker.group.clear();
 }
@@ -135,7 +178,13 @@ void solve_alone(BatchRun& run, const DenseMatrices& matrices, Worker& worker, s
     }
     if (run.is_needed(answer) || !run.token.out_of_time(kGrace)) {
         const Finished finished{problem, spins, &run.energies[answer]};
-        finish_dense(run.batch, matrices.rows(problem), std::span(&finished, 1), worker.finish, run.token);
+        if (run.keeps_last()) {
+            store_energy(energy_of_state(run.batch, problem, spins), *finished.energy);
+        } else {
+            finish_dense(run.batch, matrices.rows(problem), std::span(&finished, 1), worker.finish,
+                         run.token);
+        }
+        run.note(problem, read);
     }
 }
 
@@ -145,6 +194,15 @@ template <class AnswerOf>
 void solve_reads(BatchRun& run, const DenseMatrices& matrices, Worker& worker, std::size_t first,
                  std::size_t last, const Deadline& deadline, const AnswerOf& answer_of) {
     worker.group.clear();
+    if (run.options.progress != nullptr) {
+        worker.evaluate = [&](std::size_t problem, std::span<std::int8_t> spins) {
+            double energy = 0.0;
+            const Finished finished{problem, spins, &energy};
+            finish_dense(run.batch, matrices.rows(problem), std::span(&finished, 1), worker.finish,
+                         run.token);
+            return energy;
+        };
+    }
     for (std::size_t index = first; index < last; ++index) {
         const std::size_t answer = answer_of(index);
         const std::size_t problem = run.problem_of(answer);

@@ -10,7 +10,7 @@ namespace {
 // Nothing where the method does not search, or int16 is too coarse for the couplings.
 std::unique_ptr<Int16Matrix> int16_of(const SymmetricRows& rows, double scale, const SolveOptions& options,
                                       std::size_t problems, Budget& budget) {
-    if (options.method == Method::descent) {
+    if (options.method == Method::descent || options.sampling) {
         return nullptr;
     }
     const bool anneals = options.method == Method::anneal;

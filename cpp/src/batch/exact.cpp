@@ -1,11 +1,14 @@
 // Batches that are searched exhaustively.
 #include <algorithm>
+#include <cstdint>
 #include <span>
 #include <variant>
 #include <vector>
 
 #include "base/threads.hpp"
+#include "batch/entries.hpp"
 #include "batch/run.hpp"
+#include "search/exact/k_best.hpp"
 #include "search/exact/search.hpp"
 #include "search/symmetric_rows.hpp"
 
@@ -28,6 +31,39 @@ void finish_one(BatchRun& run, std::size_t problem, std::span<std::int8_t> spins
         run.batch.couplings);
 }
 
+SmallIsing small_problem(const IsingBatch& batch, std::size_t problem) {
+    SmallIsing small;
+    small.n = batch.n;
+    const auto fields = batch.field(problem);
+    small.field.assign(fields.begin(), fields.end());
+    small.coupling.assign(batch.n * batch.n, 0.0);
+    small.constant = batch.offset[problem];
+    for_each_entry(batch, problem, [&](std::size_t i, std::size_t j, double value) {
+        if (i == j) {
+            small.constant += batch.coupling_scale * value;
+        } else {
+            small.coupling[i * batch.n + j] += batch.coupling_scale * value;
+            small.coupling[j * batch.n + i] += batch.coupling_scale * value;
+        }
+    });
+    return small;
+}
+
+// The lowest different states, for a progress that wants several. False when the time ran out.
+bool keep_lowest_states(BatchRun& run, std::size_t problem, Budget& budget) {
+    Progress& progress = *run.options.progress;
+    std::vector<SmallState> best;
+    const bool all = find_k_best(small_problem(run.batch, problem), progress.wanted(), budget, best);
+    std::vector<std::int8_t> spins(run.batch.n);
+    for (const SmallState& state : best) {
+        for (std::size_t i = 0; i < spins.size(); ++i) {
+            spins[i] = (state.up >> i & 1U) != 0 ? std::int8_t{1} : std::int8_t{-1};
+        }
+        progress.record(problem, state.energy, spins);
+    }
+    return all;
+}
+
 }  // namespace
 
 void solve_exact(BatchRun& run) {
@@ -36,7 +72,11 @@ void solve_exact(BatchRun& run) {
         run.batch.problems, run.options.threads, run.token, [&](std::size_t worker, std::size_t problem) {
             Budget budget(run.token, run.time.share(run.options.reads));
             const auto spins = run.sample(problem, 0);
-            const bool proven = searches[worker].run(run.batch, problem, spins, budget);
+            bool proven = searches[worker].run(run.batch, problem, spins, budget);
+            const Progress* progress = run.options.progress;
+            if (progress != nullptr && progress->wanted() > 1) {
+                proven = keep_lowest_states(run, problem, budget) && proven;
+            }
             run.workers[worker].all_proven = run.workers[worker].all_proven && proven;
             const auto energies = run.energies.subspan(problem * run.options.reads, run.options.reads);
             if (proven) {
@@ -48,6 +88,7 @@ void solve_exact(BatchRun& run) {
                 std::ranges::copy(spins, run.sample(problem, read).begin());
                 energies[read] = energies[0];
             }
+            run.note(problem, 0);
             run.time.begin(run.options.reads);
         });
 }

@@ -1,7 +1,10 @@
 // One read after the other in float32.
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <limits>
+#include <optional>
+#include <span>
 
 #include "base/units.hpp"
 #include "batch/run.hpp"
@@ -62,6 +65,14 @@ void search(BatchRun& run, const Matrix& matrix, ReadState& state, std::size_t p
              budget);
         return;
     }
+    if (run.options.sampling) {
+        const Sampling& sampling = *run.options.sampling;
+        sample(matrix, state, sampling, random, budget);
+        if (problem == 0 && read == 0 && !sampling.betas.empty()) {
+            run.first_beta_range = BetaRange{sampling.betas.front(), sampling.betas.back()};
+        }
+        return;
+    }
     const BetaRange range = beta_range_of(run, matrix, state, problem, read, budget);
     if (run.options.sweeps || !budget.has_deadline()) {
         anneal(matrix, state, range, run.options.sweeps.value_or(kDefaultAnnealSweeps), random, budget);
@@ -75,11 +86,39 @@ void search(BatchRun& run, const Matrix& matrix, ReadState& state, std::size_t p
     }
 }
 
-void write_best(BatchRun& run, Worker& worker, std::size_t problem, std::size_t read) {
-    worker.sweeps += worker.state.sweeps_done;
-    std::ranges::transform(worker.state.best_spins, run.sample(problem, read).begin(),
-                           [](float spin) { return static_cast<std::int8_t>(spin); });
+void copy_spins(std::span<const float> from, std::span<std::int8_t> to) {
+    std::ranges::transform(from, to.begin(), [](float spin) { return static_cast<std::int8_t>(spin); });
 }
+
+// Shows the progress the read's best state at every poll, and its local minima.
+template <class Matrix>
+class ReadWatch {
+public:
+    ReadWatch(BatchRun& run, const Matrix& matrix, Worker& worker, std::size_t problem, Budget& budget)
+        : state_(worker.state), problem_(problem), unit_(matrix.unit()) {
+        if (run.options.progress != nullptr) {
+            constant_ = constant_of(run.batch, problem);
+            watch_.emplace(*run.options.progress, run.token, worker.evaluate, run.batch.n, 1);
+            budget.watch(
+                [this] { look(); },
+                [this] { watch_->minimum(problem_, [&](auto spins) { copy_spins(state_.spins, spins); }); });
+        }
+    }
+
+    void look() {
+        if (watch_) {
+            watch_->look(0, problem_, state_.best_energy * unit_ + constant_,
+                         [&](auto spins) { copy_spins(state_.best_spins, spins); });
+        }
+    }
+
+private:
+    const ReadState& state_;
+    std::size_t problem_;
+    double unit_;
+    double constant_ = 0.0;
+    std::optional<Watch> watch_;
+};
 
 }  // namespace
 
@@ -92,8 +131,11 @@ void solve_read(BatchRun& run, const Matrix& matrix, Worker& worker, std::size_t
     run.time.begin(1);
     ReadState& state = worker.state;
     prepare(run, matrix, state, problem, read, random);
+    ReadWatch watch(run, matrix, worker, problem, budget);
     search(run, matrix, state, problem, read, random, budget);
-    write_best(run, worker, problem, read);
+    watch.look();
+    worker.sweeps += state.sweeps_done;
+    copy_spins(state.best_spins, run.sample(problem, read));
 }
 
 template void solve_read(BatchRun&, const DenseMatrix&, Worker&, std::size_t, std::size_t);

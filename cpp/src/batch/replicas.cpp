@@ -14,6 +14,7 @@
 #include "base/schedule.hpp"
 #include "base/spin_bits.hpp"
 #include "base/threads.hpp"
+#include "batch/replicas_watch.hpp"
 #include "batch/share_time.hpp"
 #include "search/int8/acceptance.hpp"
 #include "search/int8/population.hpp"
@@ -97,7 +98,8 @@ class ReplicaBatch {
 public:
     ReplicaBatch(const Int8ReplicaCouplings& couplings, const IsingBatch& batch, const SolveOptions& options,
                  std::size_t sweeps, std::span<std::int8_t> samples,
-                 const std::function<void(std::size_t, std::size_t, std::size_t)>& finish, StopToken& token)
+                 const std::function<void(std::size_t, std::size_t, std::size_t)>& finish,
+                 const EvaluateOf& evaluate, StopToken& token)
         : couplings_(couplings),
           batch_(batch),
           options_(options),
@@ -105,6 +107,7 @@ public:
           timed_(options.time_limit && !options.sweeps),
           samples_(samples),
           finish_(finish),
+          evaluate_(evaluate),
           token_(token),
           workers_(std::max<std::size_t>(1, options.threads)),
           ranges_(batch.problems),
@@ -228,6 +231,7 @@ private:
         Int8ReplicaGroup& group = group_of(worker);
         const BetaRange range = ranges_[ids.front().problem];
         group.assign(ids, options_.seed, options_.first_problem);
+        ReplicasWatch watch(group, couplings_, batch_, options_, evaluate_(number), budget);
         group.start(batch_);
         if (!options_.beta_range) {
             group.descend(budget);  // as a single read does to choose its range: worth it when sweeps are few
@@ -238,6 +242,7 @@ private:
         }
         group.anneal(range, sweeps_, budget);
         worker.sweeps += group.sweeps_done();
+        watch.look();
         group.best_bits(worker.words);
         const std::size_t count = words_of(batch_.n);
         for (std::size_t lane = 0; lane < ids.size(); ++lane) {
@@ -314,6 +319,7 @@ private:
     bool timed_;
     std::span<std::int8_t> samples_;
     const std::function<void(std::size_t, std::size_t, std::size_t)>& finish_;
+    const EvaluateOf& evaluate_;
     StopToken& token_;
     std::vector<Worker> workers_;
     std::vector<BetaRange> ranges_;
@@ -327,8 +333,9 @@ private:
 std::optional<ReplicaReport> anneal_replicas(
     const Int8ReplicaCouplings& couplings, const IsingBatch& batch, const SolveOptions& options,
     std::size_t sweeps, std::span<std::int8_t> samples,
-    const std::function<void(std::size_t, std::size_t, std::size_t)>& finish, StopToken& token) {
-    return ReplicaBatch(couplings, batch, options, sweeps, samples, finish, token).run();
+    const std::function<void(std::size_t, std::size_t, std::size_t)>& finish, const EvaluateOf& evaluate,
+    StopToken& token) {
+    return ReplicaBatch(couplings, batch, options, sweeps, samples, finish, evaluate, token).run();
 }
 
 }  // namespace qpsbgd

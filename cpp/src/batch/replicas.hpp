@@ -7,6 +7,7 @@
 #include <optional>
 #include <span>
 
+#include "batch/watch.hpp"
 #include "qpsbgd/cancellation.hpp"
 #include "qpsbgd/problem.hpp"
 #include "qpsbgd/solve.hpp"
@@ -22,11 +23,15 @@ struct ReplicaReport {
 // Do groups of replicas serve this batch better than one read after the other?
 bool replicas_pay(const IsingBatch& batch, const SolveOptions& options);
 
+// What a worker evaluates states with, where the progress is watched.
+using EvaluateOf = std::function<const Evaluate&(std::size_t worker)>;
+
 // Anneals the batch into the spins of `samples`; calls finish(worker, problem, read) for each as it is ready. Nothing, and
 // nothing done, where a spin may rise further than the tables of acceptance reach: a hub at a high temperature.
 std::optional<ReplicaReport> anneal_replicas(
     const Int8ReplicaCouplings& couplings, const IsingBatch& batch, const SolveOptions& options,
     std::size_t sweeps, std::span<std::int8_t> samples,
-    const std::function<void(std::size_t, std::size_t, std::size_t)>& finish, StopToken& token);
+    const std::function<void(std::size_t, std::size_t, std::size_t)>& finish, const EvaluateOf& evaluate,
+    StopToken& token);
 
 }  // namespace qpsbgd

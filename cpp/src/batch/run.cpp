@@ -46,6 +46,16 @@ void BatchRun::start(std::size_t problem, std::size_t read, std::span<std::int8_
     }
 }
 
+void BatchRun::note(std::size_t problem, std::size_t read) const {
+    if (options.progress == nullptr) {
+        return;
+    }
+    options.progress->record(problem, energies[problem * options.reads + read], sample(problem, read));
+    if (options.progress->reached()) {
+        token.finish();
+    }
+}
+
 std::int64_t nanoseconds_since(Clock::time_point start) {
     return std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - start).count();
 }

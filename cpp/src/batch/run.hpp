@@ -17,6 +17,7 @@
 
 #include "batch/finish.hpp"
 #include "batch/share_time.hpp"
+#include "batch/watch.hpp"
 #include "qpsbgd/cancellation.hpp"
 #include "qpsbgd/problem.hpp"
 #include "qpsbgd/solve.hpp"
@@ -31,6 +32,7 @@ struct Worker {
     FinishSpace finish;
     Int16Group int16;
     std::vector<std::size_t> group;  // places of answers to be searched together
+    Evaluate evaluate;               // where the progress is watched
     std::uint64_t sweeps = 0;
     bool all_proven = true;
 };
@@ -61,6 +63,12 @@ struct BatchRun {
 
     // Writes the spins that a read starts from: its initial state, or random ones.
     void start(std::size_t problem, std::size_t read, std::span<std::int8_t> spins) const;
+
+    // Are the answers the last states of the sampling, as they are?
+    bool keeps_last() const { return options.sampling && options.sampling->keep_last; }
+
+    // A read that is done: its answer and energy stand in samples and energies.
+    void note(std::size_t problem, std::size_t read) const;
 
     // The spins to start from, or nothing.
     std::span<const std::int8_t> initial_state(std::size_t problem, std::size_t read) const;

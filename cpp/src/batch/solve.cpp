@@ -63,6 +63,21 @@ std::size_t sort_reads(BatchRun& run) {
     return least;
 }
 
+// The best state that the progress knows is the answer, where the search itself kept another: it judges in its own units.
+void take_best_known(BatchRun& run) {
+    const Progress* progress = run.options.progress;
+    if (progress == nullptr || run.keeps_last() || !(run.options.time_limit || progress->has_targets())) {
+        return;  // what polls happened to see must not change the answer
+    }
+    for (std::size_t problem = 0; problem < run.batch.problems; ++problem) {
+        double& energy = run.energies[problem * run.options.reads];
+        if (progress->best_energy(problem) < energy) {
+            energy = progress->best_energy(problem);
+            std::ranges::copy(progress->best_spins(problem), run.sample(problem, 0).begin());
+        }
+    }
+}
+
 SolveReport solve_with(const SolveOptions& options, const IsingBatch& batch, std::span<std::int8_t> samples,
                        std::span<double> energies, StopToken& token) {
     SolveReport report;
@@ -83,6 +98,7 @@ SolveReport solve_with(const SolveOptions& options, const IsingBatch& batch, std
             batch.couplings);
     }
     report.reads = sort_reads(run);
+    take_best_known(run);
     report.method = method_name(options.method);
     report.proven = options.method == Method::exact;
     for (const Worker& worker : run.workers) {
@@ -186,6 +202,9 @@ SolveReport solve(const IsingBatch& batch, const SolveOptions& asked, std::span<
     options.threads = std::clamp<std::size_t>(asked.threads, 1, kMostThreads);
     StopToken token(deadline_after(options.time_limit), options.interrupt_check, options.finish_check);
     const auto end = token.deadline();
+    if (options.progress != nullptr) {
+        options.progress->begin();
+    }
     SolveReport total;
     for (const Stretch& stretch : choose_methods(batch, options)) {
         if (end) {
@@ -194,6 +213,9 @@ SolveReport solve(const IsingBatch& batch, const SolveOptions& asked, std::span<
             options.time_limit = left.count() * static_cast<double>(stretch.last - stretch.first) /
                                  static_cast<double>(batch.problems - stretch.first);
             token.set_deadline(deadline_after(options.time_limit));
+        }
+        if (options.progress != nullptr) {
+            options.progress->set_first(stretch.first);
         }
         options.method = stretch.method;
         options.first_problem = asked.first_problem + stretch.first;
@@ -207,6 +229,9 @@ SolveReport solve(const IsingBatch& batch, const SolveOptions& asked, std::span<
         } else {
             add_up(total, part);
         }
+    }
+    if (options.progress != nullptr) {
+        options.progress->set_first(0);
     }
     return total;
 }

@@ -24,8 +24,8 @@ bool replicas_end_in_time(const BatchRun& run, const SparseMatrix& matrix) {
 
 // Many reads of sparse problems with small integers.
 bool solve_as_replicas(BatchRun& run, const SparseMatrix& matrix, SolveReport& report) {
-    if (run.options.method != Method::anneal || !replicas_pay(run.batch, run.options) ||
-        !replicas_end_in_time(run, matrix)) {
+    if (run.options.method != Method::anneal || run.options.sampling ||
+        !replicas_pay(run.batch, run.options) || !replicas_end_in_time(run, matrix)) {
         return false;
     }
     const auto start = Clock::now();
@@ -40,10 +40,12 @@ bool solve_as_replicas(BatchRun& run, const SparseMatrix& matrix, SolveReport& r
         run.sparse_finish.finish(
             {problem, run.sample(problem, read), &run.energies[problem * run.options.reads + read]},
             run.workers[worker].finish, run.token);
+        run.note(problem, read);
     };
+    const auto evaluate = [&](std::size_t worker) -> const Evaluate& { return run.workers[worker].evaluate; };
     const auto done =
         anneal_replicas(*couplings, run.batch, run.options, run.options.sweeps.value_or(kDefaultAnnealSweeps),
-                        run.samples, finish, run.token);
+                        run.samples, finish, evaluate, run.token);
     if (!done) {
         return false;
     }
@@ -65,9 +67,28 @@ void solve_one(BatchRun& run, const std::optional<SparseMatrix>& matrix, Worker&
     } else {
         run.start(problem, read, run.sample(problem, read));
     }
-    if (run.is_needed(answer) || !run.token.out_of_time(kGrace)) {
+    if (!run.is_needed(answer) && run.token.out_of_time(kGrace)) {
+        return;
+    }
+    if (run.keeps_last()) {
+        store_energy(energy_of_state(run.batch, problem, run.sample(problem, read)), run.energies[answer]);
+    } else {
         run.sparse_finish.finish({problem, run.sample(problem, read), &run.energies[answer]}, worker.finish,
                                  run.token);
+    }
+    run.note(problem, read);
+}
+
+void watch_with_sparse(BatchRun& run) {
+    if (run.options.progress == nullptr) {
+        return;
+    }
+    for (Worker& worker : run.workers) {
+        worker.evaluate = [&](std::size_t problem, std::span<std::int8_t> spins) {
+            double energy = 0.0;
+            run.sparse_finish.finish({problem, spins, &energy}, worker.finish, run.token);
+            return energy;
+        };
     }
 }
 
@@ -81,6 +102,7 @@ void solve_sparse(BatchRun& run, const SparseView<Real>& view, SolveReport& repo
                                                              kNanosecondsWithout));
     const auto matrix = SparseMatrix::make(view, run.batch.coupling_scale, preparation);
     report.preparation_ns = nanoseconds_since(start);
+    watch_with_sparse(run);
     if (matrix && solve_as_replicas(run, *matrix, report)) {
         return;
     }

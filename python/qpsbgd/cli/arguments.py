@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import NoReturn, Protocol
 
-__all__ = ["BAD_USE", "BadUseError", "Parser", "Subparsers", "count", "duration", "seed"]
+__all__ = ["BAD_USE", "BadUseError", "Parser", "Subparsers", "count", "duration", "number", "seed"]
 
 BAD_USE = 2
 """Exit status of a command line that was not understood."""
@@ -70,4 +70,21 @@ def duration(text: str) -> float:
         value = 0.0
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of seconds")
+    return value
+
+
+def number(text: str) -> float:
+    """Read a finite number.
+
+    Examples
+    --------
+    >>> number("-1410")
+    -1410.0
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not abs(value) < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a finite number")
     return value

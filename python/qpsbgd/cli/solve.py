@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qpsbgd.cli.arguments import BadUseError, Subparsers, count, duration, seed
+from qpsbgd.cli.arguments import BadUseError, Subparsers, count, duration, number, seed
 from qpsbgd.cli.messages import one_line
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ def add(commands: Subparsers) -> None:
     )
     solve.add_argument("--seed", type=seed, default=0, metavar="N", help="default: 0")
     solve.add_argument("--threads", type=count, metavar="T", help="default: all cores")
+    solve.add_argument("--target", type=number, metavar="ENERGY", help="stop at an energy as low as this")
     solve.add_argument(
         "--json", action="store_true", help="print one JSON object a line, with the best sample"
     )
@@ -92,9 +93,10 @@ def run(arguments: argparse.Namespace) -> None:
     several = arguments.file.is_dir()
     unread = 0
     with out as results, ProgressBar(len(files), "solve", unit="file", enabled=several) as bar:
+        bar_of_file = not (several or arguments.json)
         for file in files:
             try:
-                _solve_file(file, arguments, results)
+                _solve_file(file, arguments, results, show_bar=bar_of_file)
             except (OSError, ValueError) as error:
                 if not several:
                     raise
@@ -119,7 +121,9 @@ def _files(path: Path) -> list[Path]:
     return files
 
 
-def _solve_file(file: Path, arguments: argparse.Namespace, results: JsonLines | None) -> None:
+def _solve_file(
+    file: Path, arguments: argparse.Namespace, results: JsonLines | None, *, show_bar: bool
+) -> None:
     """Solve all instances of a file; a result is printed, and kept, as soon as it is there."""
     from qpsbgd.data.instances import best_known, parse_instances, read_instances
 
@@ -136,13 +140,13 @@ def _solve_file(file: Path, arguments: argparse.Namespace, results: JsonLines | 
             key.items() <= record.items() for record in results.records if "settings" in record
         ):
             continue
-        facts, sample, interrupted = _solve(instance, arguments)
+        facts, answer, interrupted = _solve(instance, arguments, show_bar=show_bar)
         if known is not None and len(instances) == 1:
             value = facts["cut" if instance.kind == "maxcut" else "value"]
             facts |= {"best_known": known.value, "gap": known.gap(value)}
         if results and not interrupted:  # a search that was cut short is done again
-            results.add(key | facts | {"sample": sample})
-        _show(facts, sample, as_json=arguments.json)
+            results.add(key | facts | answer)
+        _show(facts, answer, as_json=arguments.json)
         if interrupted:
             sys.stdout.flush()
             raise KeyboardInterrupt
@@ -159,11 +163,15 @@ def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
         "num_sweeps": arguments.num_sweeps,
         "time_limit": time_limit,
         "seed": arguments.seed,
+        "target_energy": arguments.target,
     }
 
 
-def _solve(instance: Instance, arguments: argparse.Namespace) -> tuple[dict[str, Any], list[int], bool]:
-    """Return facts about the best answer, its sample, and whether Ctrl-C cut the search short."""
+def _solve(
+    instance: Instance, arguments: argparse.Namespace, *, show_bar: bool
+) -> tuple[dict[str, Any], dict[str, Any], bool]:
+    """Return facts about the best answer, its sample and trace, and whether Ctrl-C cut the search short."""
+    from qpsbgd.data.progress import ProgressBar
     from qpsbgd.problem.build import ising_problem, qubo_problem
     from qpsbgd.solvers.native import NativeSolver
 
@@ -172,8 +180,13 @@ def _solve(instance: Instance, arguments: argparse.Namespace) -> tuple[dict[str,
     problem = (qubo_problem if instance.kind == "qubo" else ising_problem)(**instance.solver_arguments())
     solver = NativeSolver(**settings, num_threads=arguments.threads)
     started = time.perf_counter()
-    with _interrupts() as interrupted:
-        solutions = solver.solve(problem, seed=drawn, interrupt_function=interrupted)
+    with ProgressBar(None, instance.name, unit="s", enabled=show_bar) as bar, _interrupts() as interrupted:
+
+        def report(now: float, best: float) -> None:
+            bar.note(f"energy {best:.12g}")
+            bar.move_to(round(now))
+
+        solutions = solver.solve(problem, seed=drawn, interrupt_function=interrupted, progress=report)
     seconds = time.perf_counter() - started
     sample = solutions.best_samples[0]
     value = float(instance.value(sample))
@@ -187,7 +200,7 @@ def _solve(instance: Instance, arguments: argparse.Namespace) -> tuple[dict[str,
         "cut" if instance.kind == "maxcut" else "value": value,
         "seconds": seconds,
     }
-    return facts, sample.tolist(), interrupted()
+    return facts, {"sample": sample.tolist(), "trace": solutions.info["trace"][0]}, interrupted()
 
 
 @contextmanager
@@ -211,10 +224,10 @@ def _interrupts() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, before)
 
 
-def _show(facts: dict[str, Any], sample: list[int], *, as_json: bool) -> None:
-    """Print the facts, as lines to read or as one line of JSON with the sample."""
+def _show(facts: dict[str, Any], answer: dict[str, Any], *, as_json: bool) -> None:
+    """Print the facts, as lines to read or as one line of JSON with sample and trace."""
     if as_json:
-        print(json.dumps(facts | {"sample": sample}), flush=True)
+        print(json.dumps(facts | answer), flush=True)
         return
     shown = {
         "seconds": f"{facts['seconds']:.3f}",

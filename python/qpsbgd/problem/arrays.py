@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from qpsbgd.problem.memory import check_memory
 
-__all__ = ["any_array", "contiguous", "real_array", "refuse_masked"]
+__all__ = ["any_array", "contiguous", "is_tensor", "real_array", "refuse_masked"]
 
 _EXACT_IN_FLOAT32 = 2**24
 _EXACT_IN_FLOAT64 = 2**53
@@ -32,13 +32,35 @@ def any_array(name: str, value: Any) -> npt.NDArray[Any]:
     """
     refuse_masked(name, value)
     try:
-        array = np.asarray(value)
+        array = np.asarray(_without_torch(value) if is_tensor(value) else value)
     except ValueError as error:  # ragged nested lists
         raise ValueError(f"{name} must be a rectangular array of real numbers: {error}") from None
     except (TypeError, RuntimeError, OverflowError) as error:  # a tensor that needs a gradient
         raise TypeError(f"{name} must be an array of real numbers: {error}") from None
     check_memory(f"{name} of shape {array.shape}", array.nbytes)  # a repeated view may be of any size
     return array
+
+
+def is_tensor(value: Any) -> bool:
+    """Whether `value` is a torch tensor: this page does not import torch."""
+    return hasattr(value, "detach") and hasattr(value, "layout") and hasattr(value, "is_sparse")
+
+
+def _without_torch(tensor: Any) -> Any:
+    """Return a tensor's numbers as NumPy takes them: on the host, without gradient, of a dtype it knows."""
+    plain = tensor.detach().to_dense() if str(tensor.layout) != "torch.strided" else tensor.detach()
+    plain = plain.cpu().resolve_conj().resolve_neg()
+    return plain.float() if str(plain.dtype) in _FLOATS_OF_TORCH_ALONE else plain
+
+
+_FLOATS_OF_TORCH_ALONE = (
+    "torch.bfloat16",
+    "torch.float8_e4m3fn",
+    "torch.float8_e4m3fnuz",
+    "torch.float8_e5m2",
+    "torch.float8_e5m2fnuz",
+)
+"""NumPy does not know them; float32 holds them exactly."""
 
 
 def real_array(name: str, value: Any) -> npt.NDArray[Any]:

@@ -9,6 +9,7 @@ their answers as bits again.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,14 @@ import numpy.typing as npt
 
 from qpsbgd.problem.arrays import any_array, contiguous, real_array
 from qpsbgd.problem.checks import check_finite
+from qpsbgd.problem.foreign import (
+    is_model,
+    is_sparse_tensor,
+    matrix_of_dict,
+    model_parts,
+    tensor_triplets,
+    vector_of_dict,
+)
 from qpsbgd.problem.ising import Couplings, CSRCouplings, IsingProblem
 from qpsbgd.problem.memory import check_memory
 from qpsbgd.problem.sparse import sparse_couplings
@@ -29,8 +38,8 @@ _MOST_ENERGY = 2.0**1020
 
 
 def ising_problem(
-    h: npt.ArrayLike,
-    J: Any,
+    h: Any,
+    J: Any = None,
     *,
     initial_states: npt.ArrayLike | None = None,
     num_reads: int = 1,
@@ -39,11 +48,12 @@ def ising_problem(
 
     Parameters
     ----------
-    h : array (n,) or (b, n)
-        Fields. One row of fields serves every matrix of J.
-    J : array (n, n) or (b, n, n), or scipy.sparse (n, n)
-        Couplings; every entry counts. One matrix serves every row of h.
-    initial_states : array (b, n) or (b, reads, n) of -1 and +1, optional
+    h : array (n,) or (b, n), dict {i: value}, or None
+        Fields. One row of fields serves every matrix of J. None: no fields.
+    J : array (n, n) or (b, n, n), sparse (n, n), dict {(i, j): value}, or dimod model
+        Couplings; every entry counts. One matrix serves every row of h. A model of variables 0..n-1 may stand
+        for h and J, as either of them.
+    initial_states : array (n,), (b, n) or (b, reads, n) of -1 and +1, optional
         Spins to start from.
     num_reads : int
         Number of reads that an initial state of shape (b, n) is repeated for.
@@ -62,14 +72,22 @@ def ising_problem(
     >>> ising_problem([[1.0, 0.0], [0.0, 1.0]], [[[0.0, -1.0], [0.0, 0.0]]]).J.shape
     (2, 2)
     """
-    fields = _fields("h", h)
-    couplings = _couplings("J", J)
+    offset = 0.0
+    if is_model(h if J is None else J):
+        if J is not None and h is not None:
+            raise TypeError("h must be None where J is a model, which has fields of its own")
+        h, J, offset = model_parts("J" if h is None else "h", h if J is None else J, binary=False)
+    elif J is None:
+        raise TypeError("J must be given: a matrix, a dict or a dimod model")
+    couplings = _couplings("J", J, _num_variables(h, J))
+    n = couplings.n if isinstance(couplings, CSRCouplings) else couplings.shape[-1]
+    fields = np.zeros((1, n)) if h is None else _fields("h", h, n)
     _check_couplings_fit("J", couplings, "h", fields)
     check_energies("h and J", fields, couplings)
-    b, n = max(_num_matrices(couplings), len(fields)), fields.shape[1]
+    b = max(_num_matrices(couplings), len(fields))
     starts = _initial_states(initial_states, b, n, num_reads, (-1, 1))
     return IsingProblem(
-        _for_each(fields, b), _shared_if_single(couplings, b), np.zeros(b), initial_states=starts
+        _for_each(fields, b), _shared_if_single(couplings, b), np.full(b, offset), initial_states=starts
     )
 
 
@@ -87,11 +105,11 @@ def qubo_problem(
 
     Parameters
     ----------
-    Q : array (n, n) or (b, n, n), or scipy.sparse (n, n)
-        Every entry counts. One matrix serves every row of `linear`.
-    linear : array (n,) or (b, n), optional
+    Q : array (n, n) or (b, n, n), sparse (n, n), dict {(i, j): value}, or dimod model
+        Every entry counts. One matrix serves every row of `linear`. A model has variables 0..n-1.
+    linear : array (n,) or (b, n), or dict {i: value}, optional
         Linear coefficients; (b, n) makes a batch over one Q.
-    initial_states : array (b, n) or (b, reads, n) of 0 and 1, optional
+    initial_states : array (n,), (b, n) or (b, reads, n) of 0 and 1, optional
         Bits to start from.
     num_reads : int
         Number of reads that an initial state of shape (b, n) is repeated for.
@@ -107,11 +125,16 @@ def qubo_problem(
     >>> problem.energies([[[-1, -1], [1, -1], [1, 1]]])
     array([[ 0., -1.,  0.]])
     """
-    couplings = _couplings("Q", Q)
+    constant = 0.0
+    if is_model(Q):
+        if linear is not None:
+            raise TypeError("linear must be None where Q is a model, which has linear terms of its own")
+        linear, Q, constant = model_parts("Q", Q, binary=True)
+    couplings = _couplings("Q", Q, _num_variables(linear, Q))
     n = couplings.n if isinstance(couplings, CSRCouplings) else couplings.shape[-1]
     bits = np.zeros((1, n))
     if linear is not None:
-        bits = _fields("linear", linear)
+        bits = _fields("linear", linear, n)
         _check_couplings_fit("Q", couplings, "linear", bits)
     check_energies("Q" if linear is None else "Q and linear", bits, couplings)
     b = max(_num_matrices(couplings), len(bits))
@@ -119,7 +142,7 @@ def qubo_problem(
     starts = _initial_states(initial_states, b, n, num_reads, (0, 1))
     if starts is not None:
         starts = 2 * starts - np.int8(1)
-    return IsingProblem(fields, _shared_if_single(couplings, b), offset, 0.25, True, starts)
+    return IsingProblem(fields, _shared_if_single(couplings, b), offset + constant, 0.25, True, starts)
 
 
 def fields_of_bits(linear: Doubles, sums: Doubles, totals: Doubles) -> tuple[Doubles, Doubles]:
@@ -202,8 +225,20 @@ def _shared_if_single(couplings: Couplings, b: int) -> Couplings:
     return shared
 
 
-def _fields(name: str, value: Any) -> Doubles:
-    array = real_array(name, value)
+def _num_variables(linear: Any, quadratic: Any) -> int | None:
+    """Variables that a dict of couplings is for: as many as linear coefficients, or as the keys ask for."""
+    if not isinstance(quadratic, Mapping) or linear is None:
+        return None
+    if not isinstance(linear, Mapping):
+        shape = tuple(linear.shape) if hasattr(linear, "shape") else np.shape(linear)
+        return int(shape[-1]) if shape else None
+    keys = [*linear, *(index for key in quadratic if isinstance(key, tuple) for index in key)]
+    integers = [key for key in keys if isinstance(key, (int, np.integer))]
+    return 1 + max(integers, default=-1) if len(integers) == len(keys) else None  # others are refused by name
+
+
+def _fields(name: str, value: Any, n: int) -> Doubles:
+    array = vector_of_dict(name, value, n) if isinstance(value, Mapping) else real_array(name, value)
     if array.ndim not in (1, 2):
         raise ValueError(f"{name} must have shape (n,) or (b, n), but has shape {array.shape}")
     if array.size == 0:
@@ -212,9 +247,15 @@ def _fields(name: str, value: Any) -> Doubles:
     return contiguous(f"fields {name}", np.atleast_2d(array), np.float64)
 
 
-def _couplings(name: str, value: Any) -> Couplings:
+def _couplings(name: str, value: Any, n: int | None) -> Couplings:
     if hasattr(value, "tocsr"):
         return sparse_couplings(name, value)
+    if isinstance(value, Mapping) or is_sparse_tensor(value):
+        given = matrix_of_dict(name, value, n) if isinstance(value, Mapping) else tensor_triplets(name, value)
+        if isinstance(given, CSRCouplings):
+            check_finite(f"the data of sparse {name}", given.data)
+            return given
+        value = given
     array = real_array(name, value)
     if array.ndim not in (2, 3) or array.shape[-1] != array.shape[-2]:
         raise ValueError(f"{name} must have shape (n, n) or (b, n, n), but has shape {array.shape}")
@@ -253,6 +294,8 @@ def _initial_states(
     if value is None:
         return None
     array = any_array("initial_states", value)
+    if array.shape == (n,):
+        array = np.broadcast_to(array, (b, n))
     if array.shape == (b, n):
         array = np.broadcast_to(array[:, None, :], (b, num_reads, n))
     if array.shape != (b, num_reads, n):

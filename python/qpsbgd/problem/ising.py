@@ -266,6 +266,9 @@ class Solutions:
         What solved the batch.
     ``sweeps`` : int or None
         Sweeps over all reads, where the solver knows.
+    ``trace`` : list of b lists of (seconds, energy)
+        For each problem, every new lowest energy and when it came, exact, since the search began. Only where
+        a time limit, a target, `progress` or `num_best` was given.
     ``timing`` : dict of str to int
         Nanoseconds of wall time, under the names of Ocean's samplers: ``preprocessing_ns`` (the problem is
         brought into the solver's form), ``sampling_ns`` (it is solved), ``postprocessing_ns`` (answers are

@@ -27,6 +27,8 @@ from qpsbgd.problem.checks import (
 from qpsbgd.problem.ising import CSRCouplings, IsingProblem, Solutions
 from qpsbgd.problem.memory import check_memory
 from qpsbgd.solvers.protocol import timing
+from qpsbgd.solvers.schedules import Sampling
+from qpsbgd.solvers.watching import Progress, Reporter, check_num_best, check_progress, reporter, targets_of
 
 __all__ = [
     "METHODS",
@@ -72,6 +74,16 @@ class NativeSolver:
         First and last inverse temperature of "anneal"; None: from the local fields.
     time_limit : float or None
         Seconds for the whole call, shared evenly between the reads. Results then depend on the machine.
+    target_energy : float, sequence of b floats or None
+        The solve ends as soon as every problem of the batch has a state of at most this energy (to twelve
+        digits), in float64 and by the caller's numbers. Reads that have not begun are then left out, and so
+        are their rows.
+    num_best : int or None
+        The answer is the `num_best` best *different* states seen in all reads, best first, instead of one
+        state for each read. Where some problem has fewer, all have as many rows as it has states. "exact"
+        gives the best of all 2^n states.
+    sampling : Sampling or None
+        Another rule for "anneal", whose sweeps it has: what `NativeSampler` makes of its arguments.
 
     Notes
     -----
@@ -97,6 +109,9 @@ class NativeSolver:
     num_threads: int | None = None
     beta_range: Sequence[float] | None = None
     time_limit: float | None = None
+    target_energy: float | Sequence[float] | None = None
+    num_best: int | None = None
+    sampling: Sampling | None = None
 
     def __post_init__(self) -> None:
         """Check every setting."""
@@ -108,6 +123,7 @@ class NativeSolver:
             check_integer("num_threads", self.num_threads, 1)
         if self.time_limit is not None:
             check_number("time_limit", self.time_limit, positive=True)
+        check_num_best(self.num_best)
         if self.beta_range is not None:
             if not isinstance(self.beta_range, Sequence | np.ndarray) or len(self.beta_range) != 2:
                 raise ValueError(f"beta_range must be (hot, cold), two numbers, but is {self.beta_range!r}")
@@ -121,11 +137,16 @@ class NativeSolver:
         *,
         seed: int | None,
         interrupt_function: Callable[[], object] | None = None,
+        progress: Progress = None,
     ) -> Solutions:
         """Solve every problem of the batch, starting from its `initial_states` if it has any.
 
         One initial state per problem serves all reads. `interrupt_function` is called every few milliseconds;
         once it returns True, what has been found is the answer, as if a time limit had been reached.
+
+        `progress` shows a bar (True, by tqdm), or is called in this thread up to ten times a second, and at
+        the end, with the seconds since the solve began and the lowest energy so far: a float, infinite before
+        the first is known, or an array (b,) for a batch. What it raises stops the solve and is passed on.
 
         Raises
         ------
@@ -137,7 +158,8 @@ class NativeSolver:
             On Ctrl-C, within milliseconds.
         """
         begin = time.perf_counter_ns()
-        return self._solve(problem, seed_or_random(seed), 0, begin, interrupt_function)
+        with reporter(progress, problem.num_problems, self.time_limit) as report:
+            return self._solve(problem, seed_or_random(seed), 0, begin, interrupt_function, report)
 
     def _solve(
         self,
@@ -146,20 +168,23 @@ class NativeSolver:
         first_problem: int,
         begin: int,
         interrupt_function: Callable[[], object] | None = None,
+        report: Reporter | None = None,
     ) -> Solutions:
         """Solve a part of a batch, from problem number `first_problem` on; the call began at `begin`."""
         starts = problem.initial_states
-        check_answer_size(problem.num_problems, self.num_reads, problem.num_spins)
+        check_answer_size(problem.num_problems, max(self.num_reads, self.num_best or 1), problem.num_spins)
         if starts is not None and starts.shape[1] not in (1, self.num_reads):
             raise ValueError(f"initial_states has {starts.shape[1]} reads but num_reads is {self.num_reads}")
         called = time.perf_counter_ns()
         solver = self.within(begin)
-        samples, energies, info = solver._call_core(problem, seed, first_problem, interrupt_function)
+        samples, energies, info = solver._call_core(problem, seed, first_problem, interrupt_function, report)
         native = info["timing"]
         info["reads_left_out"] = int(self.num_reads) - info["num_reads"]
         solutions = Solutions.of(problem, samples, energies=energies, info=info)
         prepared = called + native["preparation_ns"]
         info["timing"] = timing(begin, prepared, prepared + native["solve_ns"])
+        if report is not None:
+            report((time.perf_counter_ns() - begin) / 1e9, solutions.best_energies)
         return solutions
 
     def within(self, begin: int) -> NativeSolver:
@@ -181,6 +206,7 @@ class NativeSolver:
         seed: int,
         first_problem: int,
         interrupt_function: Callable[[], object] | None,
+        report: Reporter | None,
     ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float64], dict[str, Any]]:
         """Hand a batch to the native core: the one place that calls it."""
         beta_range, num_threads = self.beta_range, default_num_threads()
@@ -196,6 +222,10 @@ class NativeSolver:
             num_threads=num_threads,
             first_problem=first_problem,
             interrupt_function=interrupt_function,
+            target_energies=targets_of(self.target_energy, problem.num_problems),
+            num_best=0 if self.num_best is None else int(self.num_best),
+            progress=report,
+            **({} if self.sampling is None else vars(self.sampling)),
         )
         fields, J = np.ascontiguousarray(problem.h), problem.J
         rest = (problem.offset, problem.coupling_scale, problem.initial_states, options)
@@ -223,29 +253,52 @@ def _solve_part(solver: NativeSolver, problem: IsingProblem, seed: int, first_pr
 
 
 def _solve_on(
-    solver: NativeSolver, problem: IsingProblem, seed: int, executor: Executor | None, begin: int
+    solver: NativeSolver,
+    problem: IsingProblem,
+    seed: int,
+    executor: Executor | None,
+    begin: int,
+    progress: Progress,
 ) -> Solutions:
     """Solve here, or in one part per worker of the executor; the random streams make both answers equal."""
     if executor is None:
-        return solver._solve(problem, seed, 0, begin)
+        with reporter(progress, problem.num_problems, solver.time_limit) as report:
+            return solver._solve(problem, seed, 0, begin, None, report)
+    check_progress(progress)
+    if progress:
+        raise ValueError("progress must be None where an executor is given: other threads do the work")
     solver = solver.within(begin)
     workers = getattr(executor, "_max_workers", None) or default_num_threads()
     num_parts = min(workers, problem.num_problems)
     if solver.num_threads is None and isinstance(executor, (ThreadPoolExecutor, ProcessPoolExecutor)):
         # All workers are on this machine and share its processors.
         solver = replace(solver, num_threads=max(1, default_num_threads() // num_parts))
+    targets = targets_of(solver.target_energy, problem.num_problems)
     bounds = np.linspace(0, problem.num_problems, num_parts + 1).astype(int).tolist()
     futures = [
-        executor.submit(_solve_part, solver, problem.rows(slice(begin, end)), seed, begin)
+        executor.submit(
+            _solve_part,
+            replace(solver, target_energy=targets[begin:end]) if targets else solver,
+            problem.rows(slice(begin, end)),
+            seed,
+            begin,
+        )
         for begin, end in itertools.pairwise(bounds)
     ]
-    parts = [future.result() for future in futures]
+    return _joined([future.result() for future in futures])
+
+
+def _joined(parts: list[Solutions]) -> Solutions:
+    """Put the parts of a batch together: as many reads as every part has."""
     info = dict(parts[0].info)
     info["sweeps"] = sum(part.info["sweeps"] for part in parts)
     info["proven_optimal"] = all(part.info["proven_optimal"] for part in parts)
     info["timing"] = {key: sum(part.info["timing"][key] for part in parts) for key in parts[0].info["timing"]}
     reads = min(part.info["num_reads"] for part in parts)  # a time limit leaves some parts fewer than others
     info["num_reads"], info["reads_left_out"] = reads, int(solver.num_reads) - reads
+    if "trace" in info:
+        info["trace"] = [trace for part in parts for trace in part.info["trace"]]
+    reads = min(part.samples.shape[1] for part in parts)
     return Solutions(
         np.concatenate([part.samples[:, :reads] for part in parts]),
         np.concatenate([part.energies[:, :reads] for part in parts]),
@@ -254,8 +307,8 @@ def _solve_on(
 
 
 def solve_ising(
-    h: npt.ArrayLike,
-    J: Any,
+    h: Any,
+    J: Any = None,
     *,
     num_reads: int = 1,
     num_sweeps: int | None = None,
@@ -266,21 +319,25 @@ def solve_ising(
     beta_range: tuple[float, float] | None = None,
     time_limit: float | None = None,
     executor: Executor | None = None,
+    target_energy: float | Sequence[float] | None = None,
+    progress: Progress = None,
+    num_best: int | None = None,
 ) -> Solutions:
     """Minimise ``s'Js + h's`` over s in {-1,+1}^n, for one problem or a batch.
 
     Parameters
     ----------
-    h : array (n,) or (b, n)
-        Fields.
-    J : array (n, n) shared by the batch, or (b, n, n), or scipy.sparse (n, n)
-        Couplings; every entry counts, so an upper triangular J is dimod's convention.
-    num_reads, num_sweeps, method, num_threads, beta_range, time_limit
+    h : array (n,) or (b, n), dict {i: value}, or None
+        Fields; None for none. A dimod model of variables 0..n-1 stands for h and J: ``solve_ising(bqm)``.
+    J : array (n, n) shared by the batch, or (b, n, n), sparse (n, n), or dict {(i, j): value}
+        Couplings; every entry counts, so an upper triangular J is dimod's convention. Arrays and sparse
+        matrices are NumPy's, scipy's or torch's.
+    num_reads, num_sweeps, method, num_threads, beta_range, time_limit, target_energy, num_best
         As `NativeSolver`.
     seed : int, optional
         0 <= seed < 2**64; the same seed gives the same answer for every number of threads and every split of
         the batch. None draws one.
-    initial_states : array (b, n) or (b, num_reads, n) of -1 and +1, optional
+    initial_states : array (n,), (b, n) or (b, num_reads, n) of -1 and +1, optional
         Spins to start from; random otherwise, and for dense "tabu" leaning to where the fields point.
     executor : concurrent.futures.Executor, optional
         Solves one part of the batch per worker of it, for example in other processes or on other machines.
@@ -289,6 +346,8 @@ def solve_ising(
         may be anywhere: each part then uses every processor of its worker's machine. A given `num_threads`
         is used by every part. ``info["timing"]`` is the sum over the parts. With `time_limit` all problems
         get as many reads as the part that has had the fewest.
+    progress : True or function, optional
+        A bar, or a function of seconds and lowest energy, as `NativeSolver.solve` takes it; no executor then.
 
     Returns
     -------
@@ -318,9 +377,11 @@ def solve_ising(
         num_threads=num_threads,
         beta_range=beta_range,
         time_limit=time_limit,
+        target_energy=target_energy,
+        num_best=num_best,
     )
     problem = ising_problem(h, J, initial_states=initial_states, num_reads=solver.num_reads)
-    return _solve_on(solver, problem, seed_or_random(seed), executor, begin)
+    return _solve_on(solver, problem, seed_or_random(seed), executor, begin, progress)
 
 
 def solve_qubo(
@@ -336,18 +397,24 @@ def solve_qubo(
     beta_range: tuple[float, float] | None = None,
     time_limit: float | None = None,
     executor: Executor | None = None,
+    target_energy: float | Sequence[float] | None = None,
+    progress: Progress = None,
+    num_best: int | None = None,
 ) -> Solutions:
     """Minimise ``x'Qx + linear'x`` over x in {0,1}^n, for one problem or a batch.
 
     Parameters
     ----------
-    Q : array (n, n) or (b, n, n), or scipy.sparse (n, n)
-        Every entry counts.
-    linear : array (n,) or (b, n), optional
+    Q : array (n, n) or (b, n, n), sparse (n, n), dict {(i, j): value}, or dimod model
+        Every entry counts. A model has variables 0..n-1, which are the columns of the samples; with other
+        names use `NativeSampler`.
+    linear : array (n,) or (b, n), or dict {i: value}, optional
         Linear coefficients; (b, n) gives a batch over one Q.
-    initial_states : array (b, n) or (b, num_reads, n) of 0 and 1, optional
+    initial_states : array (n,), (b, n) or (b, num_reads, n) of 0 and 1, optional
         Bits to start from; as in `solve_ising` otherwise.
     num_reads, num_sweeps, method, seed, num_threads, beta_range, time_limit, executor
+        As `solve_ising`.
+    target_energy, progress, num_best
         As `solve_ising`.
 
     Returns
@@ -375,6 +442,8 @@ def solve_qubo(
         num_threads=num_threads,
         beta_range=beta_range,
         time_limit=time_limit,
+        target_energy=target_energy,
+        num_best=num_best,
     )
     problem = qubo_problem(Q, linear, initial_states=initial_states, num_reads=solver.num_reads)
-    return _solve_on(solver, problem, seed_or_random(seed), executor, begin)
+    return _solve_on(solver, problem, seed_or_random(seed), executor, begin, progress)

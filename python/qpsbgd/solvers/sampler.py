@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import dimod
 import numpy as np
@@ -18,6 +18,8 @@ from qpsbgd.problem.checks import check_finite, check_integer, seed_or_random
 from qpsbgd.problem.ising import Couplings, CSRCouplings, IsingProblem
 from qpsbgd.solvers.native import METHODS, NativeSolver, check_answer_size
 from qpsbgd.solvers.protocol import timing
+from qpsbgd.solvers.schedules import KEEPS, SCHEDULES, SamplingArguments
+from qpsbgd.solvers.watching import Progress
 
 __all__ = ["NativeSampler"]
 
@@ -29,15 +31,6 @@ _SMALL = 64
 
 _SECONDS_OF_SAMPLE = 1e-8
 """What dimod takes for each variable and interaction of a sample, whose energy it computes."""
-
-_ONLY_CHOICES: dict[str, Any] = {
-    "num_sweeps_per_beta": 1,
-    "beta_schedule_type": "geometric",
-    "beta_schedule": None,
-    "randomize_order": False,
-    "proposal_acceptance_criteria": "Metropolis",
-}
-"""What dwave.samplers leaves to choose and this sampler does not: the value that it works with."""
 
 _INFO_WITHOUT_VARIABLES: Mapping[str, Any] = {
     "beta_range": None,
@@ -84,8 +77,16 @@ class NativeSampler(dimod.Sampler, dimod.Initialized):  # type: ignore[misc]  # 
             "num_threads": [],
             "time_limit": [],
             "method": ["methods"],
+            "target_energy": [],
+            "progress": [],
+            "num_best": [],
+            "keep": ["keeps"],
         }
-        self._properties: dict[str, Any] = {"beta_schedule_options": ("geometric",), "methods": METHODS}
+        self._properties: dict[str, Any] = {
+            "beta_schedule_options": SCHEDULES,
+            "methods": METHODS,
+            "keeps": KEEPS,
+        }
 
     @property
     def parameters(self) -> dict[str, list[str]]:
@@ -94,7 +95,7 @@ class NativeSampler(dimod.Sampler, dimod.Initialized):  # type: ignore[misc]  # 
 
     @property
     def properties(self) -> dict[str, Any]:
-        """`beta_schedule_options` and `methods`: the values that those arguments take."""
+        """`beta_schedule_options`, `methods` and `keeps`: the values that those arguments take."""
         return self._properties
 
     def sample(
@@ -116,6 +117,10 @@ class NativeSampler(dimod.Sampler, dimod.Initialized):  # type: ignore[misc]  # 
         num_threads: int | None = None,
         time_limit: float | None = None,
         method: str = "auto",
+        target_energy: float | None = None,
+        progress: Progress = None,
+        num_best: int | None = None,
+        keep: Literal["best", "last"] = "best",
         **kwargs: Any,
     ) -> dimod.SampleSet:
         """Sample from a binary quadratic model; lowest energy first.
@@ -126,10 +131,12 @@ class NativeSampler(dimod.Sampler, dimod.Initialized):  # type: ignore[misc]  # 
             The model, of any labels, vartype and dtype.
         beta_range : (float, float), optional
             First and last inverse temperature, in the model's own units; from the local fields by default.
+            The first may be the larger one.
         num_reads : int, optional
             Independent runs. By default as many as there are initial states, or 1.
         num_sweeps : int, optional
-            Sweeps per read. By default 1000 ("anneal"), 200 ("tabu"), or what `time_limit` allows.
+            Sweeps per read; 0 gives the initial states and their energies.
+            By default 1000 ("anneal"), 200 ("tabu"), or what `time_limit` allows.
         seed : int, optional
             0 <= seed < 2**64; the same seed gives the same samples, whatever `num_threads`.
         interrupt_function : callable, optional
@@ -148,9 +155,19 @@ class NativeSampler(dimod.Sampler, dimod.Initialized):  # type: ignore[misc]  # 
         method : {"auto", "exact", "descent", "anneal", "tabu"}
             "auto" proves its answer up to 20 variables. Beyond, it searches dense models by tabu search or
             annealing, as `solve_ising` does, and anneals sparse ones and where `beta_range` is given.
+        target_energy : float, optional
+            Sampling ends as soon as a sample of at most this energy is found.
+        progress : True or function, optional
+            A bar, or a function of seconds and lowest energy, as `NativeSolver.solve` takes it.
+        num_best : int, optional
+            The sample set holds the `num_best` best different samples seen, or all where fewer are known,
+            instead of one for each read.
         num_sweeps_per_beta, beta_schedule_type, beta_schedule, randomize_order, proposal_acceptance_criteria
-            Taken with the values that this sampler works with, 1, "geometric", None, False and "Metropolis";
-            others are refused.
+            As in dwave.samplers. Anything but its defaults, a `beta_range` from cold to hot, and `keep` =
+            "last" are annealed in float32, one read at a time, with exact probabilities.
+        keep : {"best", "last"}
+            What a read answers: the best state it has seen, improved to a local minimum, or, as in
+            dwave.samplers, the state after its last sweep.
         **kwargs
             Ignored with a `dimod.exceptions.SamplerUnknownArgWarning`.
 
@@ -173,12 +190,15 @@ class NativeSampler(dimod.Sampler, dimod.Initialized):  # type: ignore[misc]  # 
         if not isinstance(bqm, dimod.BinaryQuadraticModel):
             raise TypeError(f"bqm must be a dimod.BinaryQuadraticModel, but is {type(bqm).__name__}")
         self.remove_unknown_kwargs(**kwargs)
-        _check_only_choices(
-            num_sweeps_per_beta=num_sweeps_per_beta,
-            beta_schedule_type=beta_schedule_type,
-            beta_schedule=beta_schedule,
-            randomize_order=randomize_order,
-            proposal_acceptance_criteria=proposal_acceptance_criteria,
+        rule = SamplingArguments(
+            beta_range,
+            num_sweeps,
+            num_sweeps_per_beta,
+            beta_schedule_type,
+            beta_schedule,
+            randomize_order,
+            proposal_acceptance_criteria,
+            keep,
         )
         if interrupt_function is not None and not callable(interrupt_function):
             raise TypeError(f"interrupt_function must be callable, but is {interrupt_function!r}")
@@ -187,26 +207,17 @@ class NativeSampler(dimod.Sampler, dimod.Initialized):  # type: ignore[misc]  # 
         solver = NativeSolver(
             method=method,
             num_reads=reads,
-            num_sweeps=num_sweeps,
+            num_sweeps=None if rule.are_special else num_sweeps,
             num_threads=num_threads,
-            beta_range=beta_range,
+            beta_range=None if rule.are_special else beta_range,
             time_limit=time_limit,
+            target_energy=target_energy,
+            num_best=num_best,
         )
-        samples, labels, info, prepared = _solved(bqm, solver, starts, seed, begin, interrupt_function)
-        sampled = prepared + info["timing"]["sampling_ns"]
-        sorted_already = labels == list(range(len(labels)))  # dimod takes its time to find that out
-        sampleset = dimod.SampleSet.from_samples_bqm((samples, labels), bqm, sort_labels=not sorted_already)
-        used = info["beta_range"]
-        sampleset.info.update(
-            beta_range=None if used is None else list(used),
-            beta_schedule_type="geometric",
-            method=info["method"],
-            num_sweeps=info["sweeps"],
-            proven_optimal=info["proven_optimal"],
-            reads_left_out=info["reads_left_out"],
-            seed=seed,
-            timing=timing(begin, prepared, sampled),
-        )
+        calls = {"interrupt_function": interrupt_function, "progress": progress}
+        samples, labels, info, prepared = _solved(bqm, solver, rule, starts, seed, begin, calls)
+        sampleset = _sampleset(bqm, samples, labels, info, seed, begin, prepared)
+        sampleset.info["beta_schedule_type"] = beta_schedule_type
         return sampleset
 
     def _starts(
@@ -233,30 +244,48 @@ class NativeSampler(dimod.Sampler, dimod.Initialized):  # type: ignore[misc]  # 
         return np.ascontiguousarray(samples, dtype=np.int8)[None], parsed.num_reads
 
 
-def _check_only_choices(**given: Any) -> None:
-    for name, value in given.items():
-        only = _ONLY_CHOICES[name]
-        same = np.isscalar(value) and value == only  # arrays do not compare to a truth value
-        if value is not only and not same:
-            raise ValueError(f"{name} must be {only!r}, the only choice of NativeSampler, but is {value!r}")
+def _with_rule(
+    solver: NativeSolver, rule: SamplingArguments, problem: Callable[[], IsingProblem]
+) -> NativeSolver:
+    """Return a solver that anneals as the arguments say; `problem` is asked where the range depends on it."""
+    if not rule.are_special:
+        return solver
+    if solver.method not in ("auto", "anneal"):
+        raise ValueError(
+            f"method must be 'anneal' or 'auto' with this schedule and acceptance, but is {solver.method!r}"
+        )
+
+    def default_range() -> Sequence[float]:
+        probe = NativeSolver(method="anneal", num_sweeps=1, num_threads=solver.num_threads)
+        found: Sequence[float] = probe.solve(replace(problem(), initial_states=None), seed=0).info[
+            "beta_range"
+        ]
+        return found
+
+    sampling = rule.sampling(default_range)
+    return replace(
+        solver, method="anneal", sampling=sampling, beta_range=None, num_sweeps=max(1, len(sampling.betas))
+    )
 
 
 def _solved(
     bqm: dimod.BinaryQuadraticModel,
     solver: NativeSolver,
+    rule: SamplingArguments,
     starts: npt.NDArray[np.int8] | None,
     seed: int,
     begin: int,
-    interrupt_function: Callable[[], object] | None,
+    calls: Mapping[str, Any],
 ) -> tuple[npt.NDArray[np.int8], list[Hashable], Mapping[str, Any], int]:
     """Solve a model; return samples, their labels, the solver's info, and the time when sampling began."""
     if bqm.num_variables == 0:
         samples = np.empty((solver.num_reads, 0), dtype=np.int8)
         return samples, [], _INFO_WITHOUT_VARIABLES, time.perf_counter_ns()
     problem, labels = _problem_of(bqm, starts)
+    solver = _with_rule(solver, rule, lambda: problem)
     called = time.perf_counter_ns()
     solver = _with_time_for_samples(solver.within(begin), bqm)
-    solutions = solver.solve(problem, seed=seed, interrupt_function=interrupt_function)
+    solutions = solver.solve(problem, seed=seed, **calls)
     info = solutions.info
     return solutions.samples[0], labels, info, called + info["timing"]["preprocessing_ns"]
 
@@ -267,6 +296,34 @@ def _with_time_for_samples(solver: NativeSolver, bqm: dimod.BinaryQuadraticModel
         return solver
     needed = _SECONDS_OF_SAMPLE * solver.num_reads * (bqm.num_variables + bqm.num_interactions)
     return replace(solver, time_limit=solver.time_limit - min(needed, 0.5 * solver.time_limit))
+
+
+def _sampleset(
+    bqm: dimod.BinaryQuadraticModel,
+    samples: npt.NDArray[np.int8],
+    labels: list[Hashable],
+    info: Mapping[str, Any],
+    seed: int,
+    begin: int,
+    prepared: int,
+) -> dimod.SampleSet:
+    """Return samples as dimod has them; the solve began at `begin` and sampling at `prepared`."""
+    sampled = prepared + info["timing"]["sampling_ns"]
+    sorted_already = labels == list(range(len(labels)))  # dimod takes its time to find that out
+    sampleset = dimod.SampleSet.from_samples_bqm((samples, labels), bqm, sort_labels=not sorted_already)
+    used = info["beta_range"]
+    sampleset.info.update(
+        beta_range=None if used is None else list(used),
+        method=info["method"],
+        num_sweeps=info["sweeps"],
+        proven_optimal=info["proven_optimal"],
+        reads_left_out=info["reads_left_out"],
+        seed=seed,
+        timing=timing(begin, prepared, sampled),
+    )
+    if "trace" in info:
+        sampleset.info["trace"] = [list(found) for found in info["trace"][0]]
+    return sampleset
 
 
 def _problem_of(

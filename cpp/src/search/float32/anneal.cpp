@@ -56,6 +56,7 @@ void anneal(const Matrix& matrix, ReadState& state, BetaRange range, std::size_t
     // The answer is a local minimum even when the time is up: this takes far less than a sweep.
     Budget polish(budget.token());
     descend(matrix, state, std::numeric_limits<std::size_t>::max(), polish);
+    budget.at_minima();
     if (state.best_energy < state.energy) {
         state.spins = state.best_spins;
         state.refresh(matrix);

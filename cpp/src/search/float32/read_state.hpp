@@ -61,6 +61,10 @@ template <class Matrix>
 void anneal(const Matrix& matrix, ReadState& state, BetaRange range, std::size_t sweeps, Random& random,
             Budget& budget);
 
+// Sweeps by a rule of the caller's; the answer is left in best_spins.
+template <class Matrix>
+void sample(const Matrix& matrix, ReadState& state, const Sampling& sampling, Random& random, Budget& budget);
+
 // Tabu search from the state's spins, sweeps * n flips.
 template <class Matrix>
 void tabu(const Matrix& matrix, ReadState& state, std::size_t sweeps, Random& random, Budget& budget);

@@ -233,6 +233,7 @@ void tabu(const Matrix& matrix, ReadState& state, std::size_t sweeps, Random& ra
         }
         without_best = best.keep_if_best() ? 0 : without_best + 1;
         if (without_best == patience) {
+            budget.at_minima();
             perturb_best(matrix, state, random);
             moves.begin();
             best.forget();

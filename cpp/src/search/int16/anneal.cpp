@@ -63,6 +63,7 @@ void run_schedule(Int16Group& group, std::span<Int16Read> reads, std::size_t swe
     if (time_left) {
         Budget polish(budget.token());
         group.descend(polish);
+        budget.at_minima();
     } else {
         group.complete(budget.token());
     }

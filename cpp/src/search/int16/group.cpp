@@ -49,6 +49,13 @@ std::array<std::int8_t, kBlock> spins_of(std::uint32_t negative) {
     return spins;
 }
 
+void unpack_words(std::span<const std::uint32_t> negative, std::span<std::int8_t> spins) {
+    for (std::size_t first = 0; first < spins.size(); first += kBlock) {
+        const auto block = spins_of(negative[first / kBlock]);
+        std::copy_n(block.begin(), std::min(kBlock, spins.size() - first), &spins[first]);
+    }
+}
+
 }  // namespace
 
 // Fields, spins and best spins of a read that starts.
@@ -80,6 +87,7 @@ void Int16Group::load(std::span<Int16Read> reads, Start start) {
     }
     replicas_.resize(reads.size());
     matrices_.resize(reads.size());
+    goes_in_step_ = false;
     for (std::size_t index = 0; index < reads.size(); ++index) {
         Int16Read& read = reads[index];
         Space& space = space_[index];
@@ -112,11 +120,28 @@ void Int16Group::load(std::span<Int16Read> reads, Start start) {
 
 void Int16Group::store(std::span<Int16Read> reads) const {
     for (std::size_t index = 0; index < reads.size(); ++index) {
-        for (std::size_t first = 0; first < n_; first += kBlock) {
-            const auto spins = spins_of(space_[index].best[first / kBlock]);
-            std::copy_n(spins.begin(), std::min(kBlock, n_ - first), &reads[index].best[first]);
-        }
+        unpack_words(space_[index].best, reads[index].best);
     }
+}
+
+double Int16Group::best_energy(std::size_t index) const {
+    const Int16Replica& replica = replicas_[index];
+    const std::int64_t gain = goes_in_step_ ? in_step_.best_gain(index) : replica.best_gain;
+    return 0.5 * static_cast<double>(replica.start) - 2.0 * static_cast<double>(gain);
+}
+
+void Int16Group::best_spins(std::size_t index, std::span<std::int8_t> spins) const {
+    if (!goes_in_step_) {
+        unpack_words(space_[index].best, spins);
+        return;
+    }
+    std::vector<std::uint32_t> words(space_[index].best.size());
+    in_step_.best_bits(index, words);
+    unpack_words(words, spins);
+}
+
+void Int16Group::spins(std::size_t index, std::span<std::int8_t> spins) const {
+    unpack_words(space_[index].negative, spins);
 }
 
 // The sum of s_i (f_i + L_i).
@@ -246,11 +271,13 @@ bool Int16Group::fits_in_step() const {
 
 Int16ReplicaGroup& Int16Group::enter_step() {
     in_step_.load(*matrices_[0]->in_step(), replicas_);
+    goes_in_step_ = true;
     return in_step_;
 }
 
 void Int16Group::leave_step() {
     in_step_.store(replicas_);
+    goes_in_step_ = false;
     for (std::size_t index = 0; index < size(); ++index) {
         std::ranges::copy(space_[index].fields, space_[index].local.begin());
     }

@@ -43,6 +43,11 @@ public:
     Int16Replica& replica(std::size_t index) { return replicas_[index]; }
     const Int16Matrix& matrix(std::size_t index) const { return *matrices_[index]; }
     std::span<const std::uint32_t> best(std::size_t index) const { return space_[index].best; }
+    // Of the best state so far, also while the replicas go in step: its energy in units, its spins.
+    double best_energy(std::size_t index) const;
+    void best_spins(std::size_t index, std::span<std::int8_t> spins) const;
+    // Of the present state, when they do not go in step.
+    void spins(std::size_t index, std::span<std::int8_t> spins) const;
     std::span<std::int16_t> scratch(std::size_t index) { return space_[index].scratch; }
     // Memory for temperatures of sweeps to come.
     std::vector<std::uint32_t>& temperatures(std::size_t index) { return space_[index].temperatures; }
@@ -93,6 +98,7 @@ private:
     std::vector<Int16Replica> replicas_;
     std::vector<const Int16Matrix*> matrices_;
     Int16ReplicaGroup in_step_;
+    bool goes_in_step_ = false;
 };
 
 }  // namespace qpsbgd

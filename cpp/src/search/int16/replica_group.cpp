@@ -105,6 +105,15 @@ void Int16ReplicaGroup::store(std::span<Int16Replica> replicas) const {
     }
 }
 
+void Int16ReplicaGroup::best_bits(std::size_t read, std::span<std::uint32_t> negative) const {
+    for (std::size_t word = 0; word < negative.size(); ++word) {
+        negative[word] = 0;
+        for (std::size_t spin = 0; spin < kBlock; ++spin) {
+            negative[word] |= (best_negative_[word * kBlock + spin] >> read & 1U) << spin;
+        }
+    }
+}
+
 std::size_t Int16ReplicaGroup::anneal(std::size_t sweeps, Budget& budget) {
     const std::size_t call = std::max<std::size_t>(1, kAttemptsOfCall / (replicas_.stride * kInt16Replicas));
     std::size_t done = 0;

@@ -51,6 +51,9 @@ public:
         replicas_.temperature[read] = temperatures;
     }
     std::int64_t gain(std::size_t read) const { return replicas_.gain[read]; }
+    // Of a read's best state so far; `negative` gets its spins as bits.
+    std::int64_t best_gain(std::size_t read) const { return replicas_.best_gain[read]; }
+    void best_bits(std::size_t read, std::span<std::uint32_t> negative) const;
 
 private:
     Int16Replicas replicas_;

@@ -71,6 +71,7 @@ std::size_t iterate(Int16Group& group, std::span<const double> typical_fields, s
         done += call;
         for (std::size_t index = 0; index < group.size(); ++index) {
             if (group.replica(index).since_best >= patience) {
+                budget.at_minima();
                 move_elsewhere(group, index, typical_fields[index]);
             }
         }

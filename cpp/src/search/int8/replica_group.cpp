@@ -156,9 +156,19 @@ void Int8ReplicaGroup::set_targets(std::span<const std::uint64_t> words) {
 }
 
 void Int8ReplicaGroup::best_bits(std::vector<std::uint64_t>& words) const {
+    lane_bits(best_.data(), 1, words);
+}
+
+void Int8ReplicaGroup::bits(std::vector<std::uint64_t>& words) const {
+    lane_bits(up_.data(), couplings_.degree() != 0 ? 2 : 1, words);
+}
+
+// From words of lanes for every position, `stride` apart, to words of spins for every lane.
+void Int8ReplicaGroup::lane_bits(const std::uint64_t* up, std::size_t stride,
+                                 std::vector<std::uint64_t>& words) const {
     std::vector<std::uint64_t> by_spin(words_of(couplings_.n()) * kWordBits);
     for (std::size_t at = 0; at < couplings_.n(); ++at) {
-        by_spin[couplings_.order()[at]] = best_[at];
+        by_spin[couplings_.order()[at]] = up[stride * at];
     }
     lanes_apart(by_spin, words);
 }
@@ -318,6 +328,7 @@ void Int8ReplicaGroup::anneal(BetaRange range, std::size_t sweeps, Budget& budge
     // The answers are local minima even when the time is up: this takes far less than the sweeps.
     Budget polish(budget.token());
     descend(polish);
+    budget.at_minima();
     bool was_better = false;
     for (std::size_t lane = 0; lane < replicas_.size(); ++lane) {
         was_better = was_better || best_gain_[lane] > gain_[lane];

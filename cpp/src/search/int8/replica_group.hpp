@@ -60,6 +60,8 @@ public:
 
     // Best spins of all replicas as bits, replica after replica, (n + 63) / 64 words each.
     void best_bits(std::vector<std::uint64_t>& words) const;
+    // Present spins, likewise.
+    void bits(std::vector<std::uint64_t>& words) const;
 
 private:
     void pass_greedily(Budget& budget);
@@ -70,6 +72,7 @@ private:
     void keep_best();
     void count_gain();
     std::uint64_t active_lanes() const;
+    void lane_bits(const std::uint64_t* up, std::size_t stride, std::vector<std::uint64_t>& words) const;
     template <class Chunk>
     bool in_chunks(Budget& budget, const Chunk& chunk) const;
 
