@@ -60,7 +60,7 @@ public:
     void for_each_coupling(std::size_t at, const Visit& visit) const {
         if (degree_ == 0) {
             for (std::size_t k = row_start_[at]; k < row_start_[at + 1]; ++k) {
-                visit(edges_[k].neighbour / kInt8Replicas, int{strengths_[k]});
+                visit(edges_[k].neighbour / kInt8Replicas, static_cast<int>(strengths_[k]));
             }
             return;
         }
@@ -73,8 +73,8 @@ public:
     }
     // The local field beside spins all -1.
     int down_field(std::size_t problem, std::size_t at) const {
-        const int base = base_[problem * n() + at];
-        return halved_.empty() || halved_[at] < 0 ? base : 2 * base + halved_[at];
+        const auto base = static_cast<int>(base_[problem * n() + at]);
+        return halved_.empty() || halved_[at] < 0 ? base : 2 * base + (halved_[at] != 0 ? 1 : 0);
     }
 
     // Vector operations of one sweep, roughly.

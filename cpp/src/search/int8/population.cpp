@@ -26,8 +26,8 @@ Int8Population::Int8Population(Int8ReplicaGroup& group, PartitionCrossover& cros
       aligned_(words_) {
     // The group stands in local minima.
     take_states();
-    best_ = members_;
-    best_gain_ = gain_;
+    best_.assign(members_.begin(), members_.end());
+    best_gain_.assign(gain_.begin(), gain_.end());
     const auto replicas = group_.replicas();
     for (std::size_t lane = 0; lane < replicas.size(); ++lane) {
         if (lane == 0 || replicas[lane].problem != replicas[lane - 1].problem) {
