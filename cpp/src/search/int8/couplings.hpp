@@ -60,7 +60,7 @@ public:
     void for_each_coupling(std::size_t at, const Visit& visit) const {
         if (degree_ == 0) {
             for (std::size_t k = row_start_[at]; k < row_start_[at + 1]; ++k) {
-                visit(edges_[k].neighbour / kInt8Replicas, static_cast<int>(strengths_[k]));
+                visit(edges_[k].neighbour / kInt8Replicas, int{strengths_[k]});
             }
             return;
         }
@@ -102,7 +102,7 @@ private:
     std::vector<std::uint32_t> order_;
     std::vector<std::uint32_t> row_start_;
     std::vector<Int8Edge> edges_;
-    std::vector<std::int8_t> strengths_;  // S of each edge, which its weight gives modulo 128 only
+    std::vector<std::int16_t> strengths_;  // S of each edge, which its weight gives modulo 128 only
     AlignedVector<std::int8_t> weights_;
     std::vector<std::int8_t> base_;  // problems x n
     std::vector<std::int8_t> halved_;
