@@ -73,7 +73,7 @@ public:
     }
     // The local field beside spins all -1.
     int down_field(std::size_t problem, std::size_t at) const {
-        const auto base = static_cast<int>(base_[problem * n() + at]);
+        const int base{base_[problem * n() + at]};
         return halved_.empty() || halved_[at] < 0 ? base : 2 * base + (halved_[at] != 0 ? 1 : 0);
     }
 
