@@ -31,10 +31,12 @@ namespace qpsbgd {
 bool replicas_pay(const IsingBatch& batch, const SolveOptions& options) {
     constexpr std::size_t kLeastReplicas = 4;
     if (options.time_limit && !options.sweeps) {
-        // With time to fill, idle lanes are filled with further replicas. All of them begin and end in local minima, which
-        // takes as long as some twenty sweeps.
+        // With time to fill, idle lanes are filled with further replicas. All of them descend to local minima before the
+        // answer, which takes as long as some fifteen sweeps where there was no time to anneal.
         constexpr double kSecondsPerEntry = 4e-9;
         constexpr double kLeastSweeps = 40.0;
+        constexpr double kDescent = 15.0;
+        constexpr double kMostDelay = 0.03;  // seconds
         const double entries = std::visit(
             [](const auto& view) {
                 if constexpr (requires { view.row_start; }) {
@@ -44,7 +46,8 @@ bool replicas_pay(const IsingBatch& batch, const SolveOptions& options) {
                 }
             },
             batch.couplings);
-        return *options.time_limit >= kLeastSweeps * kSecondsPerEntry * entries;
+        const double sweep = kSecondsPerEntry * entries;
+        return kDescent * sweep <= kMostDelay || kLeastSweeps * sweep <= *options.time_limit;
     }
     return batch.problems * options.reads >= kLeastReplicas;
 }
@@ -236,11 +239,11 @@ private:
         if (!options_.beta_range) {
             group.descend(budget);  // as a single read does to choose its range: worth it when sweeps are few
         }
-        if (timed_) {
+        group.anneal(range, timed_ ? kFirstRoundSweeps : sweeps_, budget);
+        if (timed_ && !budget.exhausted()) {
             evolve(worker, number, budget);
             return;
         }
-        group.anneal(range, sweeps_, budget);
         worker.sweeps += group.sweeps_done();
         watch.look();
         group.best_bits(worker.words);
@@ -254,7 +257,6 @@ private:
     // Until the time is up.
     void evolve(Worker& worker, std::size_t number, Budget& budget) {
         Int8ReplicaGroup& group = *worker.group;
-        group.settle(token_);
         const ReplicaId first = group.replicas().front();
         // Other numbers than those of the replicas' initial states.
         Int8Population population(

@@ -211,7 +211,7 @@ void Int8ReplicaCouplings::add_bytes(const SparseMatrix& matrix, std::span<const
             const bool halves = !halved_.empty() && halved_[neighbour] >= 0;
             const int strength = coupling(matrix.value()[k], matrix);
             const auto weight = static_cast<std::uint8_t>((halves ? 1 : 2) * strength);
-            strengths_.push_back(static_cast<std::int8_t>(strength));
+            strengths_.push_back(static_cast<std::int16_t>(strength));
             edges_.push_back({static_cast<std::uint32_t>(neighbour * kInt8Replicas),
                               static_cast<std::uint32_t>(weight * kInt8Replicas)});
         }

@@ -74,8 +74,8 @@ public:
     }
     // The local field beside spins all -1.
     int down_field(std::size_t problem, std::size_t at) const {
-        const int base = base_[problem * n() + at];
-        return halved_.empty() || halved_[at] < 0 ? base : 2 * base + halved_[at];
+        const int base{base_[problem * n() + at]};
+        return halved_.empty() || halved_[at] < 0 ? base : 2 * base + (halved_[at] != 0 ? 1 : 0);
     }
 
     // Vector operations of one sweep, roughly.
@@ -103,7 +103,7 @@ private:
     std::vector<std::uint32_t> order_;
     std::vector<std::uint32_t> row_start_;
     std::vector<Int8Edge> edges_;
-    std::vector<std::int8_t> strengths_;  // S of each edge, which its weight gives modulo 128 only
+    std::vector<std::int16_t> strengths_;  // S of each edge, which its weight gives modulo 128 only
     AlignedVector<std::int8_t> weights_;
     std::vector<std::int8_t> base_;  // problems x n
     std::vector<std::int8_t> halved_;

@@ -70,7 +70,7 @@ std::int64_t PartitionCrossover::collect(std::span<const std::uint64_t> state, s
                 component_.push_back(coupling.neighbour);
             }
         }
-        gain += spin_of(state, at) * outer;
+        gain += is_set(state, at) ? outer : -outer;
     }
     return gain;
 }

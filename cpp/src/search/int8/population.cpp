@@ -11,6 +11,7 @@ namespace {
 
 // Measured on tori, planar unions and random graphs of 800 to 10,000 spins: see docs/architecture-solver.md.
 constexpr std::size_t kFirstSweeps = 125;  // of the first epoch's rounds
+constexpr std::size_t kStart = 16;         // rounds that the first run of an epoch is worth
 constexpr std::size_t kRoundsBetweenMates = 4;
 constexpr double kColdestReheat = 0.35;  // on the way from hot (0) to cold (1)
 constexpr std::size_t kPatience = 16;    // rounds without a better elite, and half of those done
@@ -25,8 +26,8 @@ Int8Population::Int8Population(Int8ReplicaGroup& group, PartitionCrossover& cros
       aligned_(words_) {
     // The group stands in local minima.
     take_states();
-    best_ = members_;
-    best_gain_ = gain_;
+    best_.assign(members_.begin(), members_.end());
+    best_gain_.assign(gain_.begin(), gain_.end());
     const auto replicas = group_.replicas();
     for (std::size_t lane = 0; lane < replicas.size(); ++lane) {
         if (lane == 0 || replicas[lane].problem != replicas[lane - 1].problem) {
@@ -44,13 +45,14 @@ Int8Population::Int8Population(Int8ReplicaGroup& group, PartitionCrossover& cros
 }
 
 void Int8Population::evolve(BetaRange range, Budget& budget) {
-    for (std::size_t sweeps = kFirstSweeps;; sweeps *= 2) {
+    for (std::size_t sweeps = 2 * kFirstRoundSweeps; sweeps < kStart * kFirstSweeps && !budget.exhausted();
+         sweeps *= 2) {
+        begin(range, sweeps, budget);
+    }
+    for (std::size_t sweeps = kFirstSweeps; !budget.exhausted(); sweeps *= 2) {
+        begin(range, kStart * sweeps, budget);
         run_epoch(range, sweeps, budget);
         keep_best();
-        if (budget.exhausted()) {
-            break;
-        }
-        group_.start_randomly();
     }
     for (const Family& family : families_) {
         const auto gains = std::span(best_gain_).subspan(family.begin, family.end - family.begin);
@@ -63,15 +65,23 @@ void Int8Population::evolve(BetaRange range, Budget& budget) {
     }
 }
 
-void Int8Population::run_epoch(BetaRange range, std::size_t sweeps, Budget& budget) {
+// New members: random states, annealed.
+void Int8Population::begin(BetaRange range, std::size_t sweeps, Budget& budget) {
+    const auto start = Clock::now();
+    group_.start_randomly();
     group_.cool(range, sweeps, budget);
     group_.settle(budget.token());
     take_states();
-    collect_elites(budget);
+    keep_best();
+    collect_elites(start, budget);
+}
+
+void Int8Population::run_epoch(BetaRange range, std::size_t sweeps, Budget& budget) {
     std::size_t stale = 0;
     for (std::size_t round = 1; !budget.exhausted(); ++round) {
         const double place = kColdestReheat * static_cast<double>(random_.below(1U << 20)) / (1U << 20);
         const double beta = range.hot * std::pow(range.cold / range.hot, place);
+        const auto start = Clock::now();
         group_.set_states(members_);
         if (!group_.cool({beta, range.cold}, sweeps, budget)) {
             return;  // too hot to be of use
@@ -81,7 +91,7 @@ void Int8Population::run_epoch(BetaRange range, std::size_t sweeps, Budget& budg
         if (round % kRoundsBetweenMates == 0) {
             mate(budget);
         }
-        stale = collect_elites(budget) ? 0 : stale + 1;
+        stale = collect_elites(start, budget) ? 0 : stale + 1;
         if (stale > kPatience + round / 2 || members_are_alike()) {
             return;
         }
@@ -132,11 +142,20 @@ void Int8Population::mate(Budget& budget) {
     }
 }
 
-// Did an elite get better?
-bool Int8Population::collect_elites(Budget& budget) {
+// Every elite takes the better parts of its members, the best one first, the others from a random one on. That takes at
+// most a quarter as long as the work since `start`: crossing states that have little in common is slow. Did an elite get
+// better?
+bool Int8Population::collect_elites(Clock::time_point start, Budget& budget) {
+    const auto now = Clock::now();
+    const auto end = now + (now - start) / 4;
     bool better = false;
     for (Family& family : families_) {
-        for (std::size_t lane = family.begin; lane < family.end; ++lane) {
+        const std::size_t size = family.end - family.begin;
+        const auto gains = std::span(gain_).subspan(family.begin, size);
+        const auto best = static_cast<std::size_t>(std::ranges::max_element(gains) - gains.begin());
+        const std::size_t shift = random_.below(static_cast<std::uint32_t>(size));
+        for (std::size_t k = 0; k <= size && (k == 0 || Clock::now() < end); ++k) {
+            const std::size_t lane = family.begin + (k == 0 ? best : (k + shift) % size);
             const std::int64_t gain = cross(family.elite, part(members_, lane), family.problem, budget);
             family.elite_gain += gain;
             better = better || gain > 0;

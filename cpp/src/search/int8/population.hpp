@@ -3,8 +3,8 @@
 // One round reheats all members, each from its best state, anneals them, and crosses every member with what it became
 // (crossover.hpp): each region of the problem accepts or refuses its own change, however large the problem is. Every few
 // rounds each member takes the better parts of another one. An elite of every problem collects the best parts of all.
-// When the members have become alike, or nothing has improved for long, the next epoch begins: new random members, and
-// rounds twice as long.
+// When the members have become alike, or nothing has improved for long, the next epoch begins: new random members, a long
+// run, and rounds twice as long.
 //
 // Source: local acceptance as I. Zintchenko, M. B. Hastings and M. Troyer, From local to global ground states in Ising
 // spin glasses (2015); clusters as Z. Zhu, A. J. Ochoa and H. G. Katzgraber, Efficient cluster algorithm for spin glasses
@@ -28,7 +28,7 @@ namespace qpsbgd {
 
 class Int8Population {
 public:
-    // Members are the replicas of the group, in their present states. Replicas of one problem stand together.
+    // Members are the replicas of the group, which stand in local minima. Replicas of one problem stand together.
     Int8Population(Int8ReplicaGroup& group, PartitionCrossover& crossover, Random random);
 
     void evolve(BetaRange range, Budget& budget);
@@ -57,10 +57,11 @@ private:
     }
     void take_states();
     void keep_best();
+    void begin(BetaRange range, std::size_t sweeps, Budget& budget);
     void run_epoch(BetaRange range, std::size_t sweeps, Budget& budget);
     void accept_parts(Budget& budget);
     void mate(Budget& budget);
-    bool collect_elites(Budget& budget);
+    bool collect_elites(Clock::time_point start, Budget& budget);
     bool members_are_alike() const;
     std::int64_t cross(std::span<std::uint64_t> state, std::span<const std::uint64_t> other,
                        std::size_t problem, Budget& budget);

@@ -211,6 +211,7 @@ TEST(Crossover, ComponentsAddUp) {
     // Two rings without a coupling between them: the child has the better one of each parent.
     Sparse problem(128, 1);
     std::vector<std::pair<std::size_t, std::size_t>> pairs;
+    pairs.reserve(128);
     for (std::size_t i = 0; i < 128; ++i) {
         pairs.emplace_back(i, i / 64 * 64 + (i + 1) % 64);
     }
@@ -269,6 +270,7 @@ TEST(Population, BestStatesAreLocalMinimaWithTheGainsItNames) {
         group.start(problem.batch());
         group.settle(token);
         std::vector<std::int64_t> first;
+        first.reserve(start.ids.size());
         for (std::size_t lane = 0; lane < start.ids.size(); ++lane) {
             first.push_back(group.gain(lane));
         }
