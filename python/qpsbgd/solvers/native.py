@@ -294,8 +294,9 @@ def _joined(parts: list[Solutions]) -> Solutions:
     info["sweeps"] = sum(part.info["sweeps"] for part in parts)
     info["proven_optimal"] = all(part.info["proven_optimal"] for part in parts)
     info["timing"] = {key: sum(part.info["timing"][key] for part in parts) for key in parts[0].info["timing"]}
-    reads = min(part.info["num_reads"] for part in parts)  # a time limit leaves some parts fewer than others
-    info["num_reads"], info["reads_left_out"] = reads, int(solver.num_reads) - reads
+    asked = info["num_reads"] + info["reads_left_out"]
+    done = min(part.info["num_reads"] for part in parts)  # a time limit leaves some parts fewer than others
+    info["num_reads"], info["reads_left_out"] = done, asked - done
     if "trace" in info:
         info["trace"] = [trace for part in parts for trace in part.info["trace"]]
     reads = min(part.samples.shape[1] for part in parts)
