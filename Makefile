@@ -18,7 +18,7 @@ CPP_UNITS := $(filter %.cpp,$(CPP_FILES))
 PACKAGE_SOURCES := CMakeLists.txt pyproject.toml README.md LICENSE \
   $(shell find cpp/include cpp/src cpp/bindings python/qpsbgd -name __pycache__ -prune -o -print)
 
-.PHONY: demo test lint bench wheel clean package native ctest neon
+.PHONY: demo test lint bench wheel clean package native ctest neon sanitize sanitized-python fuzz
 
 demo: $(STAMPS)/package
 	$(BIN)/qpsbgd demo
@@ -76,6 +76,38 @@ neon: $(STAMPS)/build
 	else \
 	  echo "*** THE NEON TESTS ARE LEFT OUT: they need g++-aarch64-linux-gnu and qemu-user-static ***"; \
 	fi
+
+# The C++ tests and the kept inputs of the fuzz targets under sanitizers, and random calls of the extension.
+sanitize: sanitized-python $(STAMPS)/build
+	@export PATH="$(abspath $(BIN)):$$PATH" && cmake --preset tsan && cmake --build --preset tsan
+	build/asan+ubsan/qpsbgd_tests --gtest_brief=1
+	@for target in $(FUZZ_TARGETS); do build/asan+ubsan/qpsbgd_fuzz_$$target cpp/fuzz/corpus/$$target || exit 1; done
+	build/tsan/qpsbgd_tests --gtest_brief=1 --gtest_filter='*Threads*:*Solve*:*Hubs*:*Population*:*Project*'
+	QPSBGD_FUZZ_CALLS=$(or $(FUZZ_CALLS),2000) $(WITH_SANITIZERS) $(BIN)/pytest tests/test_fuzz_api.py -q
+
+# The package with an extension that looks for errors of memory and undefined behaviour.
+WITH_SANITIZERS = PYTHONPATH=build/sanitized ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 \
+  LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so) $$(g++ -print-file-name=libstdc++.so)"
+sanitized-python: $(STAMPS)/build $(STAMPS)/test
+	@export PATH="$(abspath $(BIN)):$$PATH" && cmake --preset asan+ubsan -DQPSBGD_PYTHON=ON \
+	  -DPython_EXECUTABLE="$(abspath $(BIN))/python" -Dpybind11_DIR="$$(python -m pybind11 --cmakedir)" \
+	  -DSKBUILD_PROJECT_VERSION=0 && cmake --build --preset asan+ubsan
+	rm -rf build/sanitized && mkdir -p build/sanitized && cp -r python/qpsbgd build/sanitized/
+	rm -f build/sanitized/qpsbgd/_core*.so && cp build/asan+ubsan/_core*.so build/sanitized/qpsbgd/
+
+# libFuzzer on the native entries, then long random calls of the package and mutated files: `make fuzz FUZZ_SECONDS=60`.
+FUZZ_TARGETS := project solve text
+FUZZ_CXX := $(firstword $(shell command -v clang++ clang++-19 clang++-18 clang++-17 clang++-16 clang++-15 clang++-14) clang++)
+FUZZ_SECONDS := 600
+fuzz: sanitized-python
+	@export PATH="$(abspath $(BIN)):$$PATH" && cmake --preset fuzz -DCMAKE_CXX_COMPILER=$(FUZZ_CXX) && cmake --build --preset fuzz
+	@for target in $(FUZZ_TARGETS); do \
+	  mkdir -p build/fuzz/corpus/$$target && ASAN_OPTIONS=allocator_may_return_null=1 \
+	  build/fuzz/qpsbgd_fuzz_$$target -max_total_time=$$(($(FUZZ_SECONDS) / 3)) -max_len=2048 -timeout=10 -print_final_stats=1 \
+	    -artifact_prefix=build/fuzz/$$target- build/fuzz/corpus/$$target cpp/fuzz/corpus/$$target || exit 1; \
+	done
+	QPSBGD_FUZZ_CALLS=20000 $(WITH_SANITIZERS) $(BIN)/pytest tests/test_fuzz_api.py -q
+	QPSBGD_FUZZ_MUTATIONS=2000 $(BIN)/pytest tests/data/test_hostile_files.py tests/experiments/test_hostile_records.py -q
 
 # A stamp is older than its sources exactly when something has to be installed again.
 $(STAMPS)/venv:

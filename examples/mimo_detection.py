@@ -159,15 +159,18 @@ def draw(path: str, curves: dict[str, dict[str, list[tuple[float, float]]]]) -> 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(1, len(curves), figsize=(4.2 * len(curves), 3.6), squeeze=False)
-    for axis, (system, lines) in zip(axes[0], curves.items(), strict=True):
+    rows = (len(curves) + 2) // 3
+    columns = (len(curves) + rows - 1) // rows
+    figure, axes = plt.subplots(rows, columns, figsize=(4.2 * columns, 3.4 * rows), squeeze=False)
+    for axis, (system, lines) in zip(axes.flat, curves.items(), strict=False):
         for name, points in lines.items():
             decibels, rates = zip(*points, strict=True)
             axis.semilogy(decibels, np.maximum(rates, 1e-6), marker="o", markersize=3, label=name)
         axis.set_title(system)
         axis.set_xlabel("signal to noise, dB")
-    axes[0][0].set_ylabel("bit error rate")
-    axes[0][-1].legend(fontsize=7)
+    for axis in axes[:, 0]:
+        axis.set_ylabel("bit error rate")
+    axes.flat[len(curves) - 1].legend(fontsize=7)
     figure.tight_layout()
     figure.savefig(path, dpi=120)
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from mutations import mutated_bytes, mutated_json, mutated_text, zip_of
+from mutations import mutated_bytes, mutated_json, mutated_text, mutations, zip_of
 from qpsbgd.data.datasets import adult, mnist
 from qpsbgd.data.download import RemoteFile
 from qpsbgd.data.graphs import planetoid
@@ -85,8 +85,8 @@ def test_mutated_idx_files_are_read_or_refused(tmp_path):
     good = gzip.compress(idx((12, 28, 28), bytes(12 * 784)), 1)
     unpacked = gzip.decompress(good)
     seen = set()
-    with bounded(20):
-        for seed in range(80):
+    for seed in mutations(80):
+        with bounded(20):
             broken = (
                 mutated_bytes(good, seed) if seed % 2 else gzip.compress(mutated_bytes(unpacked, seed), 1)
             )
@@ -137,7 +137,7 @@ def adult_files(folder, text: str) -> dict[str, RemoteFile]:
 def test_mutated_svmlight_files_are_read_or_refused(tmp_path):
     good = "-1 3:1 11:1 \n+1 5:0.5 123:1 \n" * 3
     seen = set()
-    for seed in range(120):
+    for seed in mutations(120):
         files = adult_files(tmp_path, mutated_text(good, seed).replace(" 1 1", " 1:1"))
         seen.add(outcome(lambda files=files: adult(tmp_path, files=files), tmp_path / "adult" / "a1a"))
     assert seen == {"read", "refused"}
@@ -201,8 +201,8 @@ def test_good_graph_is_read(tmp_path):
 def test_mutated_graphs_are_read_or_refused(tmp_path, method):
     good = zip_of(graph_parts(), method)
     seen = set()
-    with bounded(20):
-        for seed in range(120):
+    for seed in mutations(120):
+        with bounded(20):
             path = write_graph(tmp_path, mutated_bytes(good, seed))
             seen.add(outcome(lambda: planetoid("cora", tmp_path), path))
     assert "refused" in seen
@@ -213,8 +213,8 @@ def test_graphs_with_one_mutated_array_are_read_or_refused(tmp_path):
     parts = graph_parts()
     names = sorted(parts)
     seen = set()
-    with bounded(20):
-        for seed in range(180):
+    for seed in mutations(180):
+        with bounded(20):
             name = names[seed % len(names)]
             path = write_graph(tmp_path, zip_of({**parts, name: mutated_bytes(parts[name], seed)}))
             seen.add(outcome(lambda: planetoid("cora", tmp_path), path))
@@ -264,7 +264,7 @@ def test_mutated_instances_are_read_or_refused(tmp_path):
     good = "5 4\n1 1 -3\n1 2 5\n3 5 -2.5\n4 5 1e3\n"
     path = tmp_path / "x.sparse"
     seen = set()
-    for seed in range(120):
+    for seed in mutations(120):
         path.write_text(mutated_text(good, seed))
         seen.add(outcome(lambda: read_instance(path).solver_arguments(), path))
         path.write_bytes(mutated_bytes(good.encode(), seed))
@@ -318,7 +318,7 @@ def test_mutated_tables_are_read_or_refused(tmp_path):
     good = {"_about": {"x": "y"}, "instances": {"a.txt": {"best_known": 12, "status": "proven"}}}
     path = tmp_path / "best_known.json"
     seen = set()
-    for seed in range(120):
+    for seed in mutations(120):
         path.write_text(json.dumps(mutated_json(good, seed)))
         seen.add(outcome(lambda: best_known(tmp_path / "a.txt"), path))
         path.write_bytes(mutated_bytes(json.dumps(good).encode(), seed))

@@ -8,7 +8,7 @@ import os
 import pytest
 import torch
 
-from mutations import mutated_bytes, mutated_json
+from mutations import mutated_bytes, mutated_json, mutations
 from qpsbgd.cli import main
 from qpsbgd.data.reading import BrokenFileError
 from qpsbgd.experiments import EXPERIMENTS
@@ -39,7 +39,7 @@ def test_every_mutation_of_a_record_is_reported_or_left_out_by_name(folder):
     path = record_of_first(folder)
     content = json.loads(path.read_text())
     accepted = refused = 0
-    for seed in range(400):
+    for seed in mutations(400):
         path.write_text(json.dumps(mutated_json(content, seed)))
         broken = []
         records = read_records(folder, on_broken=broken.append)
@@ -167,7 +167,7 @@ def test_mutated_record_never_breaks_resuming(folder):
     job = Job(counted(published={"paper": 0.5}, tuning_seeds=1), *JOB_OF_FIRST)
     store = Store(folder, keep_weights=True)
     seen = set()
-    for seed in range(150):
+    for seed in mutations(150):
         path.write_text(json.dumps(mutated_json(json.loads(good), seed)))
         try:
             seen.add("anew" if store.find(job) is None else "taken")
@@ -190,7 +190,7 @@ def test_changed_weights_are_made_again(folder):
     weights = record_of_first(folder).with_suffix(".pt")
     good = weights.read_bytes()
     store, job = Store(folder, keep_weights=True), Job(counted(), *JOB_OF_FIRST)
-    for seed in range(60):
+    for seed in mutations(60):
         weights.write_bytes(mutated_bytes(good, seed))
         assert (store.find(job) is None) == (weights.read_bytes() != good)
     Counted.calls.clear()
@@ -210,7 +210,7 @@ def test_changed_weights_of_a_record_without_a_digest_are_refused_by_name(folder
     store, job = Store(folder, keep_weights=True), Job(counted(), *JOB_OF_FIRST)
     assert store.find(job).run.weights["w"].item() == 2.0
     seen = set()
-    for seed in range(120):
+    for seed in mutations(120):
         weights.write_bytes(mutated_bytes(good, seed))
         try:
             seen.add(type(store.find(job).run.weights["w"]))

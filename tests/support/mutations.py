@@ -2,6 +2,7 @@
 
 import copy
 import io
+import os
 import random
 import zipfile
 from typing import Any
@@ -86,6 +87,11 @@ def mutated_bytes(content: bytes, seed: int) -> bytes:
         elif broken:
             broken[at] ^= 1 << source.randrange(8)
     return bytes(broken)
+
+
+def mutations(count):
+    """Seeds of the mutations: `count`, or as many as QPSBGD_FUZZ_MUTATIONS asks for."""
+    return range(max(count, int(os.environ.get("QPSBGD_FUZZ_MUTATIONS", "0"))))
 
 
 def mutated_text(content: str, seed: int) -> str:
