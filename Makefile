@@ -83,7 +83,7 @@ sanitize: sanitized-python $(STAMPS)/build
 	build/asan+ubsan/qpsbgd_tests --gtest_brief=1
 	@for target in $(FUZZ_TARGETS); do build/asan+ubsan/qpsbgd_fuzz_$$target cpp/fuzz/corpus/$$target || exit 1; done
 	build/tsan/qpsbgd_tests --gtest_brief=1 --gtest_filter='*Threads*:*Solve*:*Hubs*:*Population*:*Project*'
-	QPSBGD_FUZZ_CALLS=$(or $(FUZZ_CALLS),2000) $(WITH_SANITIZERS) $(BIN)/pytest tests/test_fuzz_api.py -q
+	QPSBGD_FUZZ_CALLS=$(or $(FUZZ_CALLS),6000) $(WITH_SANITIZERS) $(BIN)/pytest tests/test_fuzz_api.py -q
 
 # The package with an extension that looks for errors of memory and undefined behaviour.
 WITH_SANITIZERS = PYTHONPATH=build/sanitized ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 \

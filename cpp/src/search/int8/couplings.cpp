@@ -43,7 +43,8 @@ double common_unit(const SparseMatrix& matrix, const IsingBatch& batch) {
     if (most == 0.0) {
         return 0.0;
     }
-    for (int divisor = 1; most * divisor <= (kInt8Reach + 0.5) * least; ++divisor) {
+    // The products may overflow, the divisor may not: most >= least.
+    for (int divisor = 1; divisor <= kInt8Reach && most * divisor <= (kInt8Reach + 0.5) * least; ++divisor) {
         const double units = static_cast<double>(divisor) / least;
         const auto couples = [&](float value) {
             return is_small_integer(0.5 * static_cast<double>(value) * units);
