@@ -13,7 +13,8 @@ PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check -c constr
 JOBS := $(shell $(PYTHON) -c 'import os; print(os.cpu_count() or 1)')
 
 CPP_FILES := $(shell find cpp -name '*.cpp' -o -name '*.hpp' -o -name '*.inl')
-CPP_UNITS := $(filter %.cpp,$(CPP_FILES))
+# libFuzzer names what the fuzz targets define.
+CPP_UNITS := $(filter-out cpp/fuzz/%,$(filter %.cpp,$(CPP_FILES)))
 # Folders count as sources, so that a deleted file is noticed too.
 PACKAGE_SOURCES := CMakeLists.txt pyproject.toml README.md LICENSE \
   $(shell find cpp/include cpp/src cpp/bindings python/qpsbgd -name __pycache__ -prune -o -print)

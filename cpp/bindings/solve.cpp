@@ -113,7 +113,7 @@ public:
         }
         const WithGil gil;
         try {
-            Array<double> energies(problems_);
+            Array<double> energies(static_cast<py::ssize_t>(problems_));
             for (std::size_t problem = 0; problem < problems_; ++problem) {
                 energies.mutable_at(problem) = progress_.best_energy(problem);
             }
@@ -214,10 +214,10 @@ py::tuple run(const IsingBatch& batch, const PythonOptions& asked) {
     py::dict info = info_of(report);
     if (progress) {
         info["trace"] = trace_of(*progress, batch.problems);
-    }
-    if (asked.num_best != 0) {
-        const py::tuple kept = kept_of(*progress, batch, asked.num_best);
-        return py::make_tuple(kept[0], kept[1], info);
+        if (asked.num_best != 0) {
+            const py::tuple kept = kept_of(*progress, batch, asked.num_best);
+            return py::make_tuple(kept[0], kept[1], info);
+        }
     }
     // The reads that every problem has had; the memory of the others was never touched.
     const auto first = [](std::size_t count) { return py::slice(0, static_cast<py::ssize_t>(count), 1); };

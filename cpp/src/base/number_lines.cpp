@@ -31,7 +31,7 @@ bool read_number(const char* begin, const char* end, double& value) {
         return true;
     }
     // std::from_chars reads "inf" and "nan" too.
-    if (begin == end || !(is_digit(*begin) || *begin == '.')) {
+    if (begin == end || (!is_digit(*begin) && *begin != '.')) {
         return false;
     }
     const auto [stop, error] = std::from_chars(begin, end, value);

@@ -66,7 +66,7 @@ public:
 
 private:
     void minima() {
-        for (std::size_t index = 0; index < group_.size(); ++index) {
+        for (std::size_t index = 0; watch_ && index < group_.size(); ++index) {
             watch_->minimum(problem(index), [&](auto spins) { group_.spins(index, spins); });
         }
     }

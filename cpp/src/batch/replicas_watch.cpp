@@ -20,7 +20,7 @@ ReplicasWatch::ReplicasWatch(const Int8ReplicaGroup& group, const Int8ReplicaCou
 
 void ReplicasWatch::look() {
     bool read_bits = false;
-    for (std::size_t lane = 0; lane < all_down_.size(); ++lane) {
+    for (std::size_t lane = 0; watch_ && lane < all_down_.size(); ++lane) {
         const double energy = all_down_[lane] - 2.0 * unit_ * group_.best_gain(lane);
         watch_->look(lane, group_.replicas()[lane].problem, energy, [&](std::span<std::int8_t> spins) {
             if (!read_bits) {
@@ -34,7 +34,7 @@ void ReplicasWatch::look() {
 
 void ReplicasWatch::minima() {
     bool read_bits = false;
-    for (std::size_t lane = 0; lane < all_down_.size(); ++lane) {
+    for (std::size_t lane = 0; watch_ && lane < all_down_.size(); ++lane) {
         watch_->minimum(group_.replicas()[lane].problem, [&](std::span<std::int8_t> spins) {
             if (!read_bits) {
                 group_.bits(words_);

@@ -288,7 +288,7 @@ void check_descent_by_inputs(const ProjectionKernels<Real>& kernels) {
     Draws draws(9);
     std::size_t flips = 0;
     for (const std::size_t d : sizes()) {
-        for (const std::size_t samples : {1, 7, 16, 33}) {
+        for (const std::size_t samples : {std::size_t{1}, std::size_t{7}, std::size_t{16}, std::size_t{33}}) {
             SCOPED_TRACE(testing::Message() << "d " << d << ", samples " << samples);
             InputRow<Real> ours(d, samples, draws);
             InputRow<Real> others = ours;
