@@ -55,7 +55,7 @@ native: $(STAMPS)/build
 	  -DCMAKE_BUILD_TYPE=Release -DQPSBGD_WERROR=$(WERROR) -DPython_EXECUTABLE="$(abspath $(BIN))/python" \
 	  -Dpybind11_DIR="$$($(BIN)/python -m pybind11 --cmakedir)"
 	@if grep -q test_solve.cpp $(NATIVE)/compile_commands.json; then \
-	  $(BIN)/cmake --build $(NATIVE) --target qpsbgd_tests qpsbgd_answers; \
+	  $(BIN)/cmake --build $(NATIVE) --target qpsbgd_tests qpsbgd_answers $(addprefix qpsbgd_fuzz_,$(FUZZ_TARGETS)); \
 	else \
 	  $(BIN)/cmake --build $(NATIVE) --target qpsbgd_native; \
 	fi

@@ -132,9 +132,9 @@ def test_the_same_seed_gives_the_same_answer_for_every_number_of_threads():
 def test_a_time_limit_is_kept():
     random = np.random.default_rng(6)
     X, Y = random.normal(size=(100, 100)), random.normal(size=(100, 200))
-    begin = time.perf_counter()
-    binary_least_squares(X, Y, levels=4, seed=0, time_limit=0.5)
-    assert time.perf_counter() - begin < 1.5
+    begin = time.process_time()  # other programs may take the wall's time
+    binary_least_squares(X, Y, levels=4, seed=0, time_limit=0.5, num_threads=1)
+    assert time.process_time() - begin < 1.5
 
 
 @pytest.mark.parametrize(

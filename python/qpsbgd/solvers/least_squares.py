@@ -45,6 +45,8 @@ _PATIENCE = 3
 _BEAM = 32
 _LARGEST_BEAM = 256
 """Unknowns up to which a beam pays."""
+_SECONDS_OF_BEAM = 5e-9
+"""For each of its multiplications, roughly; a beam for which there is no time is left out."""
 _BITS_SHARE = 0.5
 """Part of a time limit that the search in bits takes, where symbols are refined after it."""
 
@@ -256,10 +258,14 @@ def _improve(
 ) -> tuple[Floats, int]:
     """Return the better of the search's and a beam's symbols, both refined, and the rounds that took."""
     starts = [symbols]
-    if len(problem.A) <= _LARGEST_BEAM:
+    begin = time.perf_counter()
+    d, m = problem.p.shape
+    in_time = seconds is None or _SECONDS_OF_BEAM * d * d * m * _BEAM <= seconds
+    if d <= _LARGEST_BEAM and in_time:
         starts.append(beam_search(problem.A, problem.p, problem.levels, _BEAM))
     both = problem._replace(p=np.concatenate([problem.p] * len(starts), axis=1))
-    refined, rounds = _refine(both, np.concatenate(starts, axis=1), solver, seed, seconds)
+    left = None if seconds is None else seconds - (time.perf_counter() - begin)
+    refined, rounds = _refine(both, np.concatenate(starts, axis=1), solver, seed, left)
     candidates = refined.reshape(len(refined), len(starts), -1)
     best = both.values(refined).reshape(len(starts), -1).argmin(axis=0)
     return np.take_along_axis(candidates, best[None, None, :], axis=1)[:, 0], rounds
