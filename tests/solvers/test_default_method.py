@@ -8,7 +8,7 @@ from qpsbgd import solve_ising, solve_qubo
 
 
 def method_of(h, J, **options):
-    return solve_ising(h, J, seed=0, num_sweeps=1, **options).info["method"]
+    return solve_ising(h, J, seed=0, num_sweeps=40, **options).info["method"]
 
 
 def glass(n, degree, seed=0):
@@ -30,7 +30,7 @@ def test_a_layer_problem_is_searched_by_tabu():
 @pytest.mark.parametrize("n", [50, 400])
 def test_a_dense_qubo_is_searched_by_tabu(n):
     Q = np.triu(np.random.default_rng(0).integers(-50, 51, size=(n, n)))
-    assert solve_qubo(Q, seed=0, num_sweeps=1).info["method"] == "tabu"
+    assert solve_qubo(Q, seed=0, num_sweeps=40).info["method"] == "tabu"
 
 
 def test_few_couplings_a_spin_are_annealed_in_any_form():
