@@ -305,6 +305,7 @@ def _joined(parts: list[Solutions]) -> Solutions:
         np.concatenate([part.samples[:, :reads] for part in parts]),
         np.concatenate([part.energies[:, :reads] for part in parts]),
         info,
+        parts[0].binary,
     )
 
 
