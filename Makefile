@@ -19,7 +19,7 @@ CPP_UNITS := $(filter-out cpp/fuzz/%,$(filter %.cpp,$(CPP_FILES)))
 PACKAGE_SOURCES := CMakeLists.txt pyproject.toml README.md LICENSE \
   $(shell find cpp/include cpp/src cpp/bindings python/qpsbgd -name __pycache__ -prune -o -print)
 
-.PHONY: demo test lint bench wheel clean package native ctest neon sanitize sanitized-python fuzz
+.PHONY: site demo test lint bench wheel clean package native ctest neon sanitize sanitized-python fuzz
 
 demo: $(STAMPS)/package
 	$(BIN)/qpsbgd demo
@@ -43,6 +43,10 @@ bench: $(STAMPS)/package $(STAMPS)/bench
 
 wheel: $(STAMPS)/build
 	$(BIN)/python -m pip wheel --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
+
+# These pages and all docstrings as a site; a broken link or docstring is an error.
+site: $(STAMPS)/package $(STAMPS)/docs
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -b html -c docs . build/site
 
 clean:
 	rm -rf build dist $(VENV)
@@ -117,7 +121,7 @@ $(STAMPS)/venv:
 	$(BIN)/python -m pip install --quiet 'pip>=25.1'
 	@mkdir -p $(@D) && touch $@
 
-$(STAMPS)/build $(STAMPS)/test $(STAMPS)/lint $(STAMPS)/bench: $(STAMPS)/%: pyproject.toml constraints.txt | $(STAMPS)/venv
+$(STAMPS)/build $(STAMPS)/test $(STAMPS)/lint $(STAMPS)/bench $(STAMPS)/docs: $(STAMPS)/%: pyproject.toml constraints.txt | $(STAMPS)/venv
 	$(PIP_INSTALL) $(if $(wildcard $@),--quiet) --group $*
 	@touch $@
 
@@ -126,4 +130,4 @@ $(STAMPS)/package: constraints.txt $(PACKAGE_SOURCES) | $(STAMPS)/build
 	$(PIP_INSTALL) $(if $(wildcard $@),--quiet) --no-build-isolation -C cmake.define.QPSBGD_WERROR=$(WERROR) '.[demo]'
 	@touch $@
 # The package comes before the tools, so that torch is resolved with its own requirements.
-$(STAMPS)/test $(STAMPS)/lint $(STAMPS)/bench: | $(STAMPS)/package
+$(STAMPS)/test $(STAMPS)/lint $(STAMPS)/bench $(STAMPS)/docs: | $(STAMPS)/package
