@@ -41,8 +41,9 @@ bench: $(STAMPS)/package $(STAMPS)/bench
 	$(BIN)/pytest benchmarks --short --quiet --benchmark-columns=median,rounds --benchmark-json=build/benchmarks.json
 	$(BIN)/python benchmarks/report.py build/benchmarks.json
 
-wheel: $(STAMPS)/build
-	$(BIN)/python -m pip wheel --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
+# The source archive and the wheel in dist/, repaired, checked, and used in a fresh environment without a compiler.
+wheel:
+	PYTHON=$(PYTHON) .ci/check_wheel
 
 # These pages and all docstrings as a site; a broken link or docstring is an error.
 site: $(STAMPS)/package $(STAMPS)/docs
@@ -67,6 +68,7 @@ native: $(STAMPS)/build
 ctest: native
 	@if grep -q test_solve.cpp $(NATIVE)/compile_commands.json; then \
 	  $(BIN)/ctest --test-dir $(NATIVE) --output-on-failure --no-tests=error -j $(JOBS); \
+	  if [ "$$(uname -m)" = x86_64 ]; then $(BIN)/python .ci/baseline.py $(NATIVE); fi; \
 	else \
 	  echo "*** THE C++ TESTS ARE LEFT OUT: CMake found no GoogleTest (on Debian: apt-get install libgtest-dev) ***"; \
 	fi

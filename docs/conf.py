@@ -1,4 +1,7 @@
-"""Sphinx builds the pages and the reference: `make site`. Sources are the repository's root, so links are the same."""
+"""Sphinx makes a site of the pages and docstrings: `make site`.
+
+The repository's root is the root of the sources, so that links between pages are the same everywhere.
+"""
 
 from __future__ import annotations
 
