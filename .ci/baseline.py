@@ -1,9 +1,9 @@
-"""Check that one build runs on every x86-64: newer instructions stand in the kernels that are chosen at run time only.
+"""Check that one build runs on every x86-64: newer instructions stand only in kernels chosen at run time.
 
     python .ci/baseline.py build/ctest
 
-Two things are looked at. Objects other than those of kernels/isa/ hold no instruction beyond the baseline. Those of
-kernels/isa/ define no weak function, which the linker might take for the whole program.
+Two things are looked at. Objects other than those of kernels/isa/ hold no instruction beyond the baseline.
+Those of kernels/isa/ define no weak function, which the linker might take for the whole program.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-# AVX and later start with v, or use masks and tiles. The others are of BMI, LZCNT, POPCNT, FMA, SSE3 to SSE4.2. tzcnt is
-# left out: compilers write it for bsf, of which it is an encoding.
+# AVX and later start with v, or use masks and tiles. The others are of BMI, LZCNT, POPCNT, FMA, SSE3 to SSE4.2.
+# tzcnt is left out: compilers write it for bsf, of which it is an encoding.
 BEYOND = re.compile(
     r"(v(?!er[rw])\w+|k(and|andn|or|xor|xnor|mov|not|test|ortest|shift[lr]|add|unpck)\w*|tile\w+|tdp\w+|lzcnt|popcnt|"
     r"andn|bextr|bls\w+|bzhi|pdep|pext|rorx|s[ah][lr]x|mulx|crc32\w*|pshufb|pabs[bwd]|ph(add|sub)\w+|pmaddubsw|psign[bwd]|"

@@ -1,4 +1,4 @@
-"""Use an installed wheel as a stranger does: the solver with numpy alone, the command line, no source tree near."""
+"""Use an installed wheel as a stranger does: the solver with numpy alone, and the command line."""
 
 import os
 import subprocess
