@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-# AVX and later start with v, or use masks and tiles. The others are of BMI, LZCNT, POPCNT, FMA, SSE3 to SSE4.2.
+# AVX and later start with v, or use masks and tiles. The others are of BMI, LZCNT, POPCNT, SSE3 to SSE4.2.
 # tzcnt is left out: compilers write it for bsf, of which it is an encoding.
 BEYOND = re.compile(
     r"(v(?!er[rw])\w+|k(and|andn|or|xor|xnor|mov|not|test|ortest|shift[lr]|add|unpck)\w*|tile\w+|tdp\w+|lzcnt|popcnt|"
