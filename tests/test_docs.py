@@ -11,7 +11,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+SITE = ROOT / "docs" / "contents.md"  # what only the site shows
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *(page for page in sorted((ROOT / "docs").glob("*.md")) if page != SITE),
+]
 WRITTEN = [page for page in PAGES if page.name != "benchmarks.md"]  # that one is a program's output
 HISTORY = ROOT / "CHANGELOG.md"  # it may name what is gone
 
@@ -117,6 +122,11 @@ def test_broken_link_is_found(tmp_path):
 def test_index_leads_to_every_page():
     links = {(ROOT / "docs" / link).resolve() for link in LINK.findall(text_of(ROOT / "docs" / "index.md"))}
     assert {*PAGES, HISTORY} - links == {ROOT / "docs" / "index.md"}
+
+
+def test_site_leads_to_every_page():
+    listed = {(SITE.parent / line).with_suffix(".md").resolve() for line in text_of(SITE).split()}
+    assert {*PAGES, HISTORY, *(ROOT / "docs" / "reference").glob("*.md")} <= listed
 
 
 # ----------------------------------------------------------------------------------------------------
