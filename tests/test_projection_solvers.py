@@ -81,7 +81,7 @@ def test_neal_takes_seeds_and_starts():
 
 def test_neal_without_its_package_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "dwave.samplers", None)
-    with pytest.raises(ImportError, match=r"pip install qpsbgd\[ocean\]"):
+    with pytest.raises(ImportError, match=r"pip install 'qpsbgd\[ocean\]'"):
         resolve_solver("neal")
 
 

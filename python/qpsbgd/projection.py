@@ -21,10 +21,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from qpsbgd import _core
+from qpsbgd.extras import needed_for
+
+with needed_for("qpsbgd.project", "torch", "torch"):
+    import torch
+    from torch import Tensor
+
 from qpsbgd.problem import check_finite
 from qpsbgd.problem.arrays import contiguous, real_array
 from qpsbgd.problem.checks import DOMAINS, check_choice, check_nonnegative, check_scale, check_seed

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from typing import NoReturn, Protocol
+from collections.abc import Callable
+from typing import Any, NoReturn, Protocol
 
 __all__ = ["BAD_USE", "BadUseError", "Parser", "Subparsers", "count", "duration", "number", "seed"]
 
@@ -12,7 +13,24 @@ BAD_USE = 2
 
 
 class Parser(argparse.ArgumentParser):
-    """Argument parser whose error message is a single line."""
+    """Argument parser whose error message is a single line.
+
+    Parameters
+    ----------
+    declare : function of a Parser, optional
+        Adds the arguments when the first command line is read, so that a command costs the others nothing.
+    """
+
+    def __init__(self, *args: Any, declare: Callable[[Parser], None] | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._declare = declare
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Read a command line; arguments that are unknown are returned."""
+        if self._declare is not None:
+            declare, self._declare = self._declare, None
+            declare(self)
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         """Print what is wrong and how to get help, and exit."""
@@ -22,7 +40,9 @@ class Parser(argparse.ArgumentParser):
 class Subparsers(Protocol):
     """What ``add_subparsers`` returns; argparse has no public name for it."""
 
-    def add_parser(self, name: str, *, help: str, description: str | None = ...) -> argparse.ArgumentParser:
+    def add_parser(
+        self, name: str, *, help: str, declare: Callable[[Parser], None] | None = ..., **texts: Any
+    ) -> Parser:
         """Add a command."""
 
 

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qpsbgd.cli.arguments import BadUseError, Subparsers, count, duration, number, seed
+from qpsbgd.cli.arguments import BadUseError, Parser, Subparsers, count, duration, number, seed
 from qpsbgd.cli.messages import one_line
 
 if TYPE_CHECKING:
@@ -42,8 +42,16 @@ Exit status: 0, 1 if a file could not be read, 2 if the command was not understo
 
 def add(commands: Subparsers) -> None:
     """Declare the command."""
-    solve = commands.add_parser("solve", help="solve QUBO, Ising and Max-Cut files", description=_DESCRIPTION)
-    solve.formatter_class = argparse.RawDescriptionHelpFormatter
+    commands.add_parser(
+        "solve",
+        help="solve QUBO, Ising and Max-Cut files",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        declare=_declare,
+    )
+
+
+def _declare(solve: Parser) -> None:
     solve.add_argument(
         "file", type=Path, metavar="FILE", help="an instance file, a folder of them, or - for standard input"
     )

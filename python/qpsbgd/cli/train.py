@@ -6,11 +6,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qpsbgd.cli.arguments import BadUseError, Subparsers, count
-from qpsbgd.cli.progress import announce_plots, print_outcome, say, with_steps
-from qpsbgd.experiments import EXPERIMENTS, TASKS, Result, Settings, Task
+from qpsbgd.cli.arguments import BadUseError, Parser, Subparsers, count
 
 if TYPE_CHECKING:
+    from qpsbgd.experiments import Result, Settings, Task
     from qpsbgd.experiments.core.store import Store
 
 __all__ = ["add", "run"]
@@ -18,13 +17,20 @@ __all__ = ["add", "run"]
 
 def add(commands: Subparsers) -> None:
     """Declare the command."""
-    train = commands.add_parser(
+    commands.add_parser(
         "train",
         help="train the network of a task and keep results, plot and weights",
         description="Run a task, or all tasks of an experiment. Writes results.json and learning curves, for "
         "one optimizer on one task also weights-seedK.pt. Finished runs are kept in the folder: after an "
         "interruption the same command goes on with the others.",
+        declare=_declare,
     )
+
+
+def _declare(train: Parser) -> None:
+    # The names of all tasks are those of their networks, which are modules of torch.
+    from qpsbgd.experiments import TASKS
+
     train.add_argument("task", choices=_names(), metavar="TASK", help=", ".join(_names()))
     train.add_argument(
         "--optimizer",
@@ -63,6 +69,9 @@ def run(arguments: argparse.Namespace) -> None:
     Each finished run is on the disk before the next one starts. What is printed and written at the end is
     ordered by worth: an error of one file costs none of those before it.
     """
+    from qpsbgd.cli.progress import with_steps
+    from qpsbgd.experiments import EXPERIMENTS, TASKS
+
     tasks = (TASKS[arguments.task],) if arguments.task in TASKS else EXPERIMENTS[arguments.task].tasks
     chosen = [(with_steps(task, arguments.steps), _optimizers(task, arguments)) for task in tasks]
     if len(chosen) == 1 and len(chosen[0][1]) == 1:
@@ -73,6 +82,8 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _names() -> list[str]:
     """List what ``train`` knows: experiments, and tasks that are only a part of one."""
+    from qpsbgd.experiments import EXPERIMENTS, TASKS
+
     return list(dict.fromkeys([*EXPERIMENTS, *TASKS]))
 
 
@@ -92,6 +103,7 @@ def _optimizers(task: Task, arguments: argparse.Namespace) -> list[str]:
 def _settings(
     task: Task, names: list[str], store: Store, arguments: argparse.Namespace
 ) -> dict[str, Settings]:
+    from qpsbgd.cli.progress import say
     from qpsbgd.experiments.core.runner import tune
 
     if not arguments.tune:
@@ -100,6 +112,7 @@ def _settings(
 
 
 def _train_one(task: Task, names: list[str], arguments: argparse.Namespace) -> None:
+    from qpsbgd.cli.progress import announce_plots, print_outcome, say
     from qpsbgd.data.files import atomic_write, check_writable, exclusive
     from qpsbgd.experiments.core.runner import run as run_task
     from qpsbgd.experiments.core.store import Store, weights_as_bytes
@@ -126,7 +139,9 @@ def _train_one(task: Task, names: list[str], arguments: argparse.Namespace) -> N
 
 
 def _train_several(chosen: list[tuple[Task, list[str]]], arguments: argparse.Namespace) -> None:
+    from qpsbgd.cli.progress import announce_plots, say
     from qpsbgd.data.files import check_writable, exclusive
+    from qpsbgd.experiments import EXPERIMENTS
     from qpsbgd.experiments.core.results import write_results
     from qpsbgd.experiments.core.runner import run as run_task
     from qpsbgd.experiments.core.store import Store

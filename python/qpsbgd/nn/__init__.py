@@ -4,6 +4,11 @@ The layers import no solver and no optimizer. Their weights are of the type `qps
 optimizer that needs a layer's inputs attaches a capture to the layer's weight.
 """
 
+from qpsbgd.extras import needed_for
+
+with needed_for("qpsbgd.nn", "torch", "torch"):
+    import torch  # noqa: F401
+
 from qpsbgd.capture.weight import BinaryWeight, relax
 from qpsbgd.nn.activation import Activated, BinaryActivation, Scale
 from qpsbgd.nn.convert import to_binary

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from qpsbgd.extras import needed_for
 from qpsbgd.problem.arrays import refuse_masked
 
 if TYPE_CHECKING:
@@ -224,7 +225,8 @@ class IsingProblem:
 
     def _coupled_bqm(self, index: int) -> dimod.BinaryQuadraticModel:
         """Return the couplings of one problem, without its fields and offset."""
-        import dimod
+        with needed_for("a binary quadratic model", "dimod", "ocean"):
+            import dimod
 
         n = self.num_spins
         if isinstance(self.J, CSRCouplings):

@@ -7,11 +7,11 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-import dimod
 import numpy as np
 import numpy.typing as npt
 
 from qpsbgd import _core
+from qpsbgd.extras import needed_for
 from qpsbgd.problem.arrays import refuse_masked
 from qpsbgd.problem.build import check_energies, fields_of_bits
 from qpsbgd.problem.checks import check_finite, check_integer, seed_or_random
@@ -20,6 +20,9 @@ from qpsbgd.solvers.native import METHODS, NativeSolver, check_answer_size
 from qpsbgd.solvers.protocol import timing
 from qpsbgd.solvers.schedules import KEEPS, SCHEDULES, SamplingArguments
 from qpsbgd.solvers.watching import Progress
+
+with needed_for("NativeSampler", "dimod", "ocean"):
+    import dimod
 
 __all__ = ["NativeSampler"]
 
