@@ -31,13 +31,13 @@ IsingBatch Component::batch() const {
     return result;
 }
 
-std::optional<Reduction> Reduction::make(const IsingBatch& batch, Budget& budget) {
-    auto graph = CouplingGraph::make(batch, budget);
+std::optional<Reduction> Reduction::make(const IsingBatch& batch, Budget& to_make, Budget& to_reduce) {
+    auto graph = CouplingGraph::make(batch, to_make);
     if (!graph) {
         return std::nullopt;
     }
     Reduction reduction(std::move(*graph));
-    reduction.reduce(budget);
+    reduction.reduce(to_reduce);
     reduction.find_components();
     return reduction;
 }

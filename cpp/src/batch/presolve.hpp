@@ -36,8 +36,8 @@ struct Component {
 
 class Reduction {
 public:
-    // Takes out what can be taken out within the budget. Nothing where the graph cannot be made.
-    static std::optional<Reduction> make(const IsingBatch& batch, Budget& budget);
+    // Takes out what can be taken out within the budget. Nothing where the graph cannot be made within its own.
+    static std::optional<Reduction> make(const IsingBatch& batch, Budget& to_make, Budget& to_reduce);
 
     std::size_t n() const { return graph_.n(); }
     std::size_t decided() const { return decided_; }
@@ -56,9 +56,11 @@ public:
     // Sets the spins that were taken out to the best values, given those that are left.
     void put_back(std::span<std::int8_t> spins) const;
 
+    // No energy of the smaller problem differs by more from what exact arithmetic makes of the larger one.
+    double rounding() const { return graph_.rounding(); }
     // Are the least energies of both problems equal to twelve digits of what their coefficients add up to? With integers
     // there is no rounding at all.
-    bool is_precise() const { return 2.0 * graph_.rounding() <= 1e-12 * graph_.size(); }
+    bool is_precise() const { return 2.0 * rounding() <= 1e-12 * graph_.size(); }
 
 private:
     // The best value of `spin` is -sign(field + sum of coupling * spin of neighbour).

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <memory>
 #include <mutex>
 #include <stdexcept>
 #include <string>
@@ -23,7 +24,7 @@ namespace {
 struct Part {
     std::size_t component = 0;
     Component problem;
-    std::vector<std::int8_t> samples;  // reads x spins of the component
+    std::unique_ptr<std::int8_t[]> samples;  // reads x spins of the component
     std::vector<double> energies;
     SolveReport report;
 
@@ -197,9 +198,14 @@ void Remainder::search(Part& part, std::size_t threads, std::optional<Clock::tim
     }
     StopToken token(
         deadline, [&] { return run_.token.interrupted(); }, [&] { return run_.token.finishing(); });
-    part.samples.resize(options.reads * part.problem.fields.size());
+    if (token.out_of_time()) {
+        options.reads = 1;  // the one that every problem gets
+    }
+    const std::size_t spins = options.reads * part.problem.fields.size();
+    part.samples = std::make_unique_for_overwrite<std::int8_t[]>(spins);
     part.energies.resize(options.reads);
-    part.report = solve_batch(part.problem.batch(), options, part.samples, part.energies, token);
+    part.report = solve_batch(part.problem.batch(), options, std::span(part.samples.get(), spins),
+                              part.energies, token);
 }
 
 void Remainder::complete(std::size_t worker, std::size_t read) {
@@ -207,7 +213,7 @@ void Remainder::complete(std::size_t worker, std::size_t read) {
     std::ranges::copy(known_, spins.begin());
     for (const Part& part : parts_) {
         const std::size_t n = part.problem.fields.size();
-        put_into(spins, part.component, std::span(part.samples).subspan(read * n, n));
+        put_into(spins, part.component, std::span(part.samples.get() + read * n, n));
     }
     reduction_.put_back(spins);
     run_.sparse_finish.finish({0, spins, &run_.energies[read]}, run_.workers[worker].finish, run_.token);
@@ -292,12 +298,17 @@ std::optional<SolveReport> solve_presolved(const IsingBatch& batch, const SolveO
         return std::nullopt;
     }
     const auto start = Clock::now();
-    auto end = token.deadline();
-    if (end) {
-        *end -= (*end - start) / 4 * 3;  // the search is worth more than a smaller problem
-    }
-    Budget budget(token, end);
-    const auto reduction = Reduction::make(batch, budget);
+    // A smaller problem is worth most of the time, but whether there is one is not known before the graph is made.
+    const auto after = [&](int eighths) {
+        auto end = token.deadline();
+        if (end) {
+            *end = start + (*end - start) / 8 * eighths;
+        }
+        return end;
+    };
+    Budget to_make(token, after(3));
+    Budget to_reduce(token, after(6));
+    const auto reduction = Reduction::make(batch, to_make, to_reduce);
     if (!reduction || !acts(*reduction, options)) {
         return std::nullopt;
     }
