@@ -62,7 +62,8 @@ std::optional<CouplingGraph> CouplingGraph::make(const IsingBatch& batch, Budget
     for (const double field : fields) {
         graph.size_ += std::fabs(field);
     }
-    if (graph.size_ != 0.0 && !(graph.size_ > kSmallest && graph.size_ < kLargest)) {
+    const bool in_range = graph.size_ > kSmallest && graph.size_ < kLargest;
+    if (graph.size_ != 0.0 && !in_range) {
         return std::nullopt;
     }
     return graph;

@@ -19,8 +19,8 @@ TEST(PairTable, knows_what_was_inserted_in_either_order_and_nothing_else) {
     std::map<std::pair<std::uint32_t, std::uint32_t>, std::uint64_t> numbers;
     Random random(1, 2, 3);
     for (std::uint64_t number = 0; number < 5000; ++number) {
-        const auto i = static_cast<std::uint32_t>(random.below(200));
-        const auto j = static_cast<std::uint32_t>(random.below(200));
+        const std::uint32_t i = random.below(200);
+        const std::uint32_t j = random.below(200);
         const auto pair = std::minmax(i, j);
         if (i != j && numbers.try_emplace(pair, number).second) {
             table.insert(j, i, number);

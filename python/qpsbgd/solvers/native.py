@@ -180,7 +180,7 @@ class NativeSolver:
         report: Reporter | None = None,
     ) -> Solutions:
         """Solve a part of a batch, from problem number `first_problem` on; the call began at `begin`."""
-        check_presolve_fits(self, problem)
+        check_presolve_fits(self.presolve, problem, num_best=self.num_best, sampling=self.sampling)
         starts = problem.initial_states
         check_answer_size(problem.num_problems, max(self.num_reads, self.num_best or 1), problem.num_spins)
         if starts is not None and starts.shape[1] not in (1, self.num_reads):
@@ -235,7 +235,7 @@ class NativeSolver:
             target_energies=targets_of(self.target_energy, problem.num_problems),
             num_best=0 if self.num_best is None else int(self.num_best),
             progress=report,
-            presolve={True: "on", False: "off"}.get(self.presolve, "auto"),
+            presolve="auto" if self.presolve == "auto" else "on" if self.presolve else "off",
             **({} if self.sampling is None else vars(self.sampling)),
         )
         fields, J = np.ascontiguousarray(problem.h), problem.J
@@ -278,7 +278,7 @@ def _solve_on(
     check_progress(progress)
     if progress:
         raise ValueError("progress must be None where an executor is given: other threads do the work")
-    check_presolve_fits(solver, problem)
+    check_presolve_fits(solver.presolve, problem, num_best=solver.num_best, sampling=solver.sampling)
     if problem.num_problems > 1:
         solver = replace(solver, presolve=False)  # a part of one problem is solved as in the whole batch
     solver = solver.within(begin)
