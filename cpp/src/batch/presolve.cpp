@@ -5,6 +5,8 @@
 #include <numeric>
 #include <utility>
 
+#include "batch/entries.hpp"
+
 namespace qpsbgd {
 namespace {
 
@@ -17,9 +19,91 @@ double half_difference(double x, double y) {
     return std::signbit(x) == std::signbit(y) ? size : -size;
 }
 
+// Components, while couplings are seen one after the other.
+class UnionFind {
+public:
+    explicit UnionFind(std::size_t n) : parent_(n), size_(n, 1) {
+        std::iota(parent_.begin(), parent_.end(), 0);
+    }
+
+    std::size_t largest() const { return largest_; }
+
+    void join(std::size_t i, std::size_t j) {
+        auto [small, large] = std::pair(root(i), root(j));
+        if (small == large) {
+            return;
+        }
+        if (size_[small] > size_[large]) {
+            std::swap(small, large);
+        }
+        parent_[small] = static_cast<std::int32_t>(large);
+        size_[large] += size_[small];
+        largest_ = std::max(largest_, static_cast<std::size_t>(size_[large]));
+    }
+
+private:
+    std::size_t root(std::size_t i) {
+        while (static_cast<std::size_t>(parent_[i]) != i) {
+            parent_[i] = parent_[static_cast<std::size_t>(parent_[i])];
+            i = static_cast<std::size_t>(parent_[i]);
+        }
+        return i;
+    }
+
+    std::vector<std::int32_t> parent_, size_;
+    std::size_t largest_ = 1;
+};
+
+// Entries of one spin's row and column. A coupling stands above the diagonal, below it, or in both places.
+struct Entries {
+    std::uint32_t in_row = 0, in_column = 0;
+    std::uint64_t difference = 0;  // of hashes of the spins in the row and in the column
+    double reach = 0.0;
+
+    std::uint32_t degree() const { return difference == 0 ? in_row : in_row + in_column; }
+};
+
+std::uint64_t hash(std::uint64_t i) {
+    i = (i + 1) * 0x9E3779B97F4A7C15U;
+    return (i ^ i >> 32U) * 0xD6E8FEB86659FD93U;
+}
+
 std::int8_t against(double field) { return field > 0.0 ? std::int8_t{-1} : std::int8_t{1}; }
 
 }  // namespace
+
+bool presolve_may_pay(const IsingBatch& batch, Budget& budget) {
+    constexpr std::size_t kEntriesBetweenPolls = std::size_t{1} << 16;
+    std::vector<Entries> spins(batch.n);
+    UnionFind components(batch.n);
+    std::size_t entries = 0;
+    bool in_time = true;
+    for_each_entry(batch, 0, [&](std::size_t i, std::size_t j, double value) {
+        if (++entries % kEntriesBetweenPolls == 0) {
+            in_time = in_time && !budget.exhausted();
+        }
+        if (i == j || value == 0.0 || !in_time) {
+            return;
+        }
+        ++spins[i].in_row;
+        ++spins[j].in_column;
+        spins[i].difference += hash(j);
+        spins[j].difference -= hash(i);
+        const double size = std::fabs(batch.coupling_scale * value);
+        spins[i].reach += size;
+        spins[j].reach += size;
+        if (2 * components.largest() <= batch.n) {
+            components.join(i, j);
+        }
+    });
+    const auto fields = batch.field(0);
+    for (std::size_t i = 0; i < batch.n && in_time; ++i) {
+        if (spins[i].degree() <= 2 || std::fabs(fields[i]) >= spins[i].reach) {
+            return true;
+        }
+    }
+    return in_time && 2 * components.largest() <= batch.n;
+}
 
 IsingBatch Component::batch() const {
     IsingBatch result;

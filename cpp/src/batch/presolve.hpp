@@ -34,6 +34,11 @@ struct Component {
     IsingBatch batch() const;
 };
 
+// A cheap look, one pass over the entries: can any spin go, or is there no component of more than half of the spins? A
+// false no is possible where entries of the same two spins cancel or stand twice in a row, and where some couplings of a
+// spin stand in both triangles and others in one.
+bool presolve_may_pay(const IsingBatch& batch, Budget& budget);
+
 class Reduction {
 public:
     // Takes out what can be taken out within the budget. Nothing where the graph cannot be made within its own.

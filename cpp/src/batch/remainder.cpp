@@ -308,6 +308,9 @@ std::optional<SolveReport> solve_presolved(const IsingBatch& batch, const SolveO
     };
     Budget to_make(token, after(3));
     Budget to_reduce(token, after(6));
+    if (options.presolve == Presolve::automatic && !presolve_may_pay(batch, to_make)) {
+        return std::nullopt;
+    }
     const auto reduction = Reduction::make(batch, to_make, to_reduce);
     if (!reduction || !acts(*reduction, options)) {
         return std::nullopt;

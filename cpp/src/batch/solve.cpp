@@ -188,10 +188,14 @@ SolveReport solve(const IsingBatch& batch, const SolveOptions& asked, std::span<
     if (options.progress != nullptr) {
         options.progress->begin();
     }
+    const auto start = Clock::now();
     if (auto report = solve_presolved(batch, options, samples, energies, token)) {
         return *report;
     }
-    return solve_batch(batch, options, samples, energies, token);
+    const auto looked = nanoseconds_since(start);
+    SolveReport report = solve_batch(batch, options, samples, energies, token);
+    report.preparation_ns += looked;
+    return report;
 }
 
 }  // namespace qpsbgd

@@ -283,6 +283,50 @@ TEST(Reduction, ends_early_with_a_problem_of_the_same_least_energy) {
     EXPECT_EQ(example.energy(spins), example.energy(best));
 }
 
+// A false yes would only cost time; a false no would leave a problem as it is.
+TEST(Presolve, a_cheap_look_sees_whether_spins_can_go) {
+    StopToken token(std::nullopt, {});
+    Budget unlimited(token);
+    for (const bool both_triangles : {false, true}) {
+        Example torus;
+        const std::size_t side = 8;
+        torus.fields.assign(side * side, 0.0);
+        for (std::size_t i = 0; i < torus.n(); ++i) {
+            for (const std::size_t j :
+                 {i / side * side + (i + 1) % side, (i + side) % torus.n(), (i + 2 * side) % torus.n()}) {
+                torus.couplings.emplace_back(i, j, 1.0);
+                if (both_triangles) {
+                    torus.couplings.emplace_back(j, i, 1.0);
+                }
+            }
+        }
+        EXPECT_FALSE(presolve_may_pay(torus.batch(), unlimited));
+        torus.fields[5] = both_triangles ? 12.0 : 6.0;  // its field decides it
+        EXPECT_TRUE(presolve_may_pay(torus.batch(), unlimited));
+        torus.fields[5] -= 1.0;
+        EXPECT_FALSE(presolve_may_pay(torus.batch(), unlimited));
+        for (const std::size_t j : {7, 8}) {  // a spin of degree 2
+            torus.couplings.emplace_back(j, torus.n(), 1.0);
+            if (both_triangles) {
+                torus.couplings.emplace_back(torus.n(), j, 1.0);
+            }
+        }
+        torus.fields.push_back(0.0);
+        EXPECT_TRUE(presolve_may_pay(torus.batch(), unlimited));
+    }
+    Example parts;  // complete graphs of five spins
+    parts.fields.assign(20, 0.0);
+    for (std::size_t i = 0; i < parts.n(); ++i) {
+        for (std::size_t j = i + 1; j < i / 5 * 5 + 5; ++j) {
+            parts.couplings.emplace_back(i, j, 1.0);
+        }
+    }
+    EXPECT_TRUE(presolve_may_pay(parts.batch(), unlimited));
+    Budget over(token, Clock::now());
+    Example wide = random_example(1000, 200000, 1, false);
+    EXPECT_FALSE(presolve_may_pay(wide.batch(), over));
+}
+
 TEST(Presolve, is_refused_where_it_cannot_serve) {
     Example example = random_example(30, 30, 1, true);
     std::vector<std::int8_t> start(30, 1);
