@@ -16,7 +16,7 @@ from qpsbgd.problem.arrays import refuse_masked
 from qpsbgd.problem.build import check_energies, fields_of_bits
 from qpsbgd.problem.checks import check_finite, check_integer, seed_or_random
 from qpsbgd.problem.ising import Couplings, CSRCouplings, IsingProblem
-from qpsbgd.solvers.native import METHODS, NativeSolver, check_answer_size
+from qpsbgd.solvers.native import METHODS, Method, NativeSolver, check_answer_size
 from qpsbgd.solvers.protocol import timing
 from qpsbgd.solvers.schedules import KEEPS, SCHEDULES, SamplingArguments
 from qpsbgd.solvers.watching import Progress
@@ -121,7 +121,7 @@ class NativeSampler(dimod.Sampler, dimod.Initialized):  # type: ignore[misc]  # 
         *,
         num_threads: int | None = None,
         time_limit: float | None = None,
-        method: str = "auto",
+        method: Method = "auto",
         target_energy: float | None = None,
         progress: Progress = None,
         num_best: int | None = None,
