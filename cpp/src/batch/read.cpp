@@ -8,6 +8,7 @@
 
 #include "base/units.hpp"
 #include "batch/run.hpp"
+#include "search/float32/population.hpp"
 
 namespace qpsbgd {
 namespace {
@@ -136,6 +137,25 @@ void solve_read(BatchRun& run, const Matrix& matrix, Worker& worker, std::size_t
     watch.look();
     worker.sweeps += state.sweeps_done;
     copy_spins(state.best_spins, run.sample(problem, read));
+}
+
+std::size_t solve_population(BatchRun& run, const SparseMatrix& matrix, Worker& worker, std::size_t problem,
+                             std::size_t first, std::size_t count) {
+    Random random(run.options.seed, run.options.first_problem + problem, first);
+    Budget budget(run.token, run.time.share(count));
+    run.time.begin(count);
+    ReadState& state = worker.state;
+    prepare(run, matrix, state, problem, first, random);
+    ReadWatch watch(run, matrix, worker, problem, budget);
+    const BetaRange range = beta_range_of(run, matrix, state, problem, first, budget);
+    SparsePopulation population(matrix, state, random, count);
+    population.evolve(range, budget);
+    worker.sweeps += state.sweeps_done;
+    const auto best = population.best();
+    for (std::size_t k = 0; k < best.size(); ++k) {
+        std::ranges::copy(best[k].spins, run.sample(problem, first + k).begin());
+    }
+    return best.size();
 }
 
 template void solve_read(BatchRun&, const DenseMatrix&, Worker&, std::size_t, std::size_t);

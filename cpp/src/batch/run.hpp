@@ -22,6 +22,7 @@
 #include "qpsbgd/cancellation.hpp"
 #include "qpsbgd/problem.hpp"
 #include "qpsbgd/solve.hpp"
+#include "search/float32/matrices.hpp"
 #include "search/float32/read_state.hpp"
 #include "search/int16/group.hpp"
 
@@ -80,6 +81,11 @@ struct BatchRun {
 };
 
 std::int64_t nanoseconds_since(Clock::time_point start);
+
+// Reads [first, first + count) of one problem as a population of states that recombine until their share of the time is up,
+// but for their exact energies. Returns how many there are: the first ones, and one at least.
+std::size_t solve_population(BatchRun& run, const SparseMatrix& matrix, Worker& worker, std::size_t problem,
+                             std::size_t first, std::size_t count);
 
 // Stands for the energy of a read that was left out.
 inline constexpr double kLeftOut = std::numeric_limits<double>::infinity();

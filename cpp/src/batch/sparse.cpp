@@ -1,4 +1,5 @@
 // Batches with sparse couplings: 64 replicas at a time where that serves, else one read after the other.
+#include <algorithm>
 #include <chrono>
 #include <optional>
 
@@ -79,6 +80,35 @@ void solve_one(BatchRun& run, const std::optional<SparseMatrix>& matrix, Worker&
     run.note(problem, read);
 }
 
+// Within a time limit reads go together, as populations whose states recombine.
+void solve_populations(BatchRun& run, const SparseMatrix& matrix) {
+    constexpr std::size_t kReads = 8;  // of one population
+    const std::size_t populations = (run.options.reads + kReads - 1) / kReads;
+    const auto work = [&](Worker& worker, std::size_t problem, std::size_t first) {
+        const std::size_t count = std::min(kReads, run.options.reads - first);
+        if (first != 0 && run.token.out_of_time()) {
+            run.time.begin(count);
+            return;
+        }
+        const std::size_t found = solve_population(run, matrix, worker, problem, first, count);
+        for (std::size_t read = first; read < first + found; ++read) {
+            if (read != 0 && run.token.out_of_time(kGrace)) {
+                return;
+            }
+            run.sparse_finish.finish(
+                {problem, run.sample(problem, read), &run.energies[problem * run.options.reads + read]},
+                worker.finish, run.token);
+            run.note(problem, read);
+        }
+    };
+    // The first population of every problem before any second one.
+    parallel_for(populations * run.batch.problems, run.options.threads, run.token,
+                 [&](std::size_t worker, std::size_t index) {
+                     work(run.workers[worker], index % run.batch.problems,
+                          index / run.batch.problems * kReads);
+                 });
+}
+
 void watch_with_sparse(BatchRun& run) {
     if (run.options.progress == nullptr) {
         return;
@@ -106,10 +136,15 @@ void solve_sparse(BatchRun& run, const SparseView<Real>& view, SolveReport& repo
     if (matrix && solve_as_replicas(run, *matrix, report)) {
         return;
     }
-    parallel_for(run.energies.size(), run.options.threads, run.token,
-                 [&](std::size_t worker, std::size_t index) {
-                     solve_one(run, matrix, run.workers[worker], run.answer_of(index, 1));
-                 });
+    if (matrix && run.options.method == Method::anneal && !run.options.sampling && run.token.deadline() &&
+        !run.options.sweeps) {
+        solve_populations(run, *matrix);
+    } else {
+        parallel_for(run.energies.size(), run.options.threads, run.token,
+                     [&](std::size_t worker, std::size_t index) {
+                         solve_one(run, matrix, run.workers[worker], run.answer_of(index, 1));
+                     });
+    }
     report.beta_range = run.first_beta_range;
 }
 
