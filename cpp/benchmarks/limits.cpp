@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdio>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "entries.hpp"
@@ -22,6 +23,15 @@ struct Bound {
     std::string by;
 };
 
+// Bytes of the registers that the kernels of an instruction set use: a fraction says how good they are, not how much
+// wider the processor's registers may be.
+std::size_t register_bytes(std::string_view instruction_set) {
+    if (instruction_set == "avx512" || instruction_set == "amx") {
+        return 64;
+    }
+    return instruction_set == "avx2" ? 32 : 16;
+}
+
 Bound bound_of(const Work& work, const Machine& machine) {
     std::vector<Bound> bounds{{work.operations / machine.rate(work.unit), "arithmetic"},
                               {(work.near_bytes + work.far_bytes) / machine.l1, "L1"}};
@@ -35,11 +45,13 @@ Bound bound_of(const Work& work, const Machine& machine) {
 }  // namespace
 }  // namespace qpsbgd::limits
 
-int main() {
+int main(int count, const char** arguments) {
     using namespace qpsbgd::limits;
-    const Machine machine = Machine::measured();
+    const std::string_view wanted = count > 1 ? arguments[1] : "";
+    const std::string_view instruction_set = qpsbgd::kernels().name;
+    const Machine machine = Machine::measured(register_bytes(instruction_set));
     std::printf("{\"instruction_set\": \"%s\", \"vector_bytes\": %zu,\n", qpsbgd::kernels().name,
-                kVectorBytes);
+                machine.vector_bytes);
     std::printf(
         " \"peaks\": {\"float32\": %.6g, \"float64\": %.6g, \"int16\": %.6g, \"L1\": %.6g, \"L2\": %.6g, "
         "\"memory\": "
@@ -50,6 +62,9 @@ int main() {
     add_layer_kernels(entries);
     const char* separator = "";
     for (const Entry& entry : entries) {
+        if (entry.name.find(wanted) == std::string::npos) {
+            continue;
+        }
         const Bound bound = bound_of(entry.work, machine);
         std::printf(R"(%s
   {"name": "%s", "size": "%s", "seconds": %.6g, "bound_seconds": %.6g, "bound": "%s"})",
