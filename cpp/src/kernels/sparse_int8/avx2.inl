@@ -26,49 +26,72 @@ inline __m256i next_words_int8(std::uint64_t* state) {
     return words;
 }
 
-// The next words of all generators, in columns 8 v to 8 v + 7 for v = 0 .. 7, as bytes of the visits: 8 x 8 bytes
-// transposed in every column of 64 bits, by interleaving bytes, then pairs, then fours of every second column, and joining
-// the columns. 38 operations a visit.
+// Words of the generators in columns 8 v to 8 v + 7.
+inline void step_generators(std::uint64_t* state, std::size_t v, DrawnBytes& drawn) {
+    drawn.visit[v][0] = next_words_int8(state + 8 * v);
+    drawn.visit[v][1] = next_words_int8(state + 8 * v + 4);
+}
+
+// Words of the generators into bytes of the visits: 8 x 8 bytes transposed in every column of 64 bits, by interleaving
+// bytes, then pairs, then fours of every second column, and joining the columns. 8 operations a visit.
+inline void transpose_half(const __m256i (&words)[kVisitsPerWord], std::size_t half, DrawnBytes& drawn) {
+    __m256i fours[2][4];  // bytes 2 k and 2 k + 1 of all words, of even and odd columns
+#pragma GCC unroll 2
+    for (std::size_t odd = 0; odd < 2; ++odd) {
+        __m256i bytes[4];
+#pragma GCC unroll 4
+        for (std::size_t k = 0; k < 4; ++k) {
+            bytes[k] = odd == 0 ? _mm256_unpacklo_epi8(words[2 * k], words[2 * k + 1])
+                                : _mm256_unpackhi_epi8(words[2 * k], words[2 * k + 1]);
+        }
+        const __m256i low[2] = {_mm256_unpacklo_epi16(bytes[0], bytes[1]),
+                                _mm256_unpacklo_epi16(bytes[2], bytes[3])};
+        const __m256i high[2] = {_mm256_unpackhi_epi16(bytes[0], bytes[1]),
+                                 _mm256_unpackhi_epi16(bytes[2], bytes[3])};
+        fours[odd][0] = _mm256_unpacklo_epi32(low[0], low[1]);
+        fours[odd][1] = _mm256_unpackhi_epi32(low[0], low[1]);
+        fours[odd][2] = _mm256_unpacklo_epi32(high[0], high[1]);
+        fours[odd][3] = _mm256_unpackhi_epi32(high[0], high[1]);
+    }
+#pragma GCC unroll 4
+    for (std::size_t k = 0; k < 4; ++k) {
+        drawn.visit[2 * k][half] = _mm256_unpacklo_epi64(fours[0][k], fours[1][k]);
+        drawn.visit[2 * k + 1][half] = _mm256_unpackhi_epi64(fours[0][k], fours[1][k]);
+    }
+}
+
+inline void transpose_drawn(DrawnBytes& drawn) {
+#pragma GCC unroll 2
+    for (std::size_t half = 0; half < 2; ++half) {
+        __m256i words[kVisitsPerWord];
+#pragma GCC unroll 8
+        for (std::size_t v = 0; v < kVisitsPerWord; ++v) {
+            words[v] = drawn.visit[v][half];
+        }
+        transpose_half(words, half, drawn);
+    }
+}
+
 inline void draw_int8(std::uint64_t* state, DrawnBytes& drawn) {
 #pragma GCC unroll 1  // both halves at once do not fit the registers
     for (std::size_t half = 0; half < 2; ++half) {
-        __m256i bytes[2][4];  // of even and odd columns
-#pragma GCC unroll 4
-        for (std::size_t k = 0; k < 4; ++k) {
-            const __m256i first = next_words_int8(state + 16 * k + 4 * half);
-            const __m256i second = next_words_int8(state + 16 * k + 8 + 4 * half);
-            bytes[0][k] = _mm256_unpacklo_epi8(first, second);
-            bytes[1][k] = _mm256_unpackhi_epi8(first, second);
+        __m256i words[kVisitsPerWord];
+#pragma GCC unroll 8
+        for (std::size_t v = 0; v < kVisitsPerWord; ++v) {
+            words[v] = next_words_int8(state + 8 * v + 4 * half);
         }
-        __m256i fours[2][4];  // bytes 2 k and 2 k + 1 of all words
-#pragma GCC unroll 2
-        for (std::size_t odd = 0; odd < 2; ++odd) {
-            const __m256i* of = bytes[odd];
-            const __m256i low[2] = {_mm256_unpacklo_epi16(of[0], of[1]), _mm256_unpacklo_epi16(of[2], of[3])};
-            const __m256i high[2] = {_mm256_unpackhi_epi16(of[0], of[1]),
-                                     _mm256_unpackhi_epi16(of[2], of[3])};
-            fours[odd][0] = _mm256_unpacklo_epi32(low[0], low[1]);
-            fours[odd][1] = _mm256_unpackhi_epi32(low[0], low[1]);
-            fours[odd][2] = _mm256_unpacklo_epi32(high[0], high[1]);
-            fours[odd][3] = _mm256_unpackhi_epi32(high[0], high[1]);
-        }
-#pragma GCC unroll 4
-        for (std::size_t k = 0; k < 4; ++k) {
-            drawn.visit[2 * k][half] = _mm256_unpacklo_epi64(fours[0][k], fours[1][k]);
-            drawn.visit[2 * k + 1][half] = _mm256_unpackhi_epi64(fours[0][k], fours[1][k]);
-        }
+        transpose_half(words, half, drawn);
     }
 }
 
 // The lanes whose byte is above c: those where the larger of the two is not c.
 inline std::uint64_t drawn_above(const DrawnBytes& drawn, std::size_t visit, std::uint8_t c) {
     const __m256i level = _mm256_set1_epi8(static_cast<char>(c));
-    std::uint64_t lanes = 0;
-    for (std::size_t half = 2; half-- > 0;) {
-        const __m256i not_above = _mm256_cmpeq_epi8(_mm256_max_epu8(drawn.visit[visit][half], level), level);
-        lanes = (lanes << 32) | static_cast<std::uint32_t>(~_mm256_movemask_epi8(not_above));
-    }
-    return lanes;
+    const auto not_above = [&](__m256i byte) {
+        const __m256i is = _mm256_cmpeq_epi8(_mm256_max_epu8(byte, level), level);
+        return std::uint64_t{static_cast<std::uint32_t>(_mm256_movemask_epi8(is))};
+    };
+    return ~(not_above(drawn.visit[visit][0]) | not_above(drawn.visit[visit][1]) << 32U);
 }
 
 struct Lanes8 {
