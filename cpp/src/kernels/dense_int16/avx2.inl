@@ -46,24 +46,58 @@ inline void keep_best_int16(Int16Replica& replica, std::size_t blocks) {
     }
 }
 
+// Two registers of columns for kCount replicas of the same couplings: what two rows add to L has four forms, which are made
+// once for all replicas.
+template <std::size_t kCount>
+inline void local_fields_tile_int16(const Int16Replica* replicas, std::size_t n, std::size_t stride,
+                                    std::size_t column) {
+    __m256i local[kCount][2];
+#pragma GCC unroll 4
+    for (std::size_t r = 0; r < kCount; ++r) {
+        local[r][0] = load16(replicas[r].local + column);
+        local[r][1] = load16(replicas[r].local + column + 16);
+    }
+    alignas(64) std::int16_t forms[4][32];  // bits of the index: first spin, second spin
+    for (std::size_t i = 0; i < n; i += 2) {
+        const std::int16_t* row = replicas[0].couplings + i * stride + column;
+#pragma GCC unroll 2
+        for (std::size_t j = 0; j < 32; j += 16) {
+            const __m256i first = _mm256_srai_epi16(load16(row + j), 1);
+            const __m256i second = _mm256_srai_epi16(load16(row + stride + j), 1);
+            const __m256i sum = _mm256_add_epi16(first, second);
+            const __m256i difference = _mm256_sub_epi16(first, second);
+            const __m256i zero = _mm256_setzero_si256();
+            store16(forms[0] + j, sum);
+            store16(forms[1] + j, _mm256_sub_epi16(zero, difference));
+            store16(forms[2] + j, difference);
+            store16(forms[3] + j, _mm256_sub_epi16(zero, sum));
+        }
+#pragma GCC unroll 4
+        for (std::size_t r = 0; r < kCount; ++r) {
+            const std::int16_t* form = forms[replicas[r].negative[i / kBlock] >> (i % kBlock) & 3U];
+            local[r][0] = _mm256_adds_epi16(local[r][0], load16(form));
+            local[r][1] = _mm256_adds_epi16(local[r][1], load16(form + 16));
+        }
+    }
+#pragma GCC unroll 4
+    for (std::size_t r = 0; r < kCount; ++r) {
+        store16(replicas[r].local + column, local[r][0]);
+        store16(replicas[r].local + column + 16, local[r][1]);
+    }
+}
+
 void local_fields_int16(const Int16Replica* replicas, std::size_t count, std::size_t n, std::size_t stride) {
-    for (std::size_t r = 0; r < count; ++r) {
-        const Int16Replica& replica = replicas[r];
-        const auto spin = [&](std::size_t i) {
-            const bool negative = i < n && (replica.negative[i / kBlock] >> (i % kBlock) & 1U) != 0;
-            return _mm256_set1_epi16(negative ? -1 : 1);
-        };
-        for (std::size_t i = 0; i < n; i += 2) {
-            const std::int16_t* row = replica.couplings + i * stride;
-            const __m256i first = spin(i);
-            const __m256i second = spin(i + 1);
-            for (std::size_t j = 0; j < stride; j += 16) {
-                const __m256i of_first = _mm256_srai_epi16(load16(row + j), 1);
-                const __m256i of_second = _mm256_srai_epi16(load16(row + stride + j), 1);
-                const __m256i pair = _mm256_add_epi16(_mm256_sign_epi16(of_first, first),
-                                                      _mm256_sign_epi16(of_second, second));
-                store16(replica.local + j, _mm256_adds_epi16(load16(replica.local + j), pair));
-            }
+    bool shared = count == kReplicaGroup;
+    for (std::size_t r = 1; r < count; ++r) {
+        shared = shared && replicas[r].couplings == replicas[0].couplings;
+    }
+    for (std::size_t column = 0; column < stride; column += 32) {
+        if (shared) {
+            local_fields_tile_int16<kReplicaGroup>(replicas, n, stride, column);
+            continue;
+        }
+        for (std::size_t r = 0; r < count; ++r) {
+            local_fields_tile_int16<1>(replicas + r, n, stride, column);
         }
     }
 }
