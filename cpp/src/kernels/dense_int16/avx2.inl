@@ -1,7 +1,7 @@
 // Dense int16 kernels for AVX2: two registers hold the 32 spins of a block.
 //
-// A flip subtracts one row of couplings, four instructions for 16 fields; an attempt compares 32 spins at once, about 20
-// instructions. All loads but those of the table of exponentials are aligned.
+// A flip subtracts one row of couplings, four instructions for 16 fields; an attempt compares 32 spins at once, about 16
+// instructions, six of them for thresholds. All loads but those of the table of exponentials are aligned.
 
 inline __m256i load16(const std::int16_t* from) {
     return _mm256_load_si256(reinterpret_cast<const __m256i*>(from));
@@ -15,11 +15,6 @@ inline __m256i replicas_int16(std::uint32_t bits) {
     const __m256i select = _mm256_setr_epi16(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192,
                                              16384, static_cast<short>(-32768));
     return _mm256_cmpeq_epi16(_mm256_and_si256(_mm256_set1_epi16(static_cast<short>(bits)), select), select);
-}
-
-// s L of half a block, saturating: 0 - L where the spin is negative.
-inline __m256i steps_int16(__m256i local, __m256i negative) {
-    return _mm256_blendv_epi8(local, _mm256_subs_epi16(_mm256_setzero_si256(), local), negative);
 }
 
 inline void subtract_row_int16(std::int16_t* local, const std::int16_t* row, int sign, std::size_t stride) {
@@ -102,12 +97,10 @@ void local_fields_int16(const Int16Replica* replicas, std::size_t count, std::si
     }
 }
 
-inline void draw_thresholds_int16(Int16Replica& replica, std::size_t n, std::size_t blocks,
-                                  const std::uint16_t* exponentials, std::uint32_t temperature) {
-    const Int16Heat heat = heat_of(temperature);
-    const __m256i scale = _mm256_set1_epi16(static_cast<short>(heat.factor));
-    const __m256i most = _mm256_set1_epi16(static_cast<short>(heat.most));
-    const __m128i shift = _mm_cvtsi32_si128(heat.shift);
+// Thresholds of a sweep, one block after the other: drawn entries go through `scaled`.
+template <class Scaled>
+inline void draw_blocks_int16(Int16Replica& replica, std::size_t blocks, const std::uint16_t* exponentials,
+                              const Scaled& scaled) {
     const __m256i one = _mm256_set1_epi16(1);
     std::uint64_t bits = 0;
     for (std::size_t block = 0; block < blocks; ++block) {
@@ -115,44 +108,67 @@ inline void draw_thresholds_int16(Int16Replica& replica, std::size_t n, std::siz
         const std::uint16_t* entry = exponentials + (bits & (kExponentials - 1));
         for (std::size_t half = 0; half < kBlock; half += 16) {
             const __m256i drawn = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(entry + half));
-            const __m256i scaled =
-                _mm256_sll_epi16(_mm256_min_epu16(_mm256_mulhi_epu16(drawn, scale), most), shift);
-            store16(replica.scratch + block * kBlock + half, _mm256_sub_epi16(scaled, one));
+            store16(replica.scratch + block * kBlock + half, _mm256_sub_epi16(scaled(drawn), one));
         }
+    }
+}
+
+inline void draw_thresholds_int16(Int16Replica& replica, std::size_t n, std::size_t blocks,
+                                  const std::uint16_t* exponentials, std::uint32_t temperature) {
+    const Int16Heat heat = heat_of(temperature);
+    const __m256i scale = _mm256_set1_epi16(static_cast<short>(heat.factor));
+    if (heat.shift == 0 && heat.factor <= heat.most) {  // nothing exceeds the factor
+        draw_blocks_int16(replica, blocks, exponentials,
+                          [&](__m256i drawn) { return _mm256_mulhi_epu16(drawn, scale); });
+    } else {
+        const __m256i most = _mm256_set1_epi16(static_cast<short>(heat.most));
+        const __m128i shift = _mm_cvtsi32_si128(heat.shift);
+        draw_blocks_int16(replica, blocks, exponentials, [&](__m256i drawn) {
+            return _mm256_sll_epi16(_mm256_min_epu16(_mm256_mulhi_epu16(drawn, scale), most), shift);
+        });
     }
     for (std::size_t j = n; j < blocks * kBlock; ++j) {
         replica.scratch[j] = -32768;
     }
 }
 
-// Candidates of a block: bit set where s L + threshold >= 0.
-inline std::uint32_t candidates_int16(const Int16Replica& replica, std::size_t block) {
-    const std::uint32_t negative = replica.negative[block];
-    const std::int16_t* local = replica.local + block * kBlock;
-    const std::int16_t* threshold = replica.scratch + block * kBlock;
-    const __m256i low =
-        _mm256_adds_epi16(steps_int16(load16(local), replicas_int16(negative)), load16(threshold));
-    const __m256i high = _mm256_adds_epi16(steps_int16(load16(local + 16), replicas_int16(negative >> 16)),
-                                           load16(threshold + 16));
+// Bit set where a word of two registers is below 0.
+inline std::uint32_t negative_words_int16(__m256i low, __m256i high) {
     // Packing keeps the signs; the two middle quarters come out exchanged.
     const __m256i packed = _mm256_permute4x64_epi64(_mm256_packs_epi16(low, high), 0xD8);
-    return ~static_cast<std::uint32_t>(_mm256_movemask_epi8(packed));
+    return static_cast<std::uint32_t>(_mm256_movemask_epi8(packed));
 }
 
-// One step: the lowest pending candidate of the block flips, or the replica moves on to the next block.
-inline void step_int16(Int16Replica& replica, std::size_t stride) {
-    const std::uint32_t found = candidates_int16(replica, replica.block) & replica.pending;
+// Candidates of a block: bit set where s L + threshold >= 0. Both signs are tried for all spins, and each spin takes its own.
+inline std::uint32_t candidates_int16(const std::int16_t* local, const std::int16_t* threshold,
+                                      std::uint32_t negative) {
+    const __m256i field[2] = {load16(local), load16(local + 16)};
+    const __m256i margin[2] = {load16(threshold), load16(threshold + 16)};
+    const std::uint32_t if_up =
+        negative_words_int16(_mm256_adds_epi16(margin[0], field[0]), _mm256_adds_epi16(margin[1], field[1]));
+    const std::uint32_t if_down =
+        negative_words_int16(_mm256_subs_epi16(margin[0], field[0]), _mm256_subs_epi16(margin[1], field[1]));
+    return ~(if_up ^ ((if_up ^ if_down) & negative));
+}
+
+// One step: the lowest pending candidate of the block flips, or the replica moves on to the next block. Has a spin flipped?
+inline bool step_int16(Int16Replica& replica, std::size_t stride) {
+    const std::size_t first = replica.block * kBlock;
+    const std::uint32_t before = replica.negative[replica.block];
+    const std::uint32_t found =
+        candidates_int16(replica.local + first, replica.scratch + first, before) & replica.pending;
     if (found == 0) {
         replica.pending = ~0U;
         ++replica.block;
-        return;
+        return false;
     }
     const std::uint32_t bit = found & (~found + 1);
-    const std::size_t spin = replica.block * kBlock + _tzcnt_u32(found);
-    const int sign = (replica.negative[replica.block] & bit) != 0 ? -1 : 1;
-    replica.negative[replica.block] ^= bit;
-    subtract_row_int16(replica.local, replica.couplings + spin * stride, sign, stride);
+    const std::size_t spin = first + _tzcnt_u32(found);
+    replica.negative[replica.block] = before ^ bit;
+    subtract_row_int16(replica.local, replica.couplings + spin * stride, (before & bit) != 0 ? -1 : 1,
+                       stride);
     replica.pending = ~(bit | (bit - 1));
+    return true;
 }
 
 // sum of s_i (f_i + L_i).
@@ -173,37 +189,65 @@ inline std::int64_t energy_int16(const Int16Replica& replica, std::size_t stride
     return _mm_cvtsi128_si64(_mm_add_epi64(half, _mm_unpackhi_epi64(half, half)));
 }
 
-bool anneal_int16(Int16Replica* replicas, std::size_t count, std::size_t n, std::size_t stride,
-                  const std::uint16_t* exponentials, std::size_t last, std::size_t steps) {
+// Steps of kCount replicas in turn. Copies, which no other pointer can reach, stay in registers.
+template <std::size_t kCount>
+bool anneal_count_int16(Int16Replica* states, std::size_t n, std::size_t stride,
+                        const std::uint16_t* exponentials, std::size_t last, std::size_t steps) {
     const std::size_t blocks = stride / kBlock;
-    std::size_t running = 1;
+    Int16Replica replicas[kCount];
+    bool changed[kCount];  // since the gain was taken from the local fields
+    std::size_t running = 0;
+    const auto draw = [&](Int16Replica& replica) {
+        draw_thresholds_int16(replica, n, blocks, exponentials, replica.temperature[replica.sweep]);
+        replica.pending = ~0U;
+        replica.drawn = true;
+    };
+    for (std::size_t r = 0; r < kCount; ++r) {
+        replicas[r] = states[r];
+        changed[r] = true;
+        if (replicas[r].sweep < last) {
+            ++running;
+            if (!replicas[r].drawn) {
+                draw(replicas[r]);
+            }
+        }
+    }
     for (std::size_t step = 0; step < steps && running != 0; ++step) {
-        running = 0;
-        for (std::size_t r = 0; r < count; ++r) {
+#pragma GCC unroll 4
+        for (std::size_t r = 0; r < kCount; ++r) {
             Int16Replica& replica = replicas[r];
             if (replica.sweep >= last) {
                 continue;
             }
-            if (!replica.drawn) {
-                draw_thresholds_int16(replica, n, blocks, exponentials, replica.temperature[replica.sweep]);
-                replica.pending = ~0U;
-                replica.drawn = true;
-            }
-            step_int16(replica, stride);
-            if (replica.block == blocks) {
-                replica.gain = (replica.start - energy_int16(replica, stride)) / 4;
-                keep_best_int16(replica, blocks);
+            changed[r] |= step_int16(replica, stride);
+            if (__builtin_expect(static_cast<long>(replica.block == blocks), 0) != 0) {
+                if (changed[r]) {
+                    replica.gain = (replica.start - energy_int16(replica, stride)) / 4;
+                    keep_best_int16(replica, blocks);
+                    changed[r] = false;
+                }
                 replica.block = 0;
                 replica.drawn = false;
-                ++replica.sweep;
+                if (++replica.sweep == last) {
+                    --running;
+                } else {
+                    draw(replica);
+                }
             }
-            ++running;
         }
     }
-    for (std::size_t r = 0; r < count; ++r) {
-        if (replicas[r].sweep < last) {
-            return false;
-        }
+    for (std::size_t r = 0; r < kCount; ++r) {
+        states[r] = replicas[r];
     }
-    return true;
+    return running == 0;
+}
+
+bool anneal_int16(Int16Replica* replicas, std::size_t count, std::size_t n, std::size_t stride,
+                  const std::uint16_t* exponentials, std::size_t last, std::size_t steps) {
+    switch (count) {
+        case 4: return anneal_count_int16<4>(replicas, n, stride, exponentials, last, steps);
+        case 3: return anneal_count_int16<3>(replicas, n, stride, exponentials, last, steps);
+        case 2: return anneal_count_int16<2>(replicas, n, stride, exponentials, last, steps);
+        default: return anneal_count_int16<1>(replicas, n, stride, exponentials, last, steps);
+    }
 }

@@ -166,9 +166,7 @@ inline std::size_t lowest_of_group_int16(const TabuRead& read, std::size_t group
         return _mm256_cmpeq_epi16(spins.of_free(spins.raised_steps(spins.local()), next), wanted);
     };
     const auto bits = [&](std::size_t k) {
-        // Packing keeps the signs; the two middle quarters come out exchanged.
-        const __m256i packed = _mm256_permute4x64_epi64(_mm256_packs_epi16(equal(k), equal(k + 1)), 0xD8);
-        return std::uint64_t{static_cast<std::uint32_t>(_mm256_movemask_epi8(packed))};
+        return std::uint64_t{negative_words_int16(equal(k), equal(k + 1))};
     };
     const std::size_t first = kGroupRegisters * group;
     const std::size_t second = first + 2 < registers ? first + 2 : first;  // a last half group twice
