@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <map>
 #include <type_traits>
 #include <utility>
@@ -86,16 +87,17 @@ double bytes_per_second(std::size_t bytes) {
     return static_cast<double>(memory.size() * sizeof(float)) / seconds;
 }
 
-// Additions to one register, each of which waits for the one before: the clock.
-double additions_per_second() {
+// Rotations of one register, each of which waits for the one before: the clock. Some processors add small numbers without
+// waiting.
+double rotations_per_second() {
     constexpr std::size_t kRounds = 4096;
     constexpr std::size_t kInARound = 16;
     const double seconds = seconds_of([&] {
-        std::uint64_t sum = 0;
+        std::uint64_t word = 1;
         for (std::size_t round = 0; round < kRounds; ++round) {
             unrolled<kInARound>([&](auto) {
-                ++sum;
-                asm volatile("" : "+r"(sum));
+                word = std::rotr(word, 1);
+                asm volatile("" : "+r"(word));
             });
         }
     });
@@ -116,10 +118,11 @@ Machine measured_with() {
     const auto factor64 = hidden(Doubles{});
     const auto addend = hidden(Shorts{});
     return {kBytes,
-            additions_per_second(),
+            rotations_per_second(),
             operations_per_second<Floats>([&](Floats x) { return x * factor + factor; }),
             operations_per_second<Doubles>([&](Doubles x) { return x * factor64 + factor64; }),
             operations_per_second<Shorts>([&](Shorts x) { return x + addend; }),
+            operations_per_second<Shorts>([&](Shorts x) { return x > addend ? x : addend; }),
             bytes_per_second<kBytes>(kL1),
             bytes_per_second<kBytes>(kL2),
             bytes_per_second<kBytes>(kMemory)};

@@ -14,7 +14,8 @@ struct Machine {
     double float32;            // operations a second
     double float64;
     double int16;
-    double l1;  // bytes a second
+    double int16_maxima;  // what comparisons and saturating sums share: fewer units than additions
+    double l1;            // bytes a second
     double l2;
     double memory;
 
