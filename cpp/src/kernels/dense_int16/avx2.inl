@@ -19,8 +19,12 @@ inline __m256i replicas_int16(std::uint32_t bits) {
 
 inline void subtract_row_int16(std::int16_t* local, const std::int16_t* row, int sign, std::size_t stride) {
     const __m256i spin = _mm256_set1_epi16(static_cast<short>(sign));
-    for (std::size_t j = 0; j < stride; j += 16) {
-        store16(local + j, _mm256_subs_epi16(load16(local + j), _mm256_sign_epi16(load16(row + j), spin)));
+    for (std::size_t j = 0; j < stride; j += kBlock) {
+#pragma GCC unroll 2
+        for (std::size_t k = j; k < j + kBlock; k += 16) {
+            const __m256i change = _mm256_sign_epi16(load16(row + k), spin);
+            store16(local + k, _mm256_subs_epi16(load16(local + k), change));
+        }
     }
 }
 
