@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+import importlib
 import importlib.util
 import subprocess
 import sys
@@ -47,6 +48,109 @@ def modules_after_import(request) -> set[str]:
 def test_import_leaves_heavy_module_alone(modules_after_import, name):
     assert "qpsbgd" in modules_after_import
     assert name not in modules_after_import
+
+
+@pytest.mark.parametrize(
+    ("code", "unused"),
+    [
+        ("import qpsbgd", ["torch", "dimod", "numpy"]),
+        ("import qpsbgd.cli", ["torch", "dimod", "numpy"]),
+        (
+            "from qpsbgd import solve_ising\nsolve_ising([0.5, 0.5], [[0.0, 1.0], [0.0, 0.0]])",
+            ["torch", "dimod"],
+        ),
+        ("from qpsbgd import binary_least_squares\nbinary_least_squares([[1.0]], [2.0])", ["torch", "dimod"]),
+        ("from qpsbgd import NativeSampler\nNativeSampler().sample_qubo({(0, 1): -1.0})", ["torch"]),
+        ("from qpsbgd.solvers import NativeSolver, QuboSolver", ["torch", "dimod"]),
+        ("from qpsbgd.cli import main\nassert main(['--version']) == 0", ["torch", "dimod", "numpy"]),
+        ("from qpsbgd.cli import main\nassert main(['solve', '--help']) == 0", ["torch", "dimod", "numpy"]),
+        ("from qpsbgd.cli import main\nassert main(['solve', {file!r}]) == 0", ["torch", "dimod"]),
+    ],
+)
+def test_solver_and_its_command_line_load_no_torch(code, unused, tmp_path):
+    file = tmp_path / "triangle.rud"
+    file.write_text("3 3\n1 2 1\n2 3 1\n1 3 1\n")
+    modules = modules_after(code.format(file=str(file)) if "{file" in code else code)
+    assert "qpsbgd" in modules
+    assert modules.isdisjoint(unused)
+
+
+def run_without(missing: str, code: str) -> subprocess.CompletedProcess[str]:
+    """Run code in an interpreter that finds neither `missing` nor what is inside of it."""
+    blocked = (
+        "import sys\n"
+        "class Blocked:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name.partition('.')[0] == {missing!r}:\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "sys.meta_path.insert(0, Blocked())\n"
+    )
+    return subprocess.run([sys.executable, "-c", blocked + code], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("missing", "extra", "code"),
+    [
+        ("torch", "torch", "from qpsbgd import QPSBGD"),
+        ("torch", "torch", "from qpsbgd import project"),
+        ("torch", "torch", "import qpsbgd.nn"),
+        ("torch", "torch", "import qpsbgd; qpsbgd.nn"),
+        ("torch", "torch", "from qpsbgd.baselines import Bop"),
+        ("torch", "torch", "from qpsbgd.diagnostics import Diagnostics"),
+        ("torch", "torch", "import qpsbgd.experiments"),
+        ("dimod", "ocean", "from qpsbgd import NativeSampler"),
+        ("dimod", "ocean", "from qpsbgd.solvers import DimodSolver"),
+        ("dimod", "ocean", "from qpsbgd.problem import ising_problem\nising_problem([1], [[0]]).to_bqm()"),
+        ("dimod", "qpu", "from qpsbgd.solvers import QPUSolver"),
+        ("dwave", "ocean", "from qpsbgd.solvers.resolve import resolve_solver\nresolve_solver('neal')"),
+        ("sklearn", "datasets", "from qpsbgd.data.datasets import digits\ndigits()"),
+        ("networkx", "datasets", "from qpsbgd.data.graphs import karate\nkarate()"),
+        ("matplotlib", "plots", "from qpsbgd.data.pictures import new_figure\nnew_figure(1, 1)"),
+        ("tqdm", "progress", "from qpsbgd import solve_ising\nsolve_ising([1], [[0]], progress=True)"),
+    ],
+)
+def test_missing_part_is_told_with_the_extra_that_installs_it(missing, extra, code):
+    ended = run_without(missing, code)
+    assert ended.returncode == 1
+    last = ended.stderr.strip().splitlines()[-1]
+    assert last.startswith("ModuleNotFoundError: ")
+    assert last.endswith(f": pip install 'qpsbgd[{extra}]'")
+
+
+@pytest.mark.parametrize("missing", ["torch", "dimod"])
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from qpsbgd import solve_qubo\nassert solve_qubo([[-1.0]]).best_energies == -1",
+        "from qpsbgd.cli import main\nassert main(['info']) == 0",
+        "from qpsbgd.solvers.resolve import resolve_solver\n"
+        "try:\n    resolve_solver(object())\nexcept TypeError:\n    pass",
+    ],
+)
+def test_solver_works_without(missing, code):
+    ended = run_without(missing, code)
+    assert ended.returncode == 0, ended.stderr
+
+
+@pytest.mark.parametrize("command", [["demo"], ["train", "digits"], ["report", "."]])
+def test_command_that_trains_says_that_torch_is_missing(command):
+    ended = run_without("torch", f"import sys\nfrom qpsbgd.cli import main\nsys.exit(main({command!r}))")
+    assert ended.returncode == 1
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("qpsbgd: error: ")
+    assert "pip install 'qpsbgd[" in line
+
+
+def test_names_are_those_that_a_user_types():
+    for package in ("qpsbgd", "qpsbgd.solvers"):
+        module = importlib.import_module(package)
+        assert set(module.__all__) <= set(dir(module))
+        assert {"Any", "files", "TYPE_CHECKING"}.isdisjoint(dir(module))
+        assert all(getattr(module, name) is not None for name in dir(module))
+        with pytest.raises(AttributeError, match=f"module '{package}' has no attribute 'nothing'"):
+            _ = module.nothing
+    assert "NativeSampler" in dir(qpsbgd)
+    assert {"DimodSolver", "QPUSolver"} <= set(dir(qpsbgd.solvers))
 
 
 @pytest.mark.parametrize("name", ["torch", "dimod"])
@@ -103,7 +207,7 @@ def test_no_module_imports_itself_by_way_of_others():
 
 
 def test_data_imports_nothing_else_of_the_package():
-    data = {name for name in MODULES if name.split(".")[:2] == ["qpsbgd", "data"]}
+    data = {name for name in MODULES if name.split(".")[:2] == ["qpsbgd", "data"]} | {"qpsbgd.extras"}
     assert "qpsbgd.data.files" in data
     used = {(name, other) for name in data for other in imports_of(MODULES[name])}
     assert {pair for pair in used if pair[1] not in data} == set()
@@ -113,4 +217,4 @@ def test_earlier_paths_are_for_users_only():
     earlier = {name for name, path in MODULES.items() if path.read_text().startswith('"""Earlier path of')}
     assert "qpsbgd.layer_qubos" in earlier
     used = {(name, other) for name, path in MODULES.items() for other in imports_of(path) if other in earlier}
-    assert used == {("qpsbgd", "qpsbgd.residual")}  # a public name of the package itself
+    assert used == set()

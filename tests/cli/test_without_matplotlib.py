@@ -19,7 +19,7 @@ def run(capsys, *arguments):
     assert main([str(one) for one in arguments]) == 0
     printed = capsys.readouterr()
     lines = printed.err.splitlines()
-    assert lines[0] == "qpsbgd: plots need matplotlib and are left out: pip install 'qpsbgd[demo]'"
+    assert lines[0] == "qpsbgd: plots need matplotlib and are left out: pip install 'qpsbgd[plots]'"
     assert not any("matplotlib" in line for line in lines[1:])
     return printed.out.splitlines()
 

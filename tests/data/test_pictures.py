@@ -9,7 +9,7 @@ from qpsbgd.data.pictures import new_figure, write_picture
 
 def test_missing_matplotlib_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(ModuleNotFoundError, match=r"qpsbgd\[demo\]"):
+    with pytest.raises(ModuleNotFoundError, match=r"qpsbgd\[plots\]"):
         new_figure(4, 3)
 
 

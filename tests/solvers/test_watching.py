@@ -140,7 +140,7 @@ def test_progress_shows_a_bar(capsys):
 
 def test_missing_tqdm_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "tqdm.auto", None)
-    with pytest.raises(ImportError, match="pip install tqdm"):
+    with pytest.raises(ImportError, match=r"needs tqdm: pip install 'qpsbgd\[progress\]'"):
         solve_ising(*instance("dense"), num_sweeps=1, progress=True)
 
 

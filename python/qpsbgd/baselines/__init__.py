@@ -4,6 +4,11 @@ They take the same parameters, step binary weights by their own rule, and give a
 Adam as `qpsbgd.QPSBGD` does.
 """
 
+from qpsbgd.extras import needed_for
+
+with needed_for("qpsbgd.baselines", "torch", "torch"):
+    import torch  # noqa: F401
+
 from qpsbgd.baselines.binaryconnect import BinaryConnect
 from qpsbgd.baselines.bop import Bop
 from qpsbgd.baselines.proxquant import ProxQuant

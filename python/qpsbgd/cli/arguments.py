@@ -3,16 +3,45 @@
 from __future__ import annotations
 
 import argparse
-from typing import NoReturn, Protocol
+import difflib
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn, Protocol
 
-__all__ = ["BAD_USE", "BadUseError", "Parser", "Subparsers", "count", "duration", "number", "seed"]
+__all__ = [
+    "BAD_USE",
+    "BadUseError",
+    "Parser",
+    "Subparsers",
+    "count",
+    "duration",
+    "name_among",
+    "number",
+    "seed",
+]
 
 BAD_USE = 2
 """Exit status of a command line that was not understood."""
 
 
 class Parser(argparse.ArgumentParser):
-    """Argument parser whose error message is a single line."""
+    """Argument parser whose error message is a single line.
+
+    Parameters
+    ----------
+    declare : function of a Parser, optional
+        Adds the arguments when the first command line is read, so that a command costs the others nothing.
+    """
+
+    def __init__(self, *args: Any, declare: Callable[[Parser], None] | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._declare = declare
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Read a command line; arguments that are unknown are returned."""
+        if self._declare is not None:
+            declare, self._declare = self._declare, None
+            declare(self)
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         """Print what is wrong and how to get help, and exit."""
@@ -22,7 +51,9 @@ class Parser(argparse.ArgumentParser):
 class Subparsers(Protocol):
     """What ``add_subparsers`` returns; argparse has no public name for it."""
 
-    def add_parser(self, name: str, *, help: str, description: str | None = ...) -> argparse.ArgumentParser:
+    def add_parser(
+        self, name: str, *, help: str, declare: Callable[[Parser], None] | None = ..., **texts: Any
+    ) -> Parser:
         """Add a command."""
 
 
@@ -71,6 +102,25 @@ def duration(text: str) -> float:
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of seconds")
     return value
+
+
+def name_among(names: Sequence[str]) -> Callable[[str], str]:
+    """Make the type of an argument that is one of many names; the error lists those that are near.
+
+    Examples
+    --------
+    >>> name_among(["mnist", "adult"])("mnist")
+    'mnist'
+    """
+
+    def name(text: str) -> str:
+        if text in names:
+            return text
+        near = difflib.get_close_matches(text, names, 3)
+        hint = f"did you mean {' or '.join(near)}?" if near else "--help lists them"
+        raise argparse.ArgumentTypeError(f"{text!r} is none of the {len(names)} names; {hint}")
+
+    return name
 
 
 def number(text: str) -> float:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from qpsbgd.cli.arguments import Subparsers, count
-from qpsbgd.cli.progress import announce_plots, print_outcome, say, with_steps
-from qpsbgd.experiments import TASKS
+from qpsbgd.cli.arguments import Parser, Subparsers, count
 
 __all__ = ["add", "run"]
 
@@ -16,12 +14,16 @@ _OPTIMIZERS = ("qpsbgd", "binaryconnect-adam", "signsgd")
 
 def add(commands: Subparsers) -> None:
     """Declare the command."""
-    demo = commands.add_parser(
+    commands.add_parser(
         "demo",
         help="train a binary network on handwritten digits, beside two other optimizers",
         description="Train a 64-256-10 binary network on scikit-learn's digits with QP-SBGD, BinaryConnect "
         "(Adam) and signSGD; print a table and draw the learning curves.",
+        declare=_declare,
     )
+
+
+def _declare(demo: Parser) -> None:
     demo.add_argument("--seeds", type=count, default=3, metavar="K", help="runs per optimizer (default: 3)")
     demo.add_argument("--steps", type=count, metavar="N", help="steps per run instead of the full training")
     demo.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR", help="folder (default: demo)")
@@ -30,9 +32,14 @@ def add(commands: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Train, print the table, draw the curves."""
-    import torch
+    from qpsbgd.extras import needed_for
 
+    with needed_for("qpsbgd demo", "torch", "demo"):
+        import torch
+
+    from qpsbgd.cli.progress import announce_plots, print_outcome, say, with_steps
     from qpsbgd.data.files import check_writable
+    from qpsbgd.experiments import TASKS
     from qpsbgd.experiments.core.runner import run as run_task
     from qpsbgd.report import draw_curves, table
 

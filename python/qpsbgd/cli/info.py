@@ -15,6 +15,8 @@ from qpsbgd.cli.arguments import Subparsers
 __all__ = ["add", "run"]
 
 _OPTIONAL_PARTS = {
+    "torch": "torch",
+    "dimod": "dimod",
     "scikit-learn": "sklearn",
     "matplotlib": "matplotlib",
     "tqdm": "tqdm",
@@ -40,8 +42,7 @@ def run(_arguments: argparse.Namespace) -> None:
     }
     native = {name.replace("_", " "): value for name, value in build_info().items()}
     facts |= {name: value for name, value in native.items() if name != "version"}
-    for distribution in ("torch", "numpy", "dimod"):
-        facts[distribution] = importlib.metadata.version(distribution)
+    facts["numpy"] = importlib.metadata.version("numpy")
     for distribution, module in _OPTIONAL_PARTS.items():
         facts[distribution] = (
             importlib.metadata.version(distribution) if _is_installed(module) else "not installed (optional)"

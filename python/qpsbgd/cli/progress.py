@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
-from qpsbgd.experiments import Result, Task
-from qpsbgd.experiments.core.store import Record
+if TYPE_CHECKING:
+    from qpsbgd.experiments import Result, Task
+    from qpsbgd.experiments.core.store import Record
 
 __all__ = ["announce_plots", "print_outcome", "say", "with_steps"]
 
@@ -16,7 +18,7 @@ def announce_plots() -> bool:
 
     if can_draw():
         return True
-    print("qpsbgd: plots need matplotlib and are left out: pip install 'qpsbgd[demo]'", file=sys.stderr)
+    print("qpsbgd: plots need matplotlib and are left out: pip install 'qpsbgd[plots]'", file=sys.stderr)
     return False
 
 

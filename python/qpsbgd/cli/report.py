@@ -6,21 +6,24 @@ import argparse
 import sys
 from pathlib import Path
 
-from qpsbgd.cli.arguments import Subparsers
+from qpsbgd.cli.arguments import Parser, Subparsers
 from qpsbgd.cli.messages import one_line
-from qpsbgd.experiments import EXPERIMENTS
 
 __all__ = ["add", "run"]
 
 
 def add(commands: Subparsers) -> None:
     """Declare the command."""
-    report = commands.add_parser(
+    commands.add_parser(
         "report",
         help="build one HTML page of all finished runs",
         description="Build one HTML page, readable offline, of all finished runs below DIR: tables with "
         "paired differences, learning curves, settings, versions and seeds.",
+        declare=_declare,
     )
+
+
+def _declare(report: Parser) -> None:
     report.add_argument("folder", type=Path, metavar="DIR", help="what --out of train was, or a folder above")
     report.add_argument("--out", type=Path, metavar="FILE", help="the page (default: DIR/report.html)")
     report.set_defaults(run=run)
@@ -29,6 +32,7 @@ def add(commands: Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Write the page of the runs that can be read; raise at the end if some cannot."""
     from qpsbgd.data.files import atomic_write
+    from qpsbgd.experiments import EXPERIMENTS
     from qpsbgd.experiments.core.store import read_records
     from qpsbgd.report import page
 

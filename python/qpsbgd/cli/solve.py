@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qpsbgd.cli.arguments import BadUseError, Subparsers, count, duration, number, seed
+from qpsbgd.cli.arguments import BadUseError, Parser, Subparsers, count, duration, number, seed
 from qpsbgd.cli.messages import one_line
 
 if TYPE_CHECKING:
@@ -42,8 +42,16 @@ Exit status: 0, 1 if a file could not be read, 2 if the command was not understo
 
 def add(commands: Subparsers) -> None:
     """Declare the command."""
-    solve = commands.add_parser("solve", help="solve QUBO, Ising and Max-Cut files", description=_DESCRIPTION)
-    solve.formatter_class = argparse.RawDescriptionHelpFormatter
+    commands.add_parser(
+        "solve",
+        help="solve QUBO, Ising and Max-Cut files",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        declare=_declare,
+    )
+
+
+def _declare(solve: Parser) -> None:
     solve.add_argument(
         "file", type=Path, metavar="FILE", help="an instance file, a folder of them, or - for standard input"
     )
@@ -69,6 +77,12 @@ def add(commands: Subparsers) -> None:
     solve.add_argument("--seed", type=seed, default=0, metavar="N", help="default: 0")
     solve.add_argument("--threads", type=count, metavar="T", help="default: all cores")
     solve.add_argument("--target", type=number, metavar="ENERGY", help="stop at an energy as low as this")
+    solve.add_argument(
+        "--presolve",
+        choices=["auto", "on", "off"],
+        default="auto",
+        help="take variables out that others decide (default: auto, where that halves the problem)",
+    )
     solve.add_argument(
         "--json", action="store_true", help="print one JSON object a line, with the best sample"
     )
@@ -164,6 +178,7 @@ def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
         "time_limit": time_limit,
         "seed": arguments.seed,
         "target_energy": arguments.target,
+        "presolve": {"on": True, "off": False}.get(arguments.presolve, "auto"),
     }
 
 
@@ -200,6 +215,8 @@ def _solve(
         "cut" if instance.kind == "maxcut" else "value": value,
         "seconds": seconds,
     }
+    if solutions.info["presolve"] is not None:
+        facts["presolve"] = solutions.info["presolve"]
     return facts, {"sample": sample.tolist(), "trace": solutions.info["trace"][0]}, interrupted()
 
 
@@ -233,6 +250,9 @@ def _show(facts: dict[str, Any], answer: dict[str, Any], *, as_json: bool) -> No
         "seconds": f"{facts['seconds']:.3f}",
         "gap": f"{100 * facts.get('gap', 0):.4f} %",
         "proven": "yes" if facts["proven"] else "no",
+        "presolve": ", ".join(
+            f"{name.replace('_', ' ')} {spins}" for name, spins in facts.get("presolve", {}).items()
+        ),
     }
     for name, fact in facts.items():
         text = shown.get(name) or (f"{fact:.15g}" if isinstance(fact, float) else fact)

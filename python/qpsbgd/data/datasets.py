@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from qpsbgd.data.download import RemoteFile, fetch
 from qpsbgd.data.reading import BrokenFileError, parsing, read_bounded, shown
+from qpsbgd.extras import needed_for
 
 __all__ = [
     "FILES",
@@ -197,12 +198,8 @@ def digits() -> Dataset:
     >>> digits().x_test.dtype
     dtype('float32')
     """
-    try:
+    with needed_for("the digits data set", "scikit-learn", "datasets"):
         from sklearn.datasets import load_digits
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "the digits data set comes with scikit-learn: pip install 'qpsbgd[demo]'", name=error.name
-        ) from None
     images, labels = load_digits(return_X_y=True)
     x = (images / 16.0).astype(np.float32)
     y = labels.astype(np.int64)

@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from qpsbgd.data.datasets import data_folder
 from qpsbgd.data.reading import BrokenFileError, parsing, read_bounded
+from qpsbgd.extras import needed_for
 
 __all__ = ["FIELDS", "GraphDataset", "karate", "load_graph", "planetoid"]
 
@@ -163,12 +164,8 @@ def karate(labels: str = "clubs") -> GraphDataset:
     """
     if labels not in _KARATE_TRAIN:
         raise ValueError(f"labels is {labels!r}, expected 'clubs' or 'communities'")
-    try:
+    with needed_for("the karate club", "networkx", "datasets"):
         import networkx
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "the karate club comes with networkx: pip install 'qpsbgd[graphs]'", name=error.name
-        ) from None
     graph = networkx.karate_club_graph()
     nodes = graph.number_of_nodes()
     edges = np.array(sorted(graph.edges()), dtype=np.int64).T

@@ -8,6 +8,7 @@ import os
 from typing import Any
 
 from qpsbgd.data.files import atomic_write
+from qpsbgd.extras import needed_for
 
 __all__ = ["can_draw", "new_figure", "write_picture"]
 
@@ -46,12 +47,8 @@ def new_figure(width: float, height: float) -> Any:
     >>> float(figure.get_figwidth())
     4.0
     """
-    try:
+    with needed_for("a picture", "matplotlib", "plots"):
         from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "pictures are drawn by matplotlib: pip install 'qpsbgd[demo]'", name=error.name
-        ) from None
     return Figure(figsize=(width, height), layout="constrained")
 
 

@@ -1,5 +1,10 @@
 """Figures of a training's steps: agreement with the full gradient, gaps of solvers, the QUBOs posed."""
 
+from qpsbgd.extras import needed_for
+
+with needed_for("qpsbgd.diagnostics", "torch", "torch"):
+    import torch  # noqa: F401
+
 from qpsbgd.diagnostics.full_gradient import full_gradient
 from qpsbgd.diagnostics.measures import QuboGap, cdp, cosine, qubo_gap, sign_agreement
 from qpsbgd.diagnostics.posed import SolvedRows, qubo_matrix, solved_rows

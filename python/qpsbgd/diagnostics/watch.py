@@ -29,6 +29,7 @@ from qpsbgd.diagnostics.summary import (
     markdown_table,
     summarise,
 )
+from qpsbgd.extras import needed_for
 from qpsbgd.nn import BinaryWeight
 from qpsbgd.optim import QPSBGD, Projection
 from qpsbgd.problem.checks import check_choice, check_integer
@@ -59,7 +60,7 @@ class Diagnostics:
         Steps their weights.
     loss_fn : callable
         ``loss_fn(model(*inputs), target)``, a mean over samples, as in the training.
-    full_data : sequence of tensors (*inputs, target), or iterable of such sequences
+    full_data : sequence of tensors ``(*inputs, target)``, or iterable of such sequences
         All training samples, at once or in large batches.
     every : int
         Observe every so many steps, beginning with the first. An observation costs one pass over `full_data`.
@@ -353,10 +354,6 @@ def _numbers(values: Doubles) -> list[float | None]:
 
 
 def _summary_writer(log_dir: str | os.PathLike[str]) -> Any:
-    try:
+    with needed_for("log_dir", "tensorboard", "tensorboard"):
         from torch.utils.tensorboard import SummaryWriter
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "log_dir is written by tensorboard: pip install 'qpsbgd[tensorboard]'", name=error.name
-        ) from None
     return SummaryWriter(os.fspath(log_dir))

@@ -3,6 +3,11 @@
 `catalogue` lists them; `task` says what a task is; `runner` tunes, repeats, keeps and resumes.
 """
 
+from qpsbgd.extras import needed_for
+
+with needed_for("qpsbgd.experiments", "torch", "torch"):
+    import torch  # noqa: F401
+
 from qpsbgd.experiments.catalogue import EXPERIMENTS, TASKS
 from qpsbgd.experiments.core.results import CurvePoint, Result, Run
 from qpsbgd.experiments.core.task import Experiment, Settings, Task

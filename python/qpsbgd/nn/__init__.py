@@ -4,12 +4,18 @@ The layers import no solver and no optimizer. Their weights are of the type `qps
 optimizer that needs a layer's inputs attaches a capture to the layer's weight.
 """
 
+from qpsbgd.extras import needed_for
+
+with needed_for("qpsbgd.nn", "torch", "torch"):
+    import torch  # noqa: F401
+
 from qpsbgd.capture.weight import BinaryWeight, relax
 from qpsbgd.nn.activation import Activated, BinaryActivation, Scale
 from qpsbgd.nn.convert import to_binary
 from qpsbgd.nn.convolution import BinaryConv2d
 from qpsbgd.nn.graph import BinaryGCNConv
 from qpsbgd.nn.linear import BinaryLinear
+from qpsbgd.nn.summary import summary
 
 __all__ = [
     "Activated",
@@ -20,5 +26,6 @@ __all__ = [
     "BinaryWeight",
     "Scale",
     "relax",
+    "summary",
     "to_binary",
 ]

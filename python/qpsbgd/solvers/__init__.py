@@ -1,13 +1,14 @@
 """Solvers of batches of Ising problems, behind one `QuboSolver` protocol."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from qpsbgd.solvers.native import NativeSolver, solve_ising, solve_qubo
-from qpsbgd.solvers.protocol import AsyncQuboSolver, QuboSolver
+from qpsbgd.extras import lazy_names as _lazy_names
 
 if TYPE_CHECKING:
     from qpsbgd.solvers.dimod import DimodSolver
+    from qpsbgd.solvers.native import NativeSolver, solve_ising, solve_qubo
     from qpsbgd.solvers.noise import DeviceNoise, NoisySolver
+    from qpsbgd.solvers.protocol import AsyncQuboSolver, QuboSolver, UnhelpfulSolverWarning
     from qpsbgd.solvers.qpu import QPUSolver
 
 __all__ = [
@@ -18,23 +19,23 @@ __all__ = [
     "NoisySolver",
     "QPUSolver",
     "QuboSolver",
+    "UnhelpfulSolverWarning",
     "solve_ising",
     "solve_qubo",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    # dimod takes a noticeable part of a second to import, which only these solvers need.
-    if name == "QPUSolver":
-        from qpsbgd.solvers.qpu import QPUSolver
-
-        return QPUSolver
-    if name == "DimodSolver":
-        from qpsbgd.solvers.dimod import DimodSolver
-
-        return DimodSolver
-    if name in ("DeviceNoise", "NoisySolver"):
-        from qpsbgd.solvers import noise
-
-        return getattr(noise, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__ = _lazy_names(
+    __name__,
+    {
+        "AsyncQuboSolver": "qpsbgd.solvers.protocol",
+        "DeviceNoise": "qpsbgd.solvers.noise",
+        "DimodSolver": "qpsbgd.solvers.dimod",
+        "NativeSolver": "qpsbgd.solvers.native",
+        "NoisySolver": "qpsbgd.solvers.noise",
+        "QPUSolver": "qpsbgd.solvers.qpu",
+        "QuboSolver": "qpsbgd.solvers.protocol",
+        "UnhelpfulSolverWarning": "qpsbgd.solvers.protocol",
+        "solve_ising": "qpsbgd.solvers.native",
+        "solve_qubo": "qpsbgd.solvers.native",
+    },
+)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import dimod
 import numpy as np
 import numpy.typing as npt
 
+from qpsbgd.extras import needed_for
 from qpsbgd.problem.ising import IsingProblem, Solutions
 from qpsbgd.solvers.protocol import timing
+
+with needed_for("DimodSolver", "dimod", "ocean"):
+    import dimod
 
 __all__ = ["DimodSolver"]
 

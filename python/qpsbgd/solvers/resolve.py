@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from typing import Any, Literal, TypeAlias
 
+from qpsbgd.extras import needed_for
 from qpsbgd.solvers.protocol import QuboSolver
 
 __all__ = ["Solver", "resolve_solver"]
@@ -50,10 +52,8 @@ def resolve_solver(solver: Any) -> Solver:
         require_token({})
         return chosen
     if isinstance(solver, str) and solver == "neal":
-        try:
+        with needed_for("solver 'neal'", "dwave-samplers", "ocean"):
             from dwave.samplers import SimulatedAnnealingSampler
-        except ImportError as error:
-            raise ImportError("solver 'neal' needs dwave-samplers: pip install qpsbgd[ocean]") from error
         solver = SimulatedAnnealingSampler()
     if isinstance(solver, str):
         raise ValueError(
@@ -61,13 +61,12 @@ def resolve_solver(solver: Any) -> Solver:
         )
     if isinstance(solver, QuboSolver):
         return solver
-    import dimod
+    dimod = sys.modules.get("dimod")  # a sampler of dimod's cannot be there without it
+    if dimod is not None and isinstance(solver, dimod.Sampler):
+        if isinstance(solver, dimod.Structured) and "topology" in getattr(solver, "properties", {}):
+            from qpsbgd.solvers.qpu import QPUSolver
 
-    if isinstance(solver, dimod.Structured) and "topology" in getattr(solver, "properties", {}):
-        from qpsbgd.solvers.qpu import QPUSolver
-
-        return QPUSolver(solver)
-    if isinstance(solver, dimod.Sampler):
+            return QPUSolver(solver)
         from qpsbgd.solvers.dimod import DimodSolver
 
         return DimodSolver(solver)

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from qpsbgd.extras import needed_for
 from qpsbgd.problem.checks import check_integer, check_number
 
 __all__ = ["Progress", "Reporter", "check_num_best", "check_progress", "reporter", "targets_of"]
@@ -93,10 +94,8 @@ def _seen(energies: npt.NDArray[np.float64], num_problems: int) -> Any:
 @contextlib.contextmanager
 def _bar(time_limit: float | None) -> Iterator[Reporter]:
     """Show seconds (of the time limit, where there is one) and the lowest energy on a bar of tqdm's."""
-    try:
+    with needed_for("progress=True", "tqdm", "progress"):
         from tqdm.auto import tqdm
-    except ImportError as error:
-        raise ImportError("progress=True needs tqdm: pip install tqdm (or give a function)") from error
     layout = "{desc}: {n:.1f} s{postfix}"
     if time_limit is not None:
         layout = "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total:g} s{postfix}"

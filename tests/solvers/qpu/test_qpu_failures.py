@@ -227,7 +227,7 @@ def test_sampler_with_a_topology_gets_rows_side_by_side():
 
 def test_missing_ocean_names_the_extra(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=r"pip install qpsbgd\[qpu\]"):
+    with pytest.raises(ImportError, match=r"pip install 'qpsbgd\[qpu\]'"):
         QPUSolver()
 
 

@@ -30,7 +30,7 @@ def require_ocean() -> None:
     except ModuleNotFoundError:  # not even the package dwave
         found = None
     if not found:
-        raise ImportError("QPUSolver needs dwave-system: pip install qpsbgd[qpu]")
+        raise ImportError("QPUSolver needs dwave-system: pip install 'qpsbgd[qpu]'")
 
 
 def configured_token(config: Mapping[str, Any]) -> str | None:
