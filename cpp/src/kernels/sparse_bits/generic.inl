@@ -124,16 +124,13 @@ inline void sweep_bits(const BitReplicas& group, std::size_t begin, std::size_t 
         // Lanes that accept a rise of 0, and of each that can occur; those that accept one accept all below.
         std::uint64_t accepted[kVisitsPerWord][kRises + 1];
         const std::uint8_t* table = tables + dither_at(block, phase) * kTableWidth;
-        std::uint8_t levels[kRises];  // a copy: no store can change it
-        for (std::size_t rise = 0; rise < kRises; ++rise) {
-            levels[rise] = table[2 * (AtLeast<Degree>::kHalf + rise) - Degree];
-        }
         transpose_drawn(drawn);
 #pragma GCC unroll 8
         for (std::size_t v = 0; v < kVisitsPerWord; ++v) {
             accepted[v][0] = drawn_above(drawn, v, 0);
             for (std::size_t rise = 0; rise < kRises; ++rise) {
-                accepted[v][rise + 1] = drawn_above(drawn, v, levels[rise]);
+                accepted[v][rise + 1] =
+                    drawn_above(drawn, v, table[2 * (AtLeast<Degree>::kHalf + rise) - Degree]);
             }
         }
         if (block + kVisitsPerWord < end) {
