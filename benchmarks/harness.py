@@ -415,7 +415,8 @@ NEAL = Peer("neal as published", "neal", "defaults", neal_as_published, slow=Tru
 
 PEERS = {
     "W1": [
-        *(_annealing(sweeps, 10, tuned) for tuned in (True, False) for sweeps in (100, 1000)),
+        *(_annealing(sweeps, 10, True) for sweeps in (100, 300, 1000)),
+        *(_annealing(sweeps, 10, False) for sweeps in (100, 1000)),
         *(_tabu(milliseconds) for milliseconds in (5, 20, 100)),
         *(_descent(reads) for reads in (1, 100)),
         NEAL,

@@ -4,7 +4,10 @@
     QPSBGD_ISA=avx2 python benchmarks/limits.py  another one
 
 One core. A kernel's fraction is the time that the binding limit allows (arithmetic, loads and stores in L1,
-or reading a matrix of so many KiB over and over) divided by the time that the kernel takes.
+or reading a matrix of so many KiB over and over) divided by the time that the kernel takes. Rates are those
+of registers as wide as the kernel's. The last two columns say what takes the most of that time, as far as it
+is known: the limit itself, the operations that the kernel issues with its instruction set, or its decisions,
+each of which waits for the one before.
 """
 
 from __future__ import annotations
@@ -46,9 +49,19 @@ def build(folder: Path) -> Path:
 
 
 def peak_lines(peaks: dict[str, float]) -> list[tuple[str, str]]:
-    units, places = ("float32", "float64", "int16"), ("L1", "L2", "memory")
-    lines = [(f"{unit} operations", f"{peaks[unit] / 1e9:.0f} G/s") for unit in units]
+    units, places = ("float32", "float64", "int16", "int16 maxima"), ("L1", "L2", "memory")
+    lines = [
+        (unit if " " in unit else f"{unit} operations", f"{peaks[unit] / 1e9:.0f} G/s") for unit in units
+    ]
     return lines + [(f"{place} loads", f"{peaks[place] / 1e9:.0f} GB/s") for place in places]
+
+
+def decision_lines(decisions: dict[str, float], clock: float) -> list[tuple[str, str]]:
+    """How long one decision of a read waits for the one before, in time and in cycles."""
+    return [
+        (f"a decision of {search}", f"{seconds_text(seconds)}, {seconds * clock:.0f} cycles")
+        for search, seconds in decisions.items()
+    ]
 
 
 def seconds_text(seconds: float) -> str:
@@ -59,24 +72,31 @@ def seconds_text(seconds: float) -> str:
 
 
 def kernel_line(kernel: dict[str, Any]) -> tuple[str, ...]:
-    fraction = kernel["bound_seconds"] / kernel["seconds"]
-    return kernel["name"], kernel["size"], seconds_text(kernel["seconds"]), kernel["bound"], f"{fraction:.0%}"
+    seconds = kernel["seconds"]
+    limit, reason = (f"{kernel[key] / seconds:.0%}" for key in ("bound_seconds", "reason_seconds"))
+    name, size = kernel["name"], kernel["size"]
+    return name, size, seconds_text(seconds), kernel["bound"], limit, kernel["reason"], reason
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="The kernels' fractions of the machine's limits.")
     parser.add_argument("--build", type=Path, default=BUILD, metavar="FOLDER", help="where to compile")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the measured figures there, as JSON")
+    parser.add_argument("--kernels", default="", metavar="TEXT", help="only those with this in their names")
     options = parser.parse_args()
-    run = subprocess.run([str(build(options.build))], capture_output=True, text=True, check=False)
+    command = [str(build(options.build)), options.kernels]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
     if run.returncode != 0:
         raise SystemExit(run.stderr)
     measured = json.loads(run.stdout)
     if options.out is not None:
         options.out.write_text(run.stdout, encoding="utf-8")
-    print(f"Instruction set {measured['instruction_set']}, one core.\n")
-    print(markdown(("limit", "measured"), peak_lines(measured["peaks"])), end="\n\n")
-    headings = ("kernel", "size", "time", "bound by", "of the limit")
+    bits, clock = 8 * measured["vector_bytes"], measured["clock"]
+    print(f"Instruction set {measured['instruction_set']}, registers of {bits} bits, one core", end=" ")
+    print(f"at {clock / 1e9:.1f} GHz.\n")
+    lines = peak_lines(measured["peaks"]) + decision_lines(measured["decisions"], clock)
+    print(markdown(("limit", "measured"), lines), end="\n\n")
+    headings = ("kernel", "size", "time", "bound by", "of the limit", "what takes most", "of the time")
     print(markdown(headings, (kernel_line(kernel) for kernel in measured["kernels"])))
 
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <map>
 #include <type_traits>
 #include <utility>
@@ -21,9 +22,14 @@ constexpr std::size_t kWidestBytes = 32;
 #else
 constexpr std::size_t kWidestBytes = 16;
 #endif
-using Floats [[gnu::vector_size(kWidestBytes)]] = float;
-using Doubles [[gnu::vector_size(kWidestBytes)]] = double;
-using Shorts [[gnu::vector_size(kWidestBytes)]] = std::int16_t;
+
+// A register of kBytes bytes.
+template <class Lane, std::size_t kBytes>
+struct RegisterOf {
+    using Type [[gnu::vector_size(kBytes)]] = Lane;
+};
+template <class Lane, std::size_t kBytes>
+using Register = RegisterOf<Lane, kBytes>::Type;
 
 // The same vector, in a register, of a value that the compiler does not know.
 template <class Vector>
@@ -64,10 +70,12 @@ double operations_per_second(const Step& step) {
     return static_cast<double>(kRounds * kChains * kLanes) / seconds;
 }
 
-// Bytes a second that a loop over `bytes` of memory loads.
+// Bytes a second that a loop over `bytes` of memory loads, by registers of kBytes.
+template <std::size_t kBytes>
 double bytes_per_second(std::size_t bytes) {
+    using Shorts = Register<std::int16_t, kBytes>;
     constexpr std::size_t kStreams = 8;
-    constexpr std::size_t kStep = kStreams * kWidestBytes / sizeof(float);
+    constexpr std::size_t kStep = kStreams * kBytes / sizeof(float);
     const AlignedVector<float> memory(std::max(bytes / sizeof(float) / kStep, std::size_t{1}) * kStep, 1.0F);
     const double seconds = seconds_of([&] {
         std::array<Shorts, kStreams> sums{};
@@ -79,25 +87,61 @@ double bytes_per_second(std::size_t bytes) {
     return static_cast<double>(memory.size() * sizeof(float)) / seconds;
 }
 
+// Rotations of one register, each of which waits for the one before: the clock. Some processors add small numbers without
+// waiting.
+double rotations_per_second() {
+    constexpr std::size_t kRounds = 4096;
+    constexpr std::size_t kInARound = 16;
+    const double seconds = seconds_of([&] {
+        std::uint64_t word = 1;
+        for (std::size_t round = 0; round < kRounds; ++round) {
+            unrolled<kInARound>([&](auto) {
+                word = std::rotr(word, 1);
+                asm volatile("" : "+r"(word));
+            });
+        }
+    });
+    return static_cast<double>(kRounds * kInARound) / seconds;
+}
+
 constexpr std::size_t kL1 = std::size_t{24}
                             << 10;  // sizes that surely fit; the bandwidths are measured at them
 constexpr std::size_t kL2 = std::size_t{384} << 10;
 constexpr std::size_t kMemory = std::size_t{1} << 30;  // larger than any share of a last-level cache
 
-}  // namespace
-
-const std::size_t kVectorBytes = kWidestBytes;
-
-Machine Machine::measured() {
-    const Floats factor = hidden(Floats{});
-    const Doubles factor64 = hidden(Doubles{});
-    const Shorts addend = hidden(Shorts{});
-    return {operations_per_second<Floats>([&](Floats x) { return x * factor + factor; }),
+template <std::size_t kBytes>
+Machine measured_with() {
+    using Floats = Register<float, kBytes>;
+    using Doubles = Register<double, kBytes>;
+    using Shorts = Register<std::int16_t, kBytes>;
+    const auto factor = hidden(Floats{});
+    const auto factor64 = hidden(Doubles{});
+    const auto addend = hidden(Shorts{});
+    return {kBytes,
+            rotations_per_second(),
+            operations_per_second<Floats>([&](Floats x) { return x * factor + factor; }),
             operations_per_second<Doubles>([&](Doubles x) { return x * factor64 + factor64; }),
             operations_per_second<Shorts>([&](Shorts x) { return x + addend; }),
-            bytes_per_second(kL1),
-            bytes_per_second(kL2),
-            bytes_per_second(kMemory)};
+            operations_per_second<Shorts>([&](Shorts x) { return x > addend ? x : addend; }),
+            bytes_per_second<kBytes>(kL1),
+            bytes_per_second<kBytes>(kL2),
+            bytes_per_second<kBytes>(kMemory)};
+}
+
+}  // namespace
+
+Machine Machine::measured(std::size_t vector_bytes) {
+    if constexpr (kWidestBytes >= 64) {
+        if (vector_bytes >= 64) {
+            return measured_with<64>();
+        }
+    }
+    if constexpr (kWidestBytes >= 32) {
+        if (vector_bytes >= 32) {
+            return measured_with<32>();
+        }
+    }
+    return measured_with<16>();
 }
 
 double Machine::rate(Unit unit) const {
@@ -112,7 +156,7 @@ double rate_of(double footprint) {
     static std::map<double, double> known;
     const auto [place, is_new] = known.try_emplace(footprint, 0.0);
     if (is_new) {
-        place->second = bytes_per_second(static_cast<std::size_t>(footprint));
+        place->second = bytes_per_second<kWidestBytes>(static_cast<std::size_t>(footprint));
     }
     return place->second;
 }

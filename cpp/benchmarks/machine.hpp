@@ -6,19 +6,21 @@
 
 namespace qpsbgd::limits {
 
-extern const std::size_t kVectorBytes;  // of the widest vectors of the processor
-
 enum class Unit : std::uint8_t { float32, float64, int16 };
 
 struct Machine {
-    double float32;  // operations a second
+    std::size_t vector_bytes;  // of the registers that the rates are measured with
+    double clock;              // a second
+    double float32;            // operations a second
     double float64;
     double int16;
-    double l1;  // bytes a second
+    double int16_maxima;  // what comparisons and saturating sums share: fewer units than additions
+    double l1;            // bytes a second
     double l2;
     double memory;
 
-    static Machine measured();
+    // With registers of so many bytes, or the widest that the processor has below that.
+    static Machine measured(std::size_t vector_bytes);
 
     double rate(Unit unit) const;
 };

@@ -9,6 +9,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -120,8 +121,8 @@ struct DenseInt16Problem {
         }
     }
 
-    // `sweeps` sweeps at one temperature: zero flips nothing, any other everything.
-    void anneal(std::uint32_t temperature, std::size_t sweeps) {
+    // `sweeps` sweeps of some reads at one temperature: zero flips nothing, any other everything.
+    void anneal(std::uint32_t temperature, std::size_t sweeps, std::size_t reads = kReplicaGroup) {
         temperatures.assign(sweeps, temperature);
         for (auto& replica : replicas) {
             replica.temperature = temperatures.data();
@@ -129,8 +130,8 @@ struct DenseInt16Problem {
             replica.block = 0;
             replica.drawn = false;
         }
-        while (!kernels().dense_int16.anneal(replicas.data(), replicas.size(), n, stride, exponentials.data(),
-                                             sweeps, 1U << 30U)) {
+        while (!kernels().dense_int16.anneal(replicas.data(), reads, n, stride, exponentials.data(), sweeps,
+                                             1U << 30U)) {
         }
     }
 
@@ -146,7 +147,20 @@ struct DenseInt16Problem {
     std::vector<std::uint32_t> temperatures;
 };
 
-void add_dense_int16(std::vector<Entry>& entries, std::size_t size) {
+// What the kernels for AVX2 and AVX-512 issue for every 16 or 32 spins; nothing is known of the others.
+struct PerRegister {
+    double operations;
+    double maxima;
+};
+Issue issue_of(double spins, const PerRegister& avx2, const PerRegister& avx512) {
+    switch (register_bytes()) {
+        case 32: return {spins * avx2.operations, spins * avx2.maxima};
+        case 64: return {spins * avx512.operations, spins * avx512.maxima};
+        default: return {};
+    }
+}
+
+void add_dense_int16(std::vector<Entry>& entries, std::size_t size, const Latencies& latencies) {
     constexpr std::size_t kSweeps = 16;
     constexpr std::size_t kFlips = 1024;
     const auto problem = std::make_shared<DenseInt16Problem>(size);
@@ -164,14 +178,21 @@ void add_dense_int16(std::vector<Entry>& entries, std::size_t size) {
     };
     // An attempt reads its field and an exponential, multiplies it, writes and reads the threshold, applies the sign
     // and compares.
-    const Work decide{Unit::int16, 3.0 * attempts, 8.0 * attempts, 0.0, 0.0};
+    Work decide{Unit::int16, 3.0 * attempts, 8.0 * attempts, 0.0, 0.0};
+    decide.issue = issue_of(attempts, {7.0, 3.0}, {5.0, 3.0});
     entries.push_back({"dense_int16.anneal, none flips", name, decide, [=] { problem->anneal(0, kSweeps); }});
     // A flip adds a row to the local fields.
-    const Work all_flip = flipping(attempts, row + 3.0, 6.0 * row + 8.0, matrix);
+    Work all_flip = flipping(attempts, row + 3.0, 6.0 * row + 8.0, matrix);
+    all_flip.issue = issue_of(attempts * row, {2.0, 1.0}, {2.0, 1.0});
+    all_flip.chain_seconds = attempts / reads * latencies.anneal;
     entries.push_back(
         {"dense_int16.anneal, all flip", name, all_flip, [=] { problem->anneal(60000, kSweeps); }});
     // So does one of tabu search; then every spin's rest is counted down, and the best of those that do not rest kept.
-    const Work search = flipping(flips, 5.0 * row, 10.0 * row, 0.5 * matrix);
+    Work search = flipping(flips, 5.0 * row, 10.0 * row, 0.5 * matrix);
+    // Registers of few rows have a number each, of long ones four have one.
+    search.issue = size <= 128 ? issue_of(flips * row, {12.0, 7.0}, {7.0, 5.0})
+                               : issue_of(flips * row, {10.0, 5.5}, {9.0, 6.0});
+    search.chain_seconds = flips / reads * latencies.tabu;
     entries.push_back({"dense_int16.tabu", name, search, [=] {
                            kernels().dense_int16.tabu(problem->replicas.data(), problem->replicas.size(),
                                                       problem->n, problem->stride, kFlips);
@@ -210,10 +231,10 @@ void add_finish(std::vector<Entry>& entries, std::size_t size) {
     const auto n = static_cast<double>(size);
     // Four products are one tabulated sum.
     const double sums = static_cast<double>(kProductReads) * n * n / 4.0;
-    entries.push_back({"finish.products_float",
-                       "n=" + std::to_string(size),
-                       {Unit::float64, sums, 8.0 * sums, 4.0 * n * n, 4.0 * n * n},
-                       [=] {
+    Work work{Unit::float64, sums, 8.0 * sums, 4.0 * n * n, 4.0 * n * n};
+    // Twelve additions make the eight sums of four rows that all reads share.
+    work.issue.operations = sums * (1.0 + 12.0 / static_cast<double>(kReads));
+    entries.push_back({"finish.products_float", "n=" + std::to_string(size), work, [=] {
                            kernels().finish.products_float(data->matrix.data(), size, 0, stride,
                                                            data->signs.data(), kReads, stride,
                                                            data->out.data());
@@ -254,10 +275,28 @@ void add_replicas_int16(std::vector<Entry>& entries, std::size_t size) {
 
 }  // namespace
 
-void add_search_kernels(std::vector<Entry>& entries) {
+std::size_t register_bytes() {
+    const std::string_view name = kernels().name;
+    if (name == "avx512" || name == "amx") {
+        return 64;
+    }
+    return name == "avx2" ? 32 : 16;
+}
+
+Latencies Latencies::measured() {
+    constexpr std::size_t kSweeps = 32;
+    constexpr std::size_t kFlips = 1024;
+    DenseInt16Problem problem(kBlock);
+    const double tabu = seconds_of(
+        [&] { kernels().dense_int16.tabu(problem.replicas.data(), 1, problem.n, problem.stride, kFlips); });
+    const double anneal = seconds_of([&] { problem.anneal(60000, kSweeps, 1); });
+    return {tabu / static_cast<double>(kFlips), anneal / static_cast<double>(kSweeps * kBlock)};
+}
+
+void add_search_kernels(std::vector<Entry>& entries, const Latencies& latencies) {
     for (const std::size_t n : {128U, 784U, 4096U}) {
         add_dense(entries, n);
-        add_dense_int16(entries, n);
+        add_dense_int16(entries, n, latencies);
     }
     add_replicas_int16(entries, 128);
     add_replicas_int16(entries, 784);

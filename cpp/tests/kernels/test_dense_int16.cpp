@@ -251,6 +251,26 @@ TEST_P(DenseInt16, tabu_search) {
     });
 }
 
+// Rows around the length up to which a kernel keeps copies of what belongs to a spin.
+TEST_P(DenseInt16, tabu_search_over_long_rows) {
+    Draws draws(4);
+    for (const std::size_t n : {767U, 1000U, 1024U, 1025U, 1100U}) {
+        for (const Case& kind : {kCases[0], kCases[1], kCases[2]}) {
+            const Couplings couplings(n, kind.most_coupling, kind.levels, draws);
+            Reads a(couplings, 3, kind.most_field, kind.most_temperature, draws);
+            Reads b = a;
+            std::vector<Int16Replica> of_a = a.states();
+            std::vector<Int16Replica> of_b = b.states();
+            table().dense_int16.tabu(of_a.data(), of_a.size(), n, couplings.stride, 60);
+            for (Int16Replica& read : of_b) {
+                expected::tabu(read, n, couplings.stride, 60);
+            }
+            SCOPED_TRACE(testing::Message() << "n " << n << ", case " << kind.most_coupling);
+            expect_same_states(a, of_a, b, of_b);
+        }
+    }
+}
+
 QPSBGD_ON_EVERY_INSTRUCTION_SET(DenseInt16);
 
 }  // namespace

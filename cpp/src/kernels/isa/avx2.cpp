@@ -23,6 +23,8 @@ namespace {
 
 #include "kernels/dense_int16/avx2.inl"
 
+#include "kernels/dense_int16/tabu_avx2.inl"
+
 constexpr DenseInt16Kernels kDenseInt16{local_fields_int16, flip_int16, anneal_int16, tabu_int16};
 
 #include "kernels/registers/avx2.inl"

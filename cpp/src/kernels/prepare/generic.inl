@@ -1,49 +1,66 @@
-// One look at the rows of a dense matrix, and their int16 form. The vector types are those of finish/generic.inl.
+// One look at the rows of a dense matrix, and their int16 form. The registers are those of finish/generic.inl.
 
-template <class Real>
-inline void load_entries(const Real* from, Doubles8& entries) {
-    std::conditional_t<std::is_same_v<Real, float>, Floats8, Doubles8> values;
-    __builtin_memcpy(&values, from, sizeof(values));
-    widen(values, entries);
+// Sums over the columns with the same remainder modulo eight, in as many registers as that takes.
+struct EightSums {
+    static constexpr std::size_t kParts = 8 / kDoubleLanes;
+    DoubleLanes sums[kParts] = {};
+    DoubleLanes squares[kParts] = {};
+    DoubleLanes largest[kParts] = {};
+
+    // Eight entries of a row.
+    template <class Real>
+    void add(const Real* entries) {
+#pragma GCC unroll 4
+        for (std::size_t part = 0; part < kParts; ++part) {
+            const DoubleLanes values = load_lanes(entries + part * kDoubleLanes);
+            const DoubleLanes size = values < 0.0 ? -values : values;
+            sums[part] += size;
+            squares[part] += values * values;
+            largest[part] = size > largest[part] ? size : largest[part];
+        }
+    }
+};
+
+inline double total_of(const DoubleLanes* sums) {
+    double s[8];
+    __builtin_memcpy(s, sums, sizeof(s));
+    return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
 }
 
 template <class Real>
 RowStatistics row_statistics(const Real* row, std::size_t n, std::size_t i) {
-    Doubles8 sums = {};
-    Doubles8 squares = {};
-    Doubles8 largest = {};
-    const auto add = [&](const Doubles8& values) {
-        const Doubles8 size = values < 0.0 ? -values : values;
-        sums += size;
-        squares += values * values;
-        largest = size > largest ? size : largest;
-    };
-    std::size_t j = 0;
-    for (; j + 8 <= n; j += 8) {
-        Doubles8 values;
-        load_entries(row + j, values);
-        if (i - j < 8) {
-            values[i - j] = 0.0;
+    EightSums eight;
+    // The eight columns with the diagonal, and those that the row ends in, with zeros where nothing counts.
+    const auto add_some = [&](std::size_t first) {
+        Real entries[8] = {};
+        for (std::size_t k = 0; k < 8 && first + k < n; ++k) {
+            entries[k] = first + k == i ? Real{0} : row[first + k];
         }
-        add(values);
-    }
-    Doubles8 rest = {};
-    for (std::size_t k = 0; j + k < n; ++k) {
-        rest[k] = j + k == i ? 0.0 : static_cast<double>(row[j + k]);
-    }
-    add(rest);
-    const auto total = [](const Doubles8& s) {
-        return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
+        eight.add(entries);
     };
-    double most = 0.0;
-    for (std::size_t k = 0; k < 8; ++k) {
-        most = largest[k] > most ? largest[k] : most;
+    const std::size_t diagonal = i / 8 * 8;
+    for (std::size_t j = 0; j < diagonal; j += 8) {
+        eight.add(row + j);
     }
-    return {total(sums), total(squares), most};
+    add_some(diagonal);
+    std::size_t j = diagonal + 8;
+    for (; j + 8 <= n; j += 8) {
+        eight.add(row + j);
+    }
+    if (j < n) {
+        add_some(j);
+    }
+    double largest[8];
+    __builtin_memcpy(largest, eight.largest, sizeof(largest));
+    double most = 0.0;
+    for (const double one : largest) {
+        most = one > most ? one : most;
+    }
+    return {total_of(eight.sums), total_of(eight.squares), most};
 }
 
-using Shorts8 = std::int16_t __attribute__((vector_size(16)));
-using Ints8 = std::int32_t __attribute__((vector_size(32)));
+using ShortLanes = std::int16_t __attribute__((vector_size(kDoubleLanes * sizeof(std::int16_t))));
+using IntLanes = std::int32_t __attribute__((vector_size(kDoubleLanes * sizeof(std::int32_t))));
 
 // Entries [begin, end) of a row.
 template <class Real>
@@ -51,12 +68,10 @@ inline void quantise_entries(const Real* row, std::size_t begin, std::size_t end
                              std::int16_t* out) {
     constexpr double kShift = 0x1.8p52;  // as nearest_integer
     std::size_t j = begin;
-    for (; j + 8 <= end; j += 8) {
-        Doubles8 units;
-        load_entries(row + j, units);
-        units = (units * factor + kShift) - kShift;
-        const Shorts8 doubled =
-            __builtin_convertvector(__builtin_convertvector(units + units, Ints8), Shorts8);
+    for (; j + kDoubleLanes <= end; j += kDoubleLanes) {
+        const DoubleLanes units = (load_lanes(row + j) * factor + kShift) - kShift;
+        const auto doubled =
+            __builtin_convertvector(__builtin_convertvector(units + units, IntLanes), ShortLanes);
         __builtin_memcpy(out + j, &doubled, sizeof(doubled));
     }
     for (; j < end; ++j) {
