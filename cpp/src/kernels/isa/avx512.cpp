@@ -34,7 +34,10 @@ constexpr DenseInt16Kernels kDenseInt16{local_fields_int16, flip_int16, anneal_i
 
 #include "kernels/gram/generic.inl"
 #include "kernels/projection_float/generic.inl"
+#include "kernels/projection_int16/walk.inl"
+//
 #include "kernels/projection_int16/generic.inl"
+#include "kernels/projection_int8/generic.inl"
 
 #include "kernels/gram/avx512.inl"
 
@@ -62,7 +65,7 @@ const KernelTable& avx512_kernels() {
         "avx512",         kDenseFloat32,      kDenseInt16,         kFinish,
         kExact,           kSparseInt8,        kSparseBits,         kGram<float>,
         kGram<double>,    kProjection<float>, kProjection<double>, kPrepare<float>,
-        kPrepare<double>, kProjectionInt16,   kReplicasInt16};
+        kPrepare<double>, kProjectionInt16,   kProjectionInt8,     kReplicasInt16};
     return kTable;
 }
 
