@@ -33,6 +33,7 @@ constexpr DenseInt16Kernels kDenseInt16{local_fields_int16, flip_int16, anneal_i
 #include "kernels/registers/avx512.inl"
 
 #include "kernels/gram/generic.inl"
+#include "kernels/packed/generic.inl"
 #include "kernels/projection_float/generic.inl"
 #include "kernels/projection_int16/walk.inl"
 //
@@ -65,7 +66,8 @@ const KernelTable& avx512_kernels() {
         "avx512",         kDenseFloat32,      kDenseInt16,         kFinish,
         kExact,           kSparseInt8,        kSparseBits,         kGram<float>,
         kGram<double>,    kProjection<float>, kProjection<double>, kPrepare<float>,
-        kPrepare<double>, kProjectionInt16,   kProjectionInt8,     kReplicasInt16};
+        kPrepare<double>, kProjectionInt16,   kProjectionInt8,     kPacked,
+        kReplicasInt16};
     return kTable;
 }
 

@@ -23,6 +23,7 @@ constexpr DenseInt16Kernels kDenseInt16{local_fields_int16, flip_int16, anneal_i
 #include "kernels/registers/scalar.inl"
 
 #include "kernels/gram/generic.inl"
+#include "kernels/packed/generic.inl"
 #include "kernels/projection_float/generic.inl"
 #include "kernels/projection_int16/walk.inl"
 //
@@ -39,11 +40,23 @@ constexpr GramKernels<Real> kGram = gram_kernels<Real>(multiply_sign_bytes<Real>
 }  // namespace
 
 const KernelTable& scalar_kernels() {
-    static constexpr KernelTable kTable{
-        "scalar",         kDenseFloat32,      kDenseInt16,         kFinish,
-        kExact,           kSparseInt8,        kSparseBits,         kGram<float>,
-        kGram<double>,    kProjection<float>, kProjection<double>, kPrepare<float>,
-        kPrepare<double>, kProjectionInt16,   kProjectionInt8,     {}};
+    static constexpr KernelTable kTable{"scalar",
+                                        kDenseFloat32,
+                                        kDenseInt16,
+                                        kFinish,
+                                        kExact,
+                                        kSparseInt8,
+                                        kSparseBits,
+                                        kGram<float>,
+                                        kGram<double>,
+                                        kProjection<float>,
+                                        kProjection<double>,
+                                        kPrepare<float>,
+                                        kPrepare<double>,
+                                        kProjectionInt16,
+                                        kProjectionInt8,
+                                        kPacked,
+                                        {}};
     return kTable;
 }
 
