@@ -10,11 +10,9 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <bit>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <numeric>
 #include <optional>
 #include <span>
 #include <type_traits>
@@ -24,6 +22,7 @@
 #include "base/rounding.hpp"
 #include "base/threads.hpp"
 #include "layer/group_rows.hpp"
+#include "layer/input_gains.hpp"
 #include "layer/layer_inputs.hpp"
 #include "layer/rounded_descent.hpp"
 #include "qpsbgd/layer.hpp"
@@ -33,27 +32,6 @@ namespace {
 
 constexpr std::size_t kFirstPasses = 3;    // before single flips by the matrix, if there is one
 constexpr std::size_t kMostPasses = 1000;  // rounding could let undecided coordinates alternate for ever
-
-// p'(h - sigma). Several sums side by side: one addition need not wait for the other.
-template <class Real>
-double pull_of_changes(const Real* p, const Real* spins, std::size_t d) {
-    constexpr std::size_t kSums = 8;
-    std::array<double, kSums> sums{};
-    const auto term = [&](std::size_t i) {
-        const Real sign = p[i] < Real{0} ? Real{-1} : Real{1};
-        return static_cast<double>(p[i]) * static_cast<double>(spins[i] - sign);
-    };
-    std::size_t i = 0;
-    for (; i + kSums <= d; i += kSums) {
-        for (std::size_t k = 0; k < kSums; ++k) {
-            sums[k] += term(i + k);
-        }
-    }
-    for (; i < d; ++i) {
-        sums[0] += term(i);
-    }
-    return std::accumulate(sums.begin(), sums.end(), 0.0);
-}
 
 // One group of rows after the other.
 template <class Real>
@@ -232,7 +210,7 @@ private:
             look(at_work, token);
             std::erase_if(at_work, [&](std::size_t row) {
                 State& state = states_[row];
-                sort(state);
+                sort_gains(state.found, state.size, state.sorted);
                 const std::size_t flips =
                     kernels_.flip_gains(descent(state), state.sorted.data(), state.size);
                 state.changes += flips;
@@ -338,32 +316,6 @@ private:
 
     // The row takes the spins of next_.
     void follow(State& state) { state.changes += kernels_.follow(descent(state), next_.data(), x_.d); }
-
-    // Largest gains first, in classes of half an octave; their order in a class is that of the coordinates.
-    static void sort(State& state) {
-        constexpr std::size_t kClasses = 32;
-        const auto level = [](Real gain) {
-            return std::bit_cast<std::uint32_t>(static_cast<float>(gain)) >> 22U;
-        };
-        std::uint32_t most = 0;
-        for (std::size_t k = 0; k < state.size; ++k) {
-            most = std::max(most, level(state.found[k].gain));
-        }
-        const auto class_of = [&](Real gain) {
-            return std::min<std::size_t>(most - level(gain), kClasses - 1);
-        };
-        std::array<std::size_t, kClasses + 1> begins{};
-        for (std::size_t k = 0; k < state.size; ++k) {
-            ++begins[class_of(state.found[k].gain) + 1];
-        }
-        for (std::size_t c = 0; c < kClasses; ++c) {
-            begins[c + 1] += begins[c];
-        }
-        state.sorted.resize(state.size);
-        for (std::size_t k = 0; k < state.size; ++k) {
-            state.sorted[begins[class_of(state.found[k].gain)]++] = state.found[k];
-        }
-    }
 
     // Is F(G) < F(sigma)? With D = G - sigma the difference is s scale (X D)'(2 X sigma + X D) - 2 p'D. It is computed from
     // products in Real, and by float64 throughout where their errors could decide. `outputs` is X h.
