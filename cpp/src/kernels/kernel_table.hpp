@@ -16,6 +16,7 @@
 #include "kernels/prepare/table.hpp"
 #include "kernels/projection_float/table.hpp"
 #include "kernels/projection_int16/table.hpp"
+#include "kernels/projection_int8/table.hpp"
 #include "kernels/replicas_int16/table.hpp"
 #include "kernels/sparse_bits/table.hpp"
 #include "kernels/sparse_int8/table.hpp"
@@ -37,6 +38,7 @@ struct KernelTable {
     PrepareKernels<float> prepare_float32;
     PrepareKernels<double> prepare_float64;
     ProjectionInt16Kernels projection_int16;
+    ProjectionInt8Kernels projection_int8;
     PackedKernels packed;
     ReplicasInt16Kernels replicas_int16;  // null without AVX-512
 };

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <numeric>
 #include <span>
 #include <vector>
 
@@ -116,20 +118,36 @@ private:
                         double scale) const {
         const auto sign = [&](std::size_t i) { return p[i] < Real{0} ? -1.0 : 1.0; };
         const auto step = [&](std::size_t i) { return options_.mask ? 0.5 * (sign(i) + spin(i)) : spin(i); };
+        std::vector<double> both(layer_.d);
+        for (std::size_t i = 0; i < layer_.d; ++i) {
+            both[i] = sign(i) + step(i);
+        }
         double total = 0.0;
         for (std::size_t i = 0; i < layer_.d; ++i) {
             const double difference = step(i) - sign(i);
-            if (difference == 0.0) {
-                continue;
+            if (difference != 0.0) {
+                const double product = exact_product(problem.rows()[i], both);
+                total += difference * (scale * product - 2.0 * static_cast<double>(p[i]));
             }
-            const Real* couplings = problem.rows()[i];
-            double product = 0.0;
-            for (std::size_t j = 0; j < layer_.d; ++j) {
-                product += static_cast<double>(couplings[j]) * (sign(j) + step(j));
-            }
-            total += difference * (scale * product - 2.0 * static_cast<double>(p[i]));
         }
         return total;
+    }
+
+    // Several sums side by side: one addition need not wait for the other.
+    static double exact_product(const Real* couplings, const std::vector<double>& values) {
+        constexpr std::size_t kSums = 8;
+        std::array<double, kSums> sums{};
+        const std::size_t d = values.size();
+        std::size_t j = 0;
+        for (; j + kSums <= d; j += kSums) {
+            for (std::size_t k = 0; k < kSums; ++k) {
+                sums[k] += static_cast<double>(couplings[j + k]) * values[j + k];
+            }
+        }
+        for (; j < d; ++j) {
+            sums[0] += static_cast<double>(couplings[j]) * values[j];
+        }
+        return std::accumulate(sums.begin(), sums.end(), 0.0);
     }
 
     const ProjectionKernels<Real>& kernels_;

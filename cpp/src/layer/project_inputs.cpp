@@ -10,19 +10,21 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <bit>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <type_traits>
 #include <vector>
 
 #include "base/aligned.hpp"
 #include "base/rounding.hpp"
 #include "base/threads.hpp"
 #include "layer/group_rows.hpp"
+#include "layer/input_gains.hpp"
 #include "layer/layer_inputs.hpp"
+#include "layer/rounded_descent.hpp"
 #include "qpsbgd/layer.hpp"
 
 namespace qpsbgd {
@@ -36,7 +38,8 @@ template <class Real>
 class InputProjection {
 public:
     InputProjection(const LayerInputs<Real>& x, const AlignedRows<Real>* couplings,
-                    const LayerRows<Real>& layer, const ProjectionOptions& options)
+                    const RoundedCouplings* rounded, const LayerRows<Real>& layer,
+                    const ProjectionOptions& options)
         : kernels_(projection_kernels<Real>()),
           x_(x),
           couplings_(couplings),
@@ -45,6 +48,10 @@ public:
           right_(kChunk * x.table.width),
           block_(x.table.width * x.table.width),
           states_(x.table.width) {
+        if (rounded != nullptr) {
+            rounded_.emplace(*rounded, x.table.width);
+        }
+        next_.resize(rounded_up(x.d, kFlipSlots));
         for (State& state : states_) {
             state.pulls.resize(x.d);
             state.spins.resize(rounded_up(x.d, kFlipSlots));
@@ -76,7 +83,9 @@ public:
             }
             descend(count, token);
         }
-        multiply_spins(count, &State::outputs);
+        if (couplings_ == nullptr) {
+            multiply_spins(count, &State::outputs);  // X h afresh, for there were many flips
+        }
         for (std::size_t row = 0; row < count; ++row) {
             finish(row);
         }
@@ -92,8 +101,9 @@ private:
         std::vector<Real> outputs;  // X G, at last X h
         std::vector<Gain<Real>> found;
         std::vector<Gain<Real>> sorted;
-        std::size_t size = 0;  // of found
-        double scale = 0.0;    // s, or 0 where the sign is the answer
+        std::size_t size = 0;     // of found
+        std::size_t changes = 0;  // spins that outputs followed one by one
+        double scale = 0.0;       // s, or 0 where the sign is the answer
     };
 
     // X h of all rows, h their spins. Sums of kChunk coordinates are added, so that their errors stay small.
@@ -136,6 +146,7 @@ private:
     bool start(std::size_t row) {
         State& state = states_[row];
         state.outputs = state.first;
+        state.changes = 0;
         const double curvature = x_.scale * squared(state.first);
         state.scale = rows_.first_scale(row, curvature);
         set_pulls(row);
@@ -189,13 +200,21 @@ private:
                 at_work.push_back(row);
             }
         }
+        if (rounded_) {
+            descend_rounded(at_work, token);
+            descend_by_matrix(at_work, token);
+            return;
+        }
         const std::size_t most_passes = couplings_ == nullptr ? kMostPasses : kFirstPasses;
         for (std::size_t pass = 0; pass < most_passes && !at_work.empty(); ++pass) {
             look(at_work, token);
             std::erase_if(at_work, [&](std::size_t row) {
                 State& state = states_[row];
-                sort(state);
-                return kernels_.flip_gains(descent(state), state.sorted.data(), state.size) == 0;
+                sort_gains(state.found, state.size, state.sorted);
+                const std::size_t flips =
+                    kernels_.flip_gains(descent(state), state.sorted.data(), state.size);
+                state.changes += flips;
+                return flips == 0;
             });
         }
         if (couplings_ != nullptr && !at_work.empty()) {
@@ -241,8 +260,8 @@ private:
             });
     }
 
-    // The last flips, one by one, each with its row of A.
-    void descend_by_matrix(const std::vector<std::size_t>& at_work, StopToken& token) {
+    // Fields of these rows, from X'(X G).
+    void set_fields(const std::vector<std::size_t>& at_work, StopToken& token) {
         const auto scale = static_cast<Real>(x_.scale);
         multiply_outputs(at_work, token,
                          [&](std::size_t r, const Real* products, std::size_t first, std::size_t count) {
@@ -253,7 +272,31 @@ private:
                                  state.fields[i] = scale * (products[k] - state.pulls[i] - own);
                              }
                          });
+    }
+
+    // All but the last flips, by rounded couplings.
+    void descend_rounded(const std::vector<std::size_t>& at_work, StopToken& token) {
+        if constexpr (std::is_same_v<Real, float>) {
+            set_fields(at_work, token);
+            for (std::size_t k = 0; k < at_work.size(); ++k) {
+                const State& state = states_[at_work[k]];
+                rounded_->take(k, state.spins.data(), state.fields.data());
+            }
+            rounded_->run(at_work.size());
+            for (std::size_t k = 0; k < at_work.size(); ++k) {
+                const std::int16_t* spins = rounded_->spins(k);
+                std::copy_n(spins, x_.d, next_.begin());
+                follow(states_[at_work[k]]);
+            }
+        }
+    }
+
+    // The last flips, one by one, each with its row of A.
+    void descend_by_matrix(const std::vector<std::size_t>& at_work, StopToken& token) {
+        set_fields(at_work, token);
         for (const std::size_t row : at_work) {
+            State& state = states_[row];
+            next_ = state.spins;
             Descent<Real> by_matrix{.couplings = couplings_->rows().data,
                                     .stride = couplings_->rows().stride,
                                     .d = x_.d,
@@ -261,40 +304,18 @@ private:
                                     .units = x_.ones.data(),
                                     .errors = x_.zeros.data(),
                                     .first_error = static_cast<double>(x_.d),
-                                    .spins = states_[row].spins.data(),
-                                    .fields = states_[row].fields.data()};
+                                    .spins = next_.data(),
+                                    .fields = state.fields.data()};
             while (!kernels_.descend(by_matrix, rows_.flips_of_look()) &&
                    by_matrix.flips < rows_.most_flips()) {
                 token.throw_if_interrupted();
             }
+            follow(state);
         }
     }
 
-    // Largest gains first, in classes of half an octave; their order in a class is that of the coordinates.
-    static void sort(State& state) {
-        constexpr std::size_t kClasses = 32;
-        const auto level = [](Real gain) {
-            return std::bit_cast<std::uint32_t>(static_cast<float>(gain)) >> 22U;
-        };
-        std::uint32_t most = 0;
-        for (std::size_t k = 0; k < state.size; ++k) {
-            most = std::max(most, level(state.found[k].gain));
-        }
-        const auto class_of = [&](Real gain) {
-            return std::min<std::size_t>(most - level(gain), kClasses - 1);
-        };
-        std::array<std::size_t, kClasses + 1> begins{};
-        for (std::size_t k = 0; k < state.size; ++k) {
-            ++begins[class_of(state.found[k].gain) + 1];
-        }
-        for (std::size_t c = 0; c < kClasses; ++c) {
-            begins[c + 1] += begins[c];
-        }
-        state.sorted.resize(state.size);
-        for (std::size_t k = 0; k < state.size; ++k) {
-            state.sorted[begins[class_of(state.found[k].gain)]++] = state.found[k];
-        }
-    }
+    // The row takes the spins of next_.
+    void follow(State& state) { state.changes += kernels_.follow(descent(state), next_.data(), x_.d); }
 
     // Is F(G) < F(sigma)? With D = G - sigma the difference is s scale (X D)'(2 X sigma + X D) - 2 p'D. It is computed from
     // products in Real, and by float64 throughout where their errors could decide. `outputs` is X h.
@@ -302,18 +323,19 @@ private:
         const State& state = states_[row];
         const double part = rows_.options().mask ? 0.5 : 1.0;  // D = part (h - sigma)
         const Real* p = rows_.p(row);
-        double pulled = 0.0;
-        for (std::size_t i = 0; i < x_.d; ++i) {
-            const double sign = p[i] < Real{0} ? -1.0 : 1.0;
-            pulled += static_cast<double>(p[i]) * (static_cast<double>(state.spins[i]) - sign);
-        }
+        const double pulled = pull_of_changes(p, state.spins.data(), x_.d);
         double curved = 0.0;
         double error = 0.0;
+        // X G where it followed the spins, and that many roundings more.
+        const double of_moved = couplings_ == nullptr ? part : 1.0;
+        const double roundings =
+            1.0 + 0.25 * static_cast<double>(state.changes) / static_cast<double>(kChunk);
         for (std::size_t k = 0; k < x_.samples; ++k) {
             const auto first = static_cast<double>(state.first[k]);
-            const double moved = part * (static_cast<double>(state.outputs[k]) - first);
+            const double moved = of_moved * (static_cast<double>(state.outputs[k]) - first);
+            const double of_output = roundings * x_.errors[k];
             curved += moved * (2.0 * first + moved);
-            error += 4.0 * x_.errors[k] * (std::fabs(moved) + std::fabs(first) + x_.errors[k]);
+            error += 4.0 * of_output * (std::fabs(moved) + std::fabs(first) + of_output);
         }
         const double factor = state.scale * x_.scale;
         return factor * (curved + error) - 2.0 * part * pulled < 0.0 || exact_change(row) < 0.0;
@@ -354,17 +376,19 @@ private:
     const LayerInputs<Real>& x_;
     const AlignedRows<Real>* couplings_;  // A, or null
     GroupRows<Real> rows_;
+    std::optional<RoundedDescent> rounded_;
     AlignedBuffer<Real> left_;
     AlignedBuffer<Real> right_;
     AlignedBuffer<Real> block_;
     std::vector<State> states_;
+    std::vector<Real> next_;  // spins that a row is about to take
 };
 
 // Returns false where sums leave the range of numbers: then the results mean nothing.
 template <class Real>
 bool project_groups(const LayerInputs<Real>& x, const AlignedRows<Real>* couplings,
-                    const LayerRows<Real>& rows, const ProjectionOptions& options, std::size_t threads,
-                    StopToken& token) {
+                    const RoundedCouplings* rounded, const LayerRows<Real>& rows,
+                    const ProjectionOptions& options, std::size_t threads, StopToken& token) {
     const std::size_t width = x.table.width;
     const std::size_t groups = (rows.m + width - 1) / width;
     std::vector<std::optional<InputProjection<Real>>> workers(
@@ -372,7 +396,7 @@ bool project_groups(const LayerInputs<Real>& x, const AlignedRows<Real>* couplin
     std::atomic<bool> in_range = true;
     parallel_for(groups, threads, token, [&](std::size_t worker, std::size_t index) {
         if (!workers[worker]) {
-            workers[worker].emplace(x, couplings, rows, options);
+            workers[worker].emplace(x, couplings, rounded, rows, options);
         }
         const std::size_t first = index * width;
         if (!workers[worker]->run(first, std::min(width, rows.m - first), token)) {
@@ -395,7 +419,8 @@ bool project_rows_by_inputs(std::span<const Real> inputs, std::size_t samples, d
         useful_threads(options.threads, work_of(samples, rows.d, rows.m), kWorkOfThread);
     {
         const LayerInputs<Real> x(inputs, samples, rows.d, scale, options.mask, threads, token);
-        if (x.in_range() && x.is_exact() && project_groups<Real>(x, nullptr, rows, options, threads, token)) {
+        if (x.in_range() && x.is_exact() &&
+            project_groups<Real>(x, nullptr, nullptr, rows, options, threads, token)) {
             return true;
         }
     }
@@ -414,8 +439,13 @@ bool project_rows_by_both(Rows<const Real> gram, std::span<const Real> inputs, s
     if (options.rule != ScaleRule::automatic) {
         const AlignedRows<Real> couplings(gram, rows.d);
         const LayerInputs<Real> x(inputs, samples, rows.d, scale, options.mask, threads, token);
+        std::optional<RoundedCouplings> rounded;
+        if constexpr (std::is_same_v<Real, float>) {
+            rounded.emplace(couplings.rows(), rows.d, options, token);
+        }
         if (x.in_range() && x.is_exact() &&
-            project_groups<Real>(x, &couplings, rows, options, threads, token)) {
+            project_groups<Real>(x, &couplings, rounded ? &*rounded : nullptr, rows, options, threads,
+                                 token)) {
             return true;
         }
     }

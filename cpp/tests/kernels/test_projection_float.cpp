@@ -307,6 +307,15 @@ void check_descent_by_inputs(const ProjectionKernels<Real>& kernels) {
             EXPECT_EQ(ours.spins, others.spins);
             EXPECT_EQ(ours.outputs, others.outputs);
             flips += flipped;
+            // Other spins, which X G follows: few, and so many that they are followed in parts.
+            auto next = ours.spins;
+            for (std::size_t i = 0; i < next.size(); i += 1 + next.size() / 300) {
+                next[i] = -next[i];
+            }
+            EXPECT_EQ(kernels.follow(ours.row(), next.data(), next.size()),
+                      expected::follow(others.row(), next.data(), next.size()));
+            EXPECT_EQ(ours.spins, next);
+            EXPECT_EQ(ours.outputs, others.outputs);
         }
     }
     EXPECT_GT(flips, 100U);

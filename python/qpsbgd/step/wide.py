@@ -18,8 +18,10 @@ _LEAST_WIDTH = 2048
 _FEW = 24
 """From this many coordinates a sample on, a descent by X is the faster one."""
 _LARGE_MATRIX = 2**30
-_SOME = 16
-"""From this many on, first passes by X pay before single flips by the matrix."""
+_LEAST_WIDTH_OF_BOTH = 1536
+"""Of a layer that has a matrix and makes its first flips by rounded couplings."""
+_SOME = 12
+"""From this many coordinates a sample on, first fields by X pay."""
 _FEW_OF_LARGE = 8
 """The same where the matrix takes a GiB or more: slower by X, but it fits."""
 
@@ -39,14 +41,14 @@ def by_inputs(num_samples: int, width: int, itemsize: int = 4) -> bool:
 
 
 def first_by_inputs(num_samples: int, width: int) -> bool:
-    """Whether a layer that has a matrix makes its first passes by X.
+    """Whether a layer that has a matrix takes its first fields from X, and its first flips from rounded couplings.
 
     Examples
     --------
     >>> first_by_inputs(128, 2048), first_by_inputs(128, 1024)
     (True, False)
     """
-    return width >= _LEAST_WIDTH and num_samples * _SOME <= width
+    return width >= _LEAST_WIDTH_OF_BOTH and num_samples * _SOME <= width
 
 
 def native_step_by_inputs(

@@ -32,7 +32,10 @@ constexpr DenseInt16Kernels kDenseInt16{local_fields_int16, flip_int16, anneal_i
 #include "kernels/gram/generic.inl"
 #include "kernels/packed/generic.inl"
 #include "kernels/projection_float/generic.inl"
+#include "kernels/projection_int16/walk.inl"
+//
 #include "kernels/projection_int16/generic.inl"
+#include "kernels/projection_int8/generic.inl"
 
 template <class Real>
 constexpr GramKernels<Real> kGram = gram_kernels<Real>(multiply_sign_bytes<Real>);
@@ -60,6 +63,7 @@ const KernelTable& avx2_kernels() {
                                         kPrepare<float>,
                                         kPrepare<double>,
                                         kProjectionInt16,
+                                        kProjectionInt8,
                                         kPacked,
                                         {}};
     return kTable;

@@ -368,11 +368,76 @@ inline Real product_of_samples(const Real* x, const Real* y, std::size_t stride)
     return part[0];
 }
 
+// Flips coordinate i, and X G follows.
+template <class Real>
+inline void flip_of_samples(const InputDescent<Real>& row, std::size_t i) {
+    const Real* samples = row.inputs + i * row.stride;
+    const Vector<Real> change = Vector<Real>{} + static_cast<Real>(row.factor * row.spins[i]);
+    for (std::size_t k = 0; k < row.stride; k += kLanes<Real>) {
+        save(row.outputs + k,
+             multiply_subtract(change, load<Vector<Real>>(samples + k), load<Vector<Real>>(row.outputs + k)));
+    }
+    row.spins[i] = -row.spins[i];
+}
+
+// Flips of `count` coordinates, whose spins are still as before: kBlocks times kInputLanes samples of X G stay in registers.
+template <class Real, std::size_t kBlocks>
+inline void flip_in_registers(const InputDescent<Real>& row, const std::uint32_t* coordinates,
+                              std::size_t count, std::size_t first_sample) {
+    constexpr std::size_t lanes = kLanes<Real>;
+    constexpr std::size_t registers = kBlocks * kInputLanes / lanes;
+    Vector<Real> sums[registers];
+#pragma GCC unroll 16
+    for (std::size_t r = 0; r < registers; ++r) {
+        sums[r] = load<Vector<Real>>(row.outputs + first_sample + r * lanes);
+    }
+    for (std::size_t c = 0; c < count; ++c) {
+        const std::size_t i = coordinates[c];
+        const Real* samples = row.inputs + i * row.stride + first_sample;
+        const Vector<Real> change = Vector<Real>{} + static_cast<Real>(row.factor * row.spins[i]);
+#pragma GCC unroll 16
+        for (std::size_t r = 0; r < registers; ++r) {
+            sums[r] = multiply_subtract(change, load<Vector<Real>>(samples + r * lanes), sums[r]);
+        }
+    }
+#pragma GCC unroll 16
+    for (std::size_t r = 0; r < registers; ++r) {
+        save(row.outputs + first_sample + r * lanes, sums[r]);
+    }
+}
+
+template <class Real>
+std::size_t follow(const InputDescent<Real>& row, const Real* spins, std::size_t d) {
+    constexpr std::size_t kMost = 256;
+    constexpr std::size_t kBlocks = 4;
+    std::uint32_t coordinates[kMost];
+    std::size_t changes = 0;
+    for (std::size_t begin = 0; begin < d; begin += kMost) {
+        const std::size_t end = d - begin < kMost ? d : begin + kMost;
+        std::size_t count = 0;
+        for (std::size_t i = begin; i < end; ++i) {
+            coordinates[count] = static_cast<std::uint32_t>(i);
+            count += spins[i] != row.spins[i] ? 1 : 0;
+        }
+        std::size_t sample = 0;
+        for (; sample + kBlocks * kInputLanes <= row.stride; sample += kBlocks * kInputLanes) {
+            flip_in_registers<Real, kBlocks>(row, coordinates, count, sample);
+        }
+        for (; sample < row.stride; sample += kInputLanes) {
+            flip_in_registers<Real, 1>(row, coordinates, count, sample);
+        }
+        for (std::size_t c = 0; c < count; ++c) {
+            row.spins[coordinates[c]] = spins[coordinates[c]];
+        }
+        changes += count;
+    }
+    return changes;
+}
+
 template <class Real>
 std::size_t flip_gains(const InputDescent<Real>& given, const Gain<Real>* found, std::size_t count) {
     const InputDescent<Real> row = given;  // a copy that spins cannot alias
-    constexpr std::size_t lanes = kLanes<Real>;
-    constexpr std::size_t kAhead = 4;  // candidates whose samples are fetched
+    constexpr std::size_t kAhead = 4;      // candidates whose samples are fetched
     std::size_t flips = 0;
     for (std::size_t c = 0; c < count; ++c) {
         const std::size_t i = found[c].coordinate;
@@ -387,12 +452,7 @@ std::size_t flip_gains(const InputDescent<Real>& given, const Gain<Real>* found,
         const Real field = product_of_samples(samples, row.outputs, row.stride) - row.pulls[i];
         const Real gain = spin * field - row.own[i];
         if (gain > row.slack * row.slacks[i] && gain > Real(0.25) * found[c].gain) {
-            const Vector<Real> change = Vector<Real>{} + static_cast<Real>(row.factor * spin);
-            for (std::size_t k = 0; k < row.stride; k += lanes) {
-                save(row.outputs + k, multiply_subtract(change, load<Vector<Real>>(samples + k),
-                                                        load<Vector<Real>>(row.outputs + k)));
-            }
-            row.spins[i] = -spin;
+            flip_of_samples(row, i);
             ++flips;
         }
     }
@@ -430,7 +490,7 @@ void move_weights(Real* weights, const std::int8_t* step, Real lr, Real clip, st
 }
 
 template <class Real>
-constexpr ProjectionKernels<Real> kProjection{kCoordinates<Real>, take_signs<Real>,    sign_products<Real>,
-                                              magnitude<Real>,    signed_sum<Real>,    start<Real>,
-                                              descend<Real>,      find_gains<Real>,    flip_gains<Real>,
-                                              write_step<Real>,   subtract_step<Real>, move_weights<Real>};
+constexpr ProjectionKernels<Real> kProjection{
+    kCoordinates<Real>, take_signs<Real>,    sign_products<Real>, magnitude<Real>,  signed_sum<Real>,
+    start<Real>,        descend<Real>,       find_gains<Real>,    flip_gains<Real>, follow<Real>,
+    write_step<Real>,   subtract_step<Real>, move_weights<Real>};

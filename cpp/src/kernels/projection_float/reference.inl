@@ -195,20 +195,37 @@ std::vector<Gain<Real>> find_gains(const InputDescent<Real>& row, const std::vec
 }
 
 template <class Real>
+void flip_of_samples(const InputDescent<Real>& row, std::size_t i) {
+    for (std::size_t k = 0; k < row.stride; ++k) {
+        const Real change = -row.factor * row.spins[i];
+        row.outputs[k] = std::fma(change, row.inputs[i * row.stride + k], row.outputs[k]);
+    }
+    row.spins[i] = -row.spins[i];
+}
+
+template <class Real>
 std::size_t flip_gains(const InputDescent<Real>& row, const std::vector<Gain<Real>>& found) {
     std::size_t flips = 0;
     for (const auto& [i, before] : found) {
         const Real gain = gain_of(row, product_of_samples(row, i), i);
         if (gain > row.slack * row.slacks[i] && 4 * gain > before) {
-            for (std::size_t k = 0; k < row.stride; ++k) {
-                const Real change = -row.factor * row.spins[i];
-                row.outputs[k] = std::fma(change, row.inputs[i * row.stride + k], row.outputs[k]);
-            }
-            row.spins[i] = -row.spins[i];
+            flip_of_samples(row, i);
             ++flips;
         }
     }
     return flips;
+}
+
+template <class Real>
+std::size_t follow(const InputDescent<Real>& row, const Real* spins, std::size_t d) {
+    std::size_t changes = 0;
+    for (std::size_t i = 0; i < d; ++i) {
+        if (row.spins[i] != spins[i]) {
+            flip_of_samples(row, i);
+            ++changes;
+        }
+    }
+    return changes;
 }
 
 template <class Real>

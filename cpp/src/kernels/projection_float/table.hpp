@@ -103,6 +103,10 @@ struct ProjectionKernels {
     // what it was when it was found. Returns the number of flips. One multiply-add a sample, and as much for a flip.
     std::size_t (*flip_gains)(const InputDescent<Real>& row, const Gain<Real>* found, std::size_t count);
 
+    // Makes the spins of a row those of `spins`, and X G follow them. Returns how many changed. One multiply-add a sample for
+    // each of them.
+    std::size_t (*follow)(const InputDescent<Real>& row, const Real* spins, std::size_t d);
+
     // G of h or, where `spins` is null, of sign(p); 0 where p and `own` are. Returns p'G.
     double (*write_step)(const Real* p, const Real* spins, const Real* own, bool mask, std::size_t d,
                          std::int8_t* step);

@@ -158,28 +158,7 @@ inline double signed_sum_int16(const float* p, const std::int16_t* products, con
     });
 }
 
-constexpr std::size_t kFlipsOfPass = 4;
 constexpr std::size_t kSlotsOfFlip = kInt16Slots / kFlipsOfPass;
-
-// A flip that a pass applies: a row of couplings and the spin before, or a row of zeros for none at all.
-struct Int16Flip {
-    const std::int16_t* couplings;
-    std::int16_t spin;
-};
-
-// A flip that may be good: its gain, above the bits that say where. Equal ones are told apart by that.
-struct Int16Candidate {
-    static constexpr int kIndices = 1 << 15;
-
-    Int16Candidate() = default;
-    Int16Candidate(std::int16_t its_gain, std::size_t its_index)
-        : both(its_gain * kIndices + static_cast<int>(its_index)) {}
-
-    int gain() const { return both >> 15; }
-    std::size_t index() const { return static_cast<std::size_t>(both & (kIndices - 1)); }
-
-    int both = 0;
-};
 
 // The largest key of every slot: a gain whose last bits tell which of the slot's coordinates it belongs to. So the
 // maximum of the keys names its coordinate, and no second search is needed.
@@ -190,15 +169,13 @@ struct Int16SlotKeys {
 
 // Bits of a key that count the coordinates of a slot, all set.
 inline std::int16_t key_mask_int16(std::size_t d) {
-    std::int16_t mask = 0;
-    while (static_cast<std::size_t>(mask) + 1 < (d + kInt16Slots - 1) / kInt16Slots) {
-        mask = static_cast<std::int16_t>(2 * mask + 1);
-    }
-    return mask;
+    const std::uint64_t last = (d + kInt16Slots - 1) / kInt16Slots - 1;
+    return static_cast<std::int16_t>(last == 0 ? 0 : ~std::uint64_t{0} >> __builtin_clzll(last));
 }
 
-// The best flip of slots from `first`. Branch-free: these branches mispredict about half of the time.
-inline Int16Candidate best_of(const Int16SlotKeys& slots, std::int16_t mask, std::size_t first) {
+// The best flip of a quarter of the slots. Branch-free: these branches mispredict about half of the time.
+inline Int16Candidate best_of(const Int16SlotKeys& slots, std::int16_t mask, std::size_t quarter) {
+    const std::size_t first = quarter * kSlotsOfFlip;
     constexpr std::size_t lanes = kLanes<std::int16_t>;
     constexpr std::size_t registers = kSlotsOfFlip / lanes;
     const Shorts* best = slots.best + first / lanes;
@@ -222,7 +199,7 @@ inline Int16Candidate best_of(const Int16SlotKeys& slots, std::int16_t mask, std
 // Takes flips off the fields, if there are any, and keeps the largest keys of the gains that they leave. 2 operations a
 // flip and coordinate, 4 besides.
 template <class... Flips>
-inline Int16SlotKeys flip_and_look_int16(const Int16Descent& row, std::int16_t mask, const Flips&... flips) {
+inline Int16SlotKeys flip_and_look_int16(const Int16Descent& row, const Flips&... flips) {
     constexpr std::size_t lanes = kLanes<std::int16_t>;
     Int16SlotKeys slots{};
 #pragma GCC unroll 16
@@ -232,7 +209,7 @@ inline Int16SlotKeys flip_and_look_int16(const Int16Descent& row, std::int16_t m
     const std::int16_t* spins = row.spins;
     std::int16_t* fields = row.fields;
     const std::size_t d = row.d;
-    const Shorts of_gain = Shorts{} + static_cast<std::int16_t>(~mask);
+    const Shorts of_gain = Shorts{} + static_cast<std::int16_t>(~key_mask_int16(row.d));
     Shorts number{};
     const auto look = [&](std::size_t i, Shorts& of_slots) {
         auto field = load<Shorts>(fields + i);
@@ -260,132 +237,18 @@ inline Int16SlotKeys flip_and_look_int16(const Int16Descent& row, std::int16_t m
     return slots;
 }
 
-// One of the rows after another, and the flips that the next pass over it applies: the best of every quarter of the
-// slots, if it is still good after those that are better.
-class Int16Walk {
-public:
-    bool at_work() const { return row_ != nullptr; }
+template <>
+struct Looks<Int16Descent> {
+    using Slots = Int16SlotKeys;
 
-    // Begins with a row, whose gains are looked at.
-    void take(Int16Descent& row, std::size_t most_passes) {
-        row_ = &row;
-        state_ = row;
-        passes_left_ = most_passes;
-        mask_ = key_mask_int16(row.d);
-        slots_ = flip_and_look_int16(state_, mask_);
+    template <class... Flips>
+    static Slots look(const Int16Descent& row, const Flips&... flips) {
+        return flip_and_look_int16(row, flips...);
     }
-
-    // Makes the chosen flips.
-    void flip() { slots_ = flip_and_look_int16(state_, mask_, flips_[0], flips_[1], flips_[2], flips_[3]); }
-
-    // Finds candidates, best first.
-    void find() {
-#pragma GCC unroll 4
-        for (std::size_t k = 0; k < kFlipsOfPass; ++k) {
-            best_[k] = best_of(slots_, mask_, k * kSlotsOfFlip);
-        }
-        order(best_[0], best_[1]);
-        order(best_[2], best_[3]);
-        order(best_[0], best_[2]);
-        order(best_[1], best_[3]);
-        order(best_[1], best_[2]);
-#pragma GCC unroll 4
-        for (std::size_t k = 0; k < kFlipsOfPass; ++k) {
-            // Where there are fewer coordinates than slots the best may be none of them.
-            const std::size_t row = best_[k].index() < state_.zero_row ? best_[k].index() : state_.zero_row;
-            rows_[k] = row * state_.stride;
-        }
+    static Int16Candidate best(const Int16Descent& row, const Slots& slots, std::size_t quarter) {
+        return best_of(slots, key_mask_int16(row.d), quarter);
     }
-
-    // Chooses the next flips; at the end of the row there are none, and it is let go.
-    void choose() {
-        const bool settled = best_[0].gain() <= 0;
-        if (settled || passes_left_ == 0) {
-            row_->settled = settled;
-            row_ = nullptr;
-            return;
-        }
-        --passes_left_;
-        const std::size_t none = state_.zero_row * state_.stride;
-        int flipped[kFlipsOfPass];  // the spin before, or 0
-#pragma GCC unroll 4
-        for (std::size_t k = 0; k < kFlipsOfPass; ++k) {
-            const std::size_t i = best_[k].index();
-            const int spin = state_.spins[i];
-            int change = 0;
-#pragma GCC unroll 4
-            for (std::size_t l = 0; l < k; ++l) {
-                change += state_.couplings[rows_[l] + i] * flipped[l];
-            }
-            const int gain = best_[k].gain() - change * spin;
-            // Selects by arithmetic: these branches mispredict about half of the time.
-            const int applies = gain > 0 ? -1 : 0;
-            const std::size_t row = none ^ ((rows_[k] ^ none) & static_cast<std::size_t>(applies));
-            flipped[k] = spin & applies;
-            flips_[k] = {state_.couplings + row, static_cast<std::int16_t>(flipped[k])};
-        }
-#pragma GCC unroll 4
-        for (std::size_t k = 0; k < kFlipsOfPass; ++k) {
-            std::int16_t& spin = state_.spins[best_[k].index()];
-            spin = static_cast<std::int16_t>(spin - 2 * flipped[k]);
-        }
-    }
-
-private:
-    static void order(Int16Candidate& a, Int16Candidate& b) {
-        const int larger = a.both > b.both ? a.both : b.both;
-        b.both = a.both > b.both ? b.both : a.both;
-        a.both = larger;
-    }
-
-    Int16Descent* row_ = nullptr;
-    Int16Descent state_{};  // a copy that fields cannot alias
-    std::size_t passes_left_ = 0;
-    std::int16_t mask_ = 0;
-    Int16SlotKeys slots_{};
-    Int16Candidate best_[kFlipsOfPass] = {};
-    std::size_t rows_[kFlipsOfPass] = {};  // where their couplings begin
-    Int16Flip flips_[kFlipsOfPass] = {};
 };
-
-// Rows side by side: all make their flips, then all choose the next ones. A choice is a long chain of short operations,
-// which takes as long for several rows at once as for one.
-constexpr std::size_t kSideBySide = 3;
-
-inline void descend_int16(Int16Descent* rows, std::size_t count, std::size_t most_passes) {
-    Int16Walk walks[kSideBySide];
-    std::size_t next = 0;
-    const auto take_next = [&](Int16Walk& walk) {
-        while (next < count && rows[next].settled) {
-            ++next;
-        }
-        if (next < count) {
-            walk.take(rows[next++], most_passes);
-        }
-    };
-    bool at_work = true;
-    while (at_work) {
-        at_work = false;
-        for (Int16Walk& walk : walks) {
-            if (walk.at_work()) {
-                walk.flip();
-            } else {
-                take_next(walk);
-            }
-        }
-        for (Int16Walk& walk : walks) {
-            if (walk.at_work()) {
-                walk.find();
-            }
-        }
-        for (Int16Walk& walk : walks) {
-            if (walk.at_work()) {
-                walk.choose();
-                at_work = true;
-            }
-        }
-    }
-}
 
 inline Int16Change change_int16(const float* p, const std::int16_t* first_fields, const Int16Descent& row,
                                 const float* units, std::size_t d) {
@@ -417,5 +280,5 @@ inline double write_step_int16(const float* p, const std::int16_t* spins, const 
 }
 
 constexpr ProjectionInt16Kernels kProjectionInt16{
-    workspace_bytes_int16, sign_products_int16, signed_sum_int16, quantise_int16,
-    start_int16,           descend_int16,       change_int16,     write_step_int16};
+    workspace_bytes_int16, sign_products_int16,        signed_sum_int16, quantise_int16,
+    start_int16,           descend_rows<Int16Descent>, change_int16,     write_step_int16};

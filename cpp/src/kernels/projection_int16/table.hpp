@@ -13,8 +13,11 @@ inline constexpr std::int16_t kInt16NoGain = -32767;
 
 // One row on its way down in int16, with units u_i of its own for every coordinate: fields f_i, and couplings W_ij next to
 // t A_ij / u_j, but W_ii = 0. Spins and fields are padded to whole registers, with +1 and kInt16NoGain.
-struct Int16Descent {
-    const std::int16_t* couplings = nullptr;
+template <class CouplingOfRow>
+struct IntegerDescent {
+    using Coupling = CouplingOfRow;
+
+    const Coupling* couplings = nullptr;
     std::size_t stride = 0;
     std::size_t zero_row = 0;  // of couplings
     std::size_t d = 0;         // a multiple of 32
@@ -22,6 +25,7 @@ struct Int16Descent {
     std::int16_t* fields = nullptr;
     bool settled = false;  // no gain is worth a flip
 };
+using Int16Descent = IntegerDescent<std::int16_t>;
 
 // The spins that differ from sign(p): how far they are below it, and the sum of their units.
 struct Int16Change {

@@ -43,6 +43,18 @@ inline Shorts larger(Shorts a, Shorts b) {
         _mm256_max_epi16(reinterpret_cast<__m256i>(a), reinterpret_cast<__m256i>(b)));
 }
 
+// As many numbers of int8 as there are lanes.
+inline Shorts widened(const std::int8_t* from) {
+    return reinterpret_cast<Shorts>(
+        _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
+}
+
+// a - b, or the nearest number that int16 has.
+inline Shorts subtract_saturated(Shorts a, Shorts b) {
+    return reinterpret_cast<Shorts>(
+        _mm256_subs_epi16(reinterpret_cast<__m256i>(a), reinterpret_cast<__m256i>(b)));
+}
+
 // The largest of all lanes.
 inline std::int16_t largest_of(Shorts v) {
     const auto all = reinterpret_cast<__m256i>(v);

@@ -36,6 +36,18 @@ inline Shorts larger(Shorts a, Shorts b) {
         _mm512_max_epi16(reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(b)));
 }
 
+// As many numbers of int8 as there are lanes.
+inline Shorts widened(const std::int8_t* from) {
+    return reinterpret_cast<Shorts>(
+        _mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from))));
+}
+
+// a - b, or the nearest number that int16 has.
+inline Shorts subtract_saturated(Shorts a, Shorts b) {
+    return reinterpret_cast<Shorts>(
+        _mm512_subs_epi16(reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(b)));
+}
+
 // The largest of all lanes.
 inline std::int16_t largest_of(Shorts v) {
     const auto all = reinterpret_cast<__m512i>(v);

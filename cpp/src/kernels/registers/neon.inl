@@ -40,6 +40,12 @@ inline Vector larger(Vector a, Vector b) {
 }
 inline Shorts larger(Shorts a, Shorts b) { return vmaxq_s16(a, b); }
 
+// As many numbers of int8 as there are lanes.
+inline Shorts widened(const std::int8_t* from) { return vmovl_s8(vld1_s8(from)); }
+
+// a - b, or the nearest number that int16 has.
+inline Shorts subtract_saturated(Shorts a, Shorts b) { return vqsubq_s16(a, b); }
+
 // The largest of all lanes.
 inline std::int16_t largest_of(Shorts v) { return vmaxvq_s16(v); }
 

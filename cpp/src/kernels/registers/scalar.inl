@@ -44,6 +44,25 @@ inline Vector larger(Vector a, Vector b) {
     return a > b ? a : b;
 }
 
+// As many numbers of int8 as there are lanes.
+inline Shorts widened(const std::int8_t* from) {
+    Shorts result{};
+    for (std::size_t i = 0; i < kRegisterBytes / sizeof(result[0]); ++i) {
+        result[i] = from[i];
+    }
+    return result;
+}
+
+// a - b, or the nearest number that int16 has.
+inline Shorts subtract_saturated(Shorts a, Shorts b) {
+    for (std::size_t i = 0; i < kRegisterBytes / sizeof(a[0]); ++i) {
+        const int difference = a[i] - b[i];
+        const int most = difference < 32767 ? difference : 32767;
+        a[i] = static_cast<std::int16_t>(most > -32768 ? most : -32768);
+    }
+    return a;
+}
+
 // The largest of all lanes.
 inline std::int16_t largest_of(Shorts v) {
     std::int16_t most = v[0];
