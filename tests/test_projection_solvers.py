@@ -54,7 +54,7 @@ class Maximiser:
 
 
 def test_solver_that_maximises_is_not_used_and_the_user_is_told():
-    V, X = random_layer(21, m=12)
+    V, X = random_layer(21, m=64)
     p, _ = gradient_and_gram(V, X)
     with pytest.warns(UnhelpfulSolverWarning, match="does it minimise"):
         G = project(V, X, solver=Maximiser())

@@ -334,7 +334,8 @@ void register_solve(py::module_& module) {
              arg("seed") = 0, arg("num_threads") = 1, arg("first_problem") = 0,
              arg("interrupt_function") = py::none(), arg("target_energies") = std::vector<double>(),
              arg("num_best") = 0, arg("progress") = py::none(), arg("betas") = py::none(),
-             arg("gibbs") = false, arg("random_order") = false, arg("keep_last") = false, arg("presolve") = "off");
+             arg("gibbs") = false, arg("random_order") = false, arg("keep_last") = false,
+             arg("presolve") = "off");
     register_for<float>(module);
     register_for<double>(module);
 }
