@@ -15,6 +15,7 @@ from qpsbgd.nn.convert import to_binary
 from qpsbgd.nn.convolution import BinaryConv2d
 from qpsbgd.nn.graph import BinaryGCNConv
 from qpsbgd.nn.linear import BinaryLinear
+from qpsbgd.nn.summary import summary
 
 __all__ = [
     "Activated",
@@ -25,5 +26,6 @@ __all__ = [
     "BinaryWeight",
     "Scale",
     "relax",
+    "summary",
     "to_binary",
 ]

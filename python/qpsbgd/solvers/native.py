@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,7 @@ from qpsbgd.solvers.watching import Progress, Reporter, check_num_best, check_pr
 
 __all__ = [
     "METHODS",
+    "Method",
     "NativeSolver",
     "check_answer_size",
     "default_num_threads",
@@ -43,7 +44,8 @@ __all__ = [
 _SHORTEST = 1e-9
 """Seconds: a time limit that is over already."""
 
-METHODS = ("auto", "exact", "descent", "anneal", "tabu")
+Method: TypeAlias = Literal["auto", "exact", "descent", "anneal", "tabu"]
+METHODS: tuple[str, ...] = get_args(Method)
 
 
 def default_num_threads() -> int:
@@ -110,7 +112,7 @@ class NativeSolver:
     array([[-1, -1]], dtype=int8)
     """
 
-    method: str = "auto"
+    method: Method = "auto"
     num_reads: int = 1
     num_sweeps: int | None = None
     num_threads: int | None = None
@@ -189,6 +191,7 @@ class NativeSolver:
         solver = self.within(begin)
         samples, energies, info = solver._call_core(problem, seed, first_problem, interrupt_function, report)
         native = info["timing"]
+        info["seed"] = seed
         info["reads_left_out"] = int(self.num_reads) - info["num_reads"]
         solutions = Solutions.of(problem, samples, energies=energies, info=info)
         prepared = called + native["preparation_ns"]
@@ -318,6 +321,7 @@ def _joined(parts: list[Solutions]) -> Solutions:
         np.concatenate([part.samples[:, :reads] for part in parts]),
         np.concatenate([part.energies[:, :reads] for part in parts]),
         info,
+        parts[0].binary,
     )
 
 
@@ -327,7 +331,7 @@ def solve_ising(
     *,
     num_reads: int = 1,
     num_sweeps: int | None = None,
-    method: str = "auto",
+    method: Method = "auto",
     seed: int | None = None,
     num_threads: int | None = None,
     initial_states: npt.ArrayLike | None = None,
@@ -407,7 +411,7 @@ def solve_qubo(
     *,
     num_reads: int = 1,
     num_sweeps: int | None = None,
-    method: str = "auto",
+    method: Method = "auto",
     seed: int | None = None,
     num_threads: int | None = None,
     initial_states: npt.ArrayLike | None = None,

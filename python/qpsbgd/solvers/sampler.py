@@ -16,7 +16,7 @@ from qpsbgd.problem.arrays import refuse_masked
 from qpsbgd.problem.build import check_energies, fields_of_bits
 from qpsbgd.problem.checks import check_finite, check_integer, seed_or_random
 from qpsbgd.problem.ising import Couplings, CSRCouplings, IsingProblem
-from qpsbgd.solvers.native import METHODS, NativeSolver, check_answer_size
+from qpsbgd.solvers.native import METHODS, Method, NativeSolver, check_answer_size
 from qpsbgd.solvers.protocol import timing
 from qpsbgd.solvers.schedules import KEEPS, SCHEDULES, SamplingArguments
 from qpsbgd.solvers.watching import Progress
@@ -121,7 +121,7 @@ class NativeSampler(dimod.Sampler, dimod.Initialized):  # type: ignore[misc]  # 
         *,
         num_threads: int | None = None,
         time_limit: float | None = None,
-        method: str = "auto",
+        method: Method = "auto",
         target_energy: float | None = None,
         progress: Progress = None,
         num_best: int | None = None,
@@ -185,7 +185,7 @@ class NativeSampler(dimod.Sampler, dimod.Initialized):  # type: ignore[misc]  # 
         -------
         dimod.SampleSet
             Energies are the model's own. `info` has ``beta_range`` as used by the first read (None where
-            nothing was annealed), ``method``, ``num_sweeps`` over all reads, ``proven_optimal``, ``seed``,
+            nothing was annealed), ``method``, ``sweeps`` over all reads, ``proven_optimal``, ``seed``,
             ``reads_left_out`` (of `num_reads`, for want of time), ``presolve`` (how many variables it took
             out; None where it did not act), and in ``timing`` the nanoseconds
             ``preprocessing_ns``, ``sampling_ns`` and ``postprocessing_ns``.
@@ -327,7 +327,7 @@ def _sampleset(
     sampleset.info.update(
         beta_range=None if used is None else list(used),
         method=info["method"],
-        num_sweeps=info["sweeps"],
+        sweeps=info["sweeps"],
         proven_optimal=info["proven_optimal"],
         reads_left_out=info["reads_left_out"],
         presolve=info["presolve"],
