@@ -85,14 +85,15 @@ def running_means(
 def state_of_rows(state: Mapping[str, Any], rows: slice, num_rows: int) -> Mapping[str, Any]:
     """Return the part of a weight's state that belongs to `rows`: all of it, or that of one channel group."""
     size = rows.stop - rows.start
-    if size == num_rows:
+    if size == num_rows and not any(name in state and state[name].dim() == 3 for name in _GRAM_STATE):
         return state
     part = dict(state)
     for name, value in state.items():
         if name in _ROW_STATE:
             part[name] = value[rows]
-        elif name in _GRAM_STATE and len(value) * size == num_rows:
-            part[name] = value[rows.start // size]
+        elif name in _GRAM_STATE and value.dim() == 3:
+            # An attention whose query, key and value were three inputs may get one input for all of them.
+            part[name] = value.mean(dim=0) if size == num_rows else value[rows.start // size]
     return part
 
 
