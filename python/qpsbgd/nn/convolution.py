@@ -94,10 +94,13 @@ class BinaryConv2d(BinaryLayer, nn.Conv2d):  # type: ignore[misc] # torch declar
             return output * scale
 
         if self.training:
-            output = recorded_product(self.weight, input, product, image_unfolding(self))
+            output = recorded_product(self.weight, input, product, self._unfolding())
         else:
             output = product(binarize(self.weight))
         return output if self.bias is None else output + self.bias[:, None, None]
+
+    def _unfolding(self) -> ImageUnfolding:
+        return image_unfolding(self)
 
 
 def image_unfolding(layer: nn.Conv1d | nn.Conv2d) -> ImageUnfolding:
