@@ -10,6 +10,7 @@ namespace qpsbgd::python {
 void register_solve(py::module_& module);
 void register_layer(py::module_& module);
 void register_build(py::module_& module);
+void register_packed(py::module_& module);
 void register_text(py::module_& module);
 
 }  // namespace qpsbgd::python
@@ -21,5 +22,6 @@ PYBIND11_MODULE(_core, module) {
     qpsbgd::python::register_solve(module);
     qpsbgd::python::register_layer(module);
     qpsbgd::python::register_build(module);
+    qpsbgd::python::register_packed(module);
     qpsbgd::python::register_text(module);
 }

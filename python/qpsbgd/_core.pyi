@@ -54,6 +54,9 @@ def project_rows_by_inputs(
 def move_weights(
     W: npt.NDArray[_Real], G: npt.NDArray[np.int8], lr: float, clip: float, num_threads: int
 ) -> None: ...
+def packed_product(
+    bits: npt.NDArray[np.uint32], inputs: npt.NDArray[np.float32], num_threads: int
+) -> npt.NDArray[np.float32]: ...
 
 class SolveOptions:
     def __init__(

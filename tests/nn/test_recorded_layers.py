@@ -372,6 +372,13 @@ def test_other_layers_and_weights_that_are_computed_stay_plain():
     assert type(model[0]) is Own
 
 
+def test_skipped_modules_stay_plain_with_all_that_is_inside():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Sequential(nn.Linear(4, 4)), nn.Linear(4, 4))
+    assert marked(to_recorded(model, skip=["0", "1"])) == {"2.weight"}
+    with pytest.raises(ValueError, match="skip names '3', which is no module"):
+        to_recorded(model, skip=["3"])
+
+
 def test_binary_layers_stay_binary():
     model = nn.Sequential(to_binary(nn.Linear(4, 4)), nn.Linear(4, 4))
     to_recorded(model)

@@ -354,5 +354,5 @@ def test_neal_that_is_not_installed_is_an_error_when_it_is_chosen(monkeypatch):
     monkeypatch.setitem(sys.modules, "dwave.samplers", None)
     weights = list(BinaryLinear(2, 2).parameters())
     QPSBGD(weights, solver="native")
-    with pytest.raises(ImportError, match=r"solver 'neal' needs dwave-samplers: pip install 'qpsbgd\[ocean\]'"):
+    with pytest.raises(ImportError, match=r"'neal' needs dwave-samplers: pip install 'qpsbgd\[ocean\]'"):
         QPSBGD(weights, solver="neal")

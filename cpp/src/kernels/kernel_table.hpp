@@ -12,6 +12,7 @@
 #include "kernels/exact/table.hpp"
 #include "kernels/finish/table.hpp"
 #include "kernels/gram/table.hpp"
+#include "kernels/packed/table.hpp"
 #include "kernels/prepare/table.hpp"
 #include "kernels/projection_float/table.hpp"
 #include "kernels/projection_int16/table.hpp"
@@ -36,6 +37,7 @@ struct KernelTable {
     PrepareKernels<float> prepare_float32;
     PrepareKernels<double> prepare_float64;
     ProjectionInt16Kernels projection_int16;
+    PackedKernels packed;
     ReplicasInt16Kernels replicas_int16;  // null without AVX-512
 };
 

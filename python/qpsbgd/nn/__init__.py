@@ -17,6 +17,7 @@ from qpsbgd.nn.convolution import BinaryConv2d
 from qpsbgd.nn.graph import BinaryGCNConv
 from qpsbgd.nn.linear import BinaryLinear
 from qpsbgd.nn.recorded import RecordedConv1d, RecordedConv2d, RecordedLinear
+from qpsbgd.nn.summary import summary
 
 __all__ = [
     "Activated",
@@ -32,6 +33,7 @@ __all__ = [
     "RecordedMultiheadAttention",
     "Scale",
     "relax",
+    "summary",
     "to_binary",
     "to_recorded",
 ]

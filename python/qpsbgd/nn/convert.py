@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Collection
 from typing import TypeVar, cast
 
 from torch import nn
@@ -34,7 +36,7 @@ _RECORDED: dict[type[nn.Module], type[RecordedLayer]] = {
 }
 
 
-def to_binary(module: _ModuleT) -> _ModuleT:
+def to_binary(module: _ModuleT, *, skip: Collection[str] = ()) -> _ModuleT:
     """Turn every `torch.nn.Linear` and `torch.nn.Conv2d` in `module` into a binary layer, in place.
 
     The layers and their parameters stay the same objects. Values, ties, hooks, devices, dtypes and
@@ -45,7 +47,10 @@ def to_binary(module: _ModuleT) -> _ModuleT:
     Parameters
     ----------
     module : torch.nn.Module
-        A model, or one layer.
+        A model, or one layer. `qpsbgd.nn.summary` shows what became binary.
+    skip : collection of str
+        Names of modules that stay plain, as `named_modules` has them, with all that is inside of them. Often
+        the first and the last layer.
 
     Returns
     -------
@@ -57,7 +62,8 @@ def to_binary(module: _ModuleT) -> _ModuleT:
     TypeError
         If `module` is not a module, or a layer's weight is not a plain floating-point parameter.
     ValueError
-        If a layer shares its weight with a layer of another kind, such as an embedding.
+        If a layer shares its weight with a layer of another kind, such as an embedding, or with one that
+        stays plain; if `skip` names no module.
 
     Examples
     --------
@@ -65,15 +71,19 @@ def to_binary(module: _ModuleT) -> _ModuleT:
     >>> model = to_binary(torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU()))
     >>> model[0]
     BinaryLinear(4, 3, bias=True)
+    >>> model = to_binary(torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2)), skip=["1"])
+    >>> model[1]
+    Linear(in_features=3, out_features=2, bias=True)
     """
     if not isinstance(module, nn.Module):
         raise TypeError(f"module must be a torch.nn.Module, but is {type(module).__name__}")
-    layers = [layer for layer in module.modules() if type(layer) in _BINARY]
+    skipped = _skipped(module, skip)
+    layers = [layer for layer in module.modules() if type(layer) in _BINARY and id(layer) not in skipped]
     weights = {id(layer.weight): type(layer) for layer in layers}
     for name, other in module.named_modules():
         for parameter in other._parameters.values():
             plain = weights.get(id(parameter))
-            if plain is not None and not isinstance(other, (plain, _BINARY[plain])):
+            if plain is not None and (id(other) in skipped or not isinstance(other, (plain, _BINARY[plain]))):
                 kind = "linear layer" if plain is nn.Linear else "convolution"
                 raise ValueError(
                     f"module: a {kind} shares its weight with {name!r} ({type(other).__name__}), "
@@ -86,6 +96,21 @@ def to_binary(module: _ModuleT) -> _ModuleT:
     for other in module.modules():
         _call_layers(other)
     return module
+
+
+def _skipped(module: nn.Module, skip: Collection[str]) -> set[int]:
+    """Return the identities of the modules that stay plain."""
+    if isinstance(skip, str):
+        raise TypeError(f"skip must be a collection of names, but is the text {skip!r}")
+    modules = dict(module.named_modules(remove_duplicate=False))
+    unknown = sorted(set(skip) - set(modules))
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], modules, 3)
+        raise ValueError(
+            f"skip names {unknown[0]!r}, which is no module"
+            + (f"; near are {', '.join(map(repr, near))}" if near else "")
+        )
+    return {id(inside) for name in skip for inside in modules[name].modules()}
 
 
 def _call_layers(module: nn.Module) -> None:
@@ -101,7 +126,7 @@ def _call_layers(module: nn.Module) -> None:
         module.use_nested_tensor = False  # which only the fused path takes
 
 
-def to_recorded(module: _ModuleT) -> _ModuleT:
+def to_recorded(module: _ModuleT, *, skip: Collection[str] = ()) -> _ModuleT:
     """Have the layers of `module` record the inputs behind their gradients, in place; weights stay real.
 
     `qpsbgd.QPSBGD` then trains their weights by binary steps. The layers are `torch.nn.Linear`, `Conv1d`,
@@ -117,6 +142,8 @@ def to_recorded(module: _ModuleT) -> _ModuleT:
     ----------
     module : torch.nn.Module
         A model, or one layer.
+    skip : collection of str
+        Names of modules that stay plain, as in `to_binary`.
 
     Returns
     -------
@@ -127,6 +154,8 @@ def to_recorded(module: _ModuleT) -> _ModuleT:
     ------
     TypeError
         If `module` is not a module, or a layer's weight is not a plain floating-point parameter.
+    ValueError
+        If `skip` names no module.
 
     Examples
     --------
@@ -137,9 +166,10 @@ def to_recorded(module: _ModuleT) -> _ModuleT:
     """
     if not isinstance(module, nn.Module):
         raise TypeError(f"module must be a torch.nn.Module, but is {type(module).__name__}")
+    skipped = _skipped(module, skip)
     for layer in list(module.modules()):
         kind = _RECORDED.get(type(layer))
-        if kind is None or not _has_its_weights(layer):
+        if kind is None or id(layer) in skipped or not _has_its_weights(layer):
             continue
         record(layer, kind)
         if isinstance(layer, RecordedMultiheadAttention) and _has_its_weights(layer.out_proj):

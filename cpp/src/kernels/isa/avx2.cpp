@@ -28,6 +28,7 @@ constexpr DenseInt16Kernels kDenseInt16{local_fields_int16, flip_int16, anneal_i
 #include "kernels/registers/avx2.inl"
 
 #include "kernels/gram/generic.inl"
+#include "kernels/packed/generic.inl"
 #include "kernels/projection_float/generic.inl"
 #include "kernels/projection_int16/generic.inl"
 
@@ -57,6 +58,7 @@ const KernelTable& avx2_kernels() {
                                         kPrepare<float>,
                                         kPrepare<double>,
                                         kProjectionInt16,
+                                        kPacked,
                                         {}};
     return kTable;
 }

@@ -33,6 +33,7 @@ constexpr DenseInt16Kernels kDenseInt16{local_fields_int16, flip_int16, anneal_i
 #include "kernels/registers/avx512.inl"
 
 #include "kernels/gram/generic.inl"
+#include "kernels/packed/generic.inl"
 #include "kernels/projection_float/generic.inl"
 #include "kernels/projection_int16/generic.inl"
 
@@ -58,11 +59,22 @@ constexpr ReplicasInt16Kernels kReplicasInt16{
 constinit const FeatureSet kAvx512Features = kCompiledFeatures;
 
 const KernelTable& avx512_kernels() {
-    static constexpr KernelTable kTable{
-        "avx512",         kDenseFloat32,      kDenseInt16,         kFinish,
-        kExact,           kSparseInt8,        kSparseBits,         kGram<float>,
-        kGram<double>,    kProjection<float>, kProjection<double>, kPrepare<float>,
-        kPrepare<double>, kProjectionInt16,   kReplicasInt16};
+    static constexpr KernelTable kTable{"avx512",
+                                        kDenseFloat32,
+                                        kDenseInt16,
+                                        kFinish,
+                                        kExact,
+                                        kSparseInt8,
+                                        kSparseBits,
+                                        kGram<float>,
+                                        kGram<double>,
+                                        kProjection<float>,
+                                        kProjection<double>,
+                                        kPrepare<float>,
+                                        kPrepare<double>,
+                                        kProjectionInt16,
+                                        kPacked,
+                                        kReplicasInt16};
     return kTable;
 }
 

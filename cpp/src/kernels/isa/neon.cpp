@@ -25,6 +25,7 @@ constexpr DenseInt16Kernels kDenseInt16{local_fields_int16, flip_int16, anneal_i
 #include "kernels/registers/neon.inl"
 
 #include "kernels/gram/generic.inl"
+#include "kernels/packed/generic.inl"
 #include "kernels/projection_float/generic.inl"
 #include "kernels/projection_int16/generic.inl"
 
@@ -52,6 +53,7 @@ const KernelTable& neon_kernels() {
                                         kPrepare<float>,
                                         kPrepare<double>,
                                         kProjectionInt16,
+                                        kPacked,
                                         {}};
     return kTable;
 }

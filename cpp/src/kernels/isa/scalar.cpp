@@ -23,6 +23,7 @@ constexpr DenseInt16Kernels kDenseInt16{local_fields_int16, flip_int16, anneal_i
 #include "kernels/registers/scalar.inl"
 
 #include "kernels/gram/generic.inl"
+#include "kernels/packed/generic.inl"
 #include "kernels/projection_float/generic.inl"
 #include "kernels/projection_int16/generic.inl"
 
@@ -50,6 +51,7 @@ const KernelTable& scalar_kernels() {
                                         kPrepare<float>,
                                         kPrepare<double>,
                                         kProjectionInt16,
+                                        kPacked,
                                         {}};
     return kTable;
 }
