@@ -290,7 +290,14 @@ def test_defaults_are_those_of_real_weights():
     group = QPSBGD(network().parameters()).param_groups[0]
     assert group["memory"] == "momentum"
     assert group["weight_decay"] == 0.0
-    assert QPSBGD(BinaryLinear(2, 2).parameters()).param_groups[0]["betas"] == (0.9, 0.9)
+    binary = QPSBGD(BinaryLinear(2, 2).parameters()).param_groups[0]
+    assert binary["betas"] == (0.9, 0.9)
+    assert (group["lr"], binary["lr"]) == (0.1, 0.01)
+    mixed = [{"params": BinaryLinear(2, 2).parameters()}, {"params": network().parameters()}]
+    assert [group["lr"] for group in QPSBGD(mixed).param_groups] == [0.01, 0.1]
+    assert QPSBGD(network().named_parameters()).param_groups[0]["lr"] == 0.1
+    with pytest.raises(TypeError, match="lr"):
+        QPSBGD(network().parameters(), lr="fast")
 
 
 # Errors

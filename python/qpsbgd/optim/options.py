@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from torch import Tensor
+
 from qpsbgd.capture.weight import RealWeight, is_binary
 from qpsbgd.problem.checks import (
     DOMAINS,
@@ -16,7 +18,15 @@ from qpsbgd.problem.checks import (
 )
 from qpsbgd.step.projected import MAJORIZERS
 
-__all__ = ["EARLIER_DEFAULTS", "Kinds", "check_kinds", "check_options", "fill_options", "uses_factors"]
+__all__ = [
+    "EARLIER_DEFAULTS",
+    "Kinds",
+    "check_kinds",
+    "check_options",
+    "fill_options",
+    "uses_factors",
+    "with_rate",
+]
 
 VARIANTS = ("continuous", "projected")
 JACOBIANS = ("pre-activation", "post-activation")
@@ -32,7 +42,9 @@ EARLIER_DEFAULTS = {
 }
 """Defaults for checkpoints that predate these options."""
 
-_REAL_BETAS = (0.8, 0.8)
+_LR = 0.01
+_REAL_LR = 0.1
+_REAL_BETAS = (0.5, 0.9)
 _REAL_KAPPA = 4.0
 
 
@@ -91,6 +103,17 @@ def check_kinds(options: dict[str, Any], kinds: Kinds) -> None:
     for name, default in (("variant", "continuous"), ("jacobian", "pre-activation")):
         if options[name] != default:
             raise ValueError(f"{name} {options[name]!r} has no meaning for real weights, use {default!r}")
+
+
+def with_rate(group: dict[str, Any], default: Any) -> dict[str, Any]:
+    """Return a parameter group, not added yet, with the rate for its kind of weights if it has none."""
+    if group.get("lr", default) is not None or isinstance(group.get("params"), set):  # torch refuses sets
+        return group
+    given = group.get("params", [])
+    parameters = [given] if isinstance(given, Tensor) else list(given)
+    weights = [named[-1] if isinstance(named, tuple) else named for named in parameters]
+    real = any(type(weight) is RealWeight for weight in weights)
+    return {**group, "params": parameters, "lr": _REAL_LR if real else _LR}
 
 
 def fill_options(group: dict[str, Any], kinds: Kinds) -> None:

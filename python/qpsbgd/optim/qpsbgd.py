@@ -28,6 +28,7 @@ from qpsbgd.optim.options import (
     check_options,
     fill_options,
     uses_factors,
+    with_rate,
 )
 from qpsbgd.optim.packed import LastStep, PackedSteps
 from qpsbgd.optim.views import NOTHING, view_of
@@ -64,8 +65,9 @@ class QPSBGD(PackedSteps, LatentWeightOptimizer):
     params : iterable of parameters or of parameter groups
         Layers must be in training mode when their gradients are computed. If several optimizers hold a
         weight, its inputs are recorded for the last one built.
-    lr : float
-        Size of a binary weight's step. That of a real weight is ``lr / sqrt(d)``.
+    lr : float, optional
+        Size of a binary weight's step, 0.01 by default. That of a real weight is ``lr / sqrt(d)``, with lr 0.1
+        by default.
     variant : {"continuous", "projected"}
         Latent weights are real and change by ``lr G``; or they are -1 and +1, and a step minimises a
         quadratic model of the loss over them, starting at the present weights (see Notes).
@@ -93,7 +95,7 @@ class QPSBGD(PackedSteps, LatentWeightOptimizer):
         your own. "auto" is "native", unless the environment has ``QPSBGD_SOLVER=qpu`` and a token is
         configured. Not part of the state dict.
     betas : (float, float), optional
-        Weights of the past in the running means of p and of A, with momentum. (0.9, 0.9), or (0.8, 0.8) for
+        Weights of the past in the running means of p and of A, with momentum. (0.9, 0.9), or (0.5, 0.9) for
         real weights.
     other_lr, other_betas, other_eps : float, pair of float, float
         Learning rate, betas and eps of Adam for all parameters that are no binary weights. The rate follows
@@ -161,7 +163,7 @@ class QPSBGD(PackedSteps, LatentWeightOptimizer):
     def __init__(
         self,
         params: ParamsT,
-        lr: float | Tensor = 0.01,
+        lr: float | Tensor | None = None,
         *,
         variant: str = "continuous",
         memory: str | None = "auto",
@@ -221,6 +223,8 @@ class QPSBGD(PackedSteps, LatentWeightOptimizer):
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters with options of their own, as `torch.optim.Optimizer.add_param_group`."""
+        if isinstance(param_group, dict):
+            param_group = with_rate(param_group, self.defaults["lr"])
         super().add_param_group(param_group)
         group = self.param_groups[-1]
         kinds = Kinds.of(group)
