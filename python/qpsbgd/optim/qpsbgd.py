@@ -371,7 +371,7 @@ class QPSBGD(PackedSteps, LatentWeightOptimizer):
         capture, (own, seen) = self._captures[weight], self._seen[weight]
         gradient = gradient.reshape(weight.shape[0], -1)
         if not is_binary(weight):
-            # With W = a W~, a = 1/sqrt(d), the layer is Z = a X W~' as a binary one. This is W~'s gradient.
+            # With W = a U, a = 1/sqrt(d), the layer is Z = a X U' as a binary one. This is the gradient of U.
             gradient = gradient * gradient.shape[1] ** -0.5
         layer = LayerStep(
             weight=weight,
