@@ -19,7 +19,7 @@ CPP_UNITS := $(filter-out cpp/fuzz/%,$(filter %.cpp,$(CPP_FILES)))
 PACKAGE_SOURCES := CMakeLists.txt pyproject.toml README.md LICENSE \
   $(shell find cpp/include cpp/src cpp/bindings python/qpsbgd -name __pycache__ -prune -o -print)
 
-.PHONY: demo test lint bench wheel clean package native ctest neon sanitize sanitized-python fuzz
+.PHONY: site demo test lint bench wheel clean package native ctest neon sanitize sanitized-python fuzz
 
 demo: $(STAMPS)/package
 	$(BIN)/qpsbgd demo
@@ -41,8 +41,13 @@ bench: $(STAMPS)/package $(STAMPS)/bench
 	$(BIN)/pytest benchmarks --short --quiet --benchmark-columns=median,rounds --benchmark-json=build/benchmarks.json
 	$(BIN)/python benchmarks/report.py build/benchmarks.json
 
-wheel: $(STAMPS)/build
-	$(BIN)/python -m pip wheel --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
+# The source archive and the wheel in dist/, repaired, checked, and used in a fresh environment without a compiler.
+wheel:
+	PYTHON=$(PYTHON) .ci/check_wheel
+
+# These pages and all docstrings as a site; a broken link or docstring is an error.
+site: $(STAMPS)/package $(STAMPS)/docs
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -b html -c docs . build/site
 
 clean:
 	rm -rf build dist $(VENV)
@@ -63,6 +68,7 @@ native: $(STAMPS)/build
 ctest: native
 	@if grep -q test_solve.cpp $(NATIVE)/compile_commands.json; then \
 	  $(BIN)/ctest --test-dir $(NATIVE) --output-on-failure --no-tests=error -j $(JOBS); \
+	  if [ "$$(uname -m)" = x86_64 ]; then $(BIN)/python .ci/baseline.py $(NATIVE); fi; \
 	else \
 	  echo "*** THE C++ TESTS ARE LEFT OUT: CMake found no GoogleTest (on Debian: apt-get install libgtest-dev) ***"; \
 	fi
@@ -117,7 +123,7 @@ $(STAMPS)/venv:
 	$(BIN)/python -m pip install --quiet 'pip>=25.1'
 	@mkdir -p $(@D) && touch $@
 
-$(STAMPS)/build $(STAMPS)/test $(STAMPS)/lint $(STAMPS)/bench: $(STAMPS)/%: pyproject.toml constraints.txt | $(STAMPS)/venv
+$(STAMPS)/build $(STAMPS)/test $(STAMPS)/lint $(STAMPS)/bench $(STAMPS)/docs: $(STAMPS)/%: pyproject.toml constraints.txt | $(STAMPS)/venv
 	$(PIP_INSTALL) $(if $(wildcard $@),--quiet) --group $*
 	@touch $@
 
@@ -126,4 +132,4 @@ $(STAMPS)/package: constraints.txt $(PACKAGE_SOURCES) | $(STAMPS)/build
 	$(PIP_INSTALL) $(if $(wildcard $@),--quiet) --no-build-isolation -C cmake.define.QPSBGD_WERROR=$(WERROR) '.[demo]'
 	@touch $@
 # The package comes before the tools, so that torch is resolved with its own requirements.
-$(STAMPS)/test $(STAMPS)/lint $(STAMPS)/bench: | $(STAMPS)/package
+$(STAMPS)/test $(STAMPS)/lint $(STAMPS)/bench $(STAMPS)/docs: | $(STAMPS)/package

@@ -44,6 +44,12 @@ def test_solve_batch_prints_one_energy_per_problem(tmp_path):
     assert len(re.findall(r"-\d+\.\d+", output)) == 10
 
 
+def test_dask_batches_finds_what_one_process_finds(tmp_path):
+    output = run_python(str(ROOT / "examples" / "dask_batches.py"), "200", folder=tmp_path)
+    assert output.splitlines()[0].startswith("200 problems in ")
+    assert output.endswith("what this process finds: True\n")
+
+
 def test_diagnostics_shows_the_agreement_of_steps_and_draws_qubos(tmp_path):
     arguments = ["digits", "--steps", "40", "--out", str(tmp_path / "out")]
     output = run_python(str(ROOT / "examples" / "diagnostics.py"), *arguments, folder=tmp_path)

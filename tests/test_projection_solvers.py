@@ -1,6 +1,7 @@
 """Projections by other solvers: what they are given, what they answer, and how they are chosen."""
 
 import sys
+from dataclasses import replace
 
 import dimod
 import numpy as np
@@ -16,6 +17,7 @@ from qpsbgd.projection import (
     project,
     resolve_solver,
 )
+from qpsbgd.solvers import UnhelpfulSolverWarning
 from qpsbgd.solvers.dimod import DimodSolver
 from qpsbgd.solvers.native import NativeSolver
 
@@ -40,6 +42,28 @@ def test_solver_gets_the_seed_and_the_signs_as_start():
     assert keeper.seeds == [2**64 - 1]
     assert np.array_equal(keeper.starts[0][:, 0], signs(p))
     assert np.array_equal(G, signs(p))
+
+
+class Maximiser:
+    """Gives the worst spins that it finds."""
+
+    def solve(self, problem, *, seed):
+        upside_down = replace(problem, h=-problem.h, J=-problem.J, initial_states=None)
+        spins = NativeSolver().solve(upside_down, seed=seed).samples
+        return Solutions.of(problem, spins)
+
+
+def test_solver_that_maximises_is_not_used_and_the_user_is_told():
+    V, X = random_layer(21, m=12)
+    p, _ = gradient_and_gram(V, X)
+    with pytest.warns(UnhelpfulSolverWarning, match="does it minimise"):
+        G = project(V, X, solver=Maximiser())
+    assert np.array_equal(G, signs(p))
+
+
+def test_solver_that_helps_is_used_in_silence():
+    project(*random_layer(21), solver=NativeSolver())  # a warning would be an error
+    project(*random_layer(21), solver=SeedKeeper())  # as low as the signs
 
 
 def test_native_solver_with_several_reads_starts_them_all_at_the_signs():

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from qpsbgd.solvers.least_squares import LeastSquares, binary_least_squares
     from qpsbgd.solvers.native import solve_ising, solve_qubo
     from qpsbgd.solvers.sampler import NativeSampler
+    from qpsbgd.solvers.stream import solve_stream
 
 __all__ = [
     "QPSBGD",
@@ -34,6 +35,7 @@ __all__ = [
     "residual",
     "solve_ising",
     "solve_qubo",
+    "solve_stream",
     "solvers",
 ]
 
@@ -57,6 +59,7 @@ __getattr__, __dir__ = _lazy_names(
         "residual": "qpsbgd.residual",
         "solve_ising": "qpsbgd.solvers.native",
         "solve_qubo": "qpsbgd.solvers.native",
+        "solve_stream": "qpsbgd.solvers.stream",
         "solvers": "qpsbgd.solvers",
     },
 )

@@ -96,6 +96,58 @@ def test_report_of_a_folder_without_runs_is_one_line(tmp_path, capsys):
     assert main(["report", str(tmp_path)]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert "no finished runs" in line
+    assert main(["report", str(tmp_path / "absent")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("absent is no folder")
+
+
+@pytest.mark.parametrize("others", [["train", "digits", "--optimizer", "bop"], ["train", "rosenbrock"]])
+def test_results_of_another_command_are_not_overwritten(tmp_path, capsys, others):
+    common = ["--steps", "1", "--out", str(tmp_path)]
+    assert main(["train", "digits", "--optimizer", "signsgd", *common]) == 0
+    names = ("results.json", "curves.png", "weights-seed0.pt")
+    before = {name: (tmp_path / name).read_bytes() for name in names}
+    capsys.readouterr()
+    assert main([*others, *common]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "results.json has the results of signsgd on digits; give another --out" in line
+    assert {name: (tmp_path / name).read_bytes() for name in names} == before
+    # More of the same replaces what was there.
+    assert (
+        main(["train", "digits", "--optimizer", "signsgd", "--optimizer", "bop", *common, "--seeds", "1"])
+        == 0
+    )
+    assert "1 finished runs were there before" in capsys.readouterr().out
+
+
+def test_tuning_tells_what_it_chose_and_what_it_could_not(tmp_path, capsys):
+    arguments = ["train", "karate", "--tune", "--optimizer", "signsgd", "--seeds", "1", "--steps", "1"]
+    assert main([*arguments, "--out", str(tmp_path / "a")]) == 0
+    assert "karate, signsgd: " in capsys.readouterr().out
+    arguments[1] = "digits"
+    assert main([*arguments, "--out", str(tmp_path / "b")]) == 0
+    assert re.search(r"^digits, signsgd: .*lr=.*\(chosen\)$", capsys.readouterr().out, re.MULTILINE)
+
+
+def test_one_seed_has_no_spread(tmp_path, capsys):
+    assert main(["train", "digits", "--steps", "1", "--out", str(tmp_path)]) == 0
+    assert "±" not in capsys.readouterr().out
+
+
+def test_name_that_is_nearly_right_is_answered_with_it(capsys):
+    assert main(["train", "mnits"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "did you mean mnist?" in line
+    assert len(line) < 200
+
+
+def test_data_folder_that_is_not_there_is_not_made(tmp_path, capsys):
+    assert (
+        main(["train", "digits", "--data-dir", str(tmp_path / "typo"), "--out", str(tmp_path / "out")]) == 2
+    )
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "typo is no folder" in line
+    assert not list(tmp_path.iterdir())
 
 
 def test_train_names_the_corrupt_data_file(tmp_path, capsys):

@@ -90,3 +90,13 @@ def test_solver_starts_must_match_its_reads():
     problem = ising_problem(np.zeros((1, 2)), np.zeros((2, 2)), initial_states=starts, num_reads=2)
     with pytest.raises(ValueError, match="initial_states has 2 reads but num_reads is 3"):
         NativeSolver(num_reads=3).solve(problem, seed=0)
+
+
+@pytest.mark.parametrize("solve", [solve_ising, solve_qubo])
+def test_seed_that_was_drawn_is_told_and_gives_the_answer_again(solve):
+    J = np.random.default_rng(0).normal(size=(60, 60))
+    problem = (None, J) if solve is solve_ising else (J,)
+    first, other = (solve(*problem, num_sweeps=2, num_reads=3) for _ in range(2))
+    assert first.info["seed"] != other.info["seed"]
+    again = solve(*problem, num_sweeps=2, num_reads=3, seed=first.info["seed"])
+    assert np.array_equal(first.samples, again.samples)

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import difflib
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, Protocol
 
-__all__ = ["BAD_USE", "BadUseError", "Parser", "Subparsers", "count", "duration", "number", "seed"]
+__all__ = [
+    "BAD_USE",
+    "BadUseError",
+    "Parser",
+    "Subparsers",
+    "count",
+    "duration",
+    "name_among",
+    "number",
+    "seed",
+]
 
 BAD_USE = 2
 """Exit status of a command line that was not understood."""
@@ -91,6 +102,25 @@ def duration(text: str) -> float:
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of seconds")
     return value
+
+
+def name_among(names: Sequence[str]) -> Callable[[str], str]:
+    """Make the type of an argument that is one of many names; the error lists those that are near.
+
+    Examples
+    --------
+    >>> name_among(["mnist", "adult"])("mnist")
+    'mnist'
+    """
+
+    def name(text: str) -> str:
+        if text in names:
+            return text
+        near = difflib.get_close_matches(text, names, 3)
+        hint = f"did you mean {' or '.join(near)}?" if near else "--help lists them"
+        raise argparse.ArgumentTypeError(f"{text!r} is none of the {len(names)} names; {hint}")
+
+    return name
 
 
 def number(text: str) -> float:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qpsbgd.cli.arguments import BadUseError, Parser, Subparsers, count
+from qpsbgd.cli.arguments import BadUseError, Parser, Subparsers, count, name_among
 
 if TYPE_CHECKING:
     from qpsbgd.experiments import Result, Settings, Task
@@ -31,7 +31,7 @@ def _declare(train: Parser) -> None:
     # The names of all tasks are those of their networks, which are modules of torch.
     from qpsbgd.experiments import TASKS
 
-    train.add_argument("task", choices=_names(), metavar="TASK", help=", ".join(_names()))
+    train.add_argument("task", type=name_among(_names()), metavar="TASK", help=", ".join(_names()))
     train.add_argument(
         "--optimizer",
         action="append",
@@ -72,6 +72,8 @@ def run(arguments: argparse.Namespace) -> None:
     from qpsbgd.cli.progress import with_steps
     from qpsbgd.experiments import EXPERIMENTS, TASKS
 
+    if arguments.data_dir is not None and not arguments.data_dir.is_dir():
+        raise BadUseError(f"--data-dir {arguments.data_dir} is no folder")
     tasks = (TASKS[arguments.task],) if arguments.task in TASKS else EXPERIMENTS[arguments.task].tasks
     chosen = [(with_steps(task, arguments.steps), _optimizers(task, arguments)) for task in tasks]
     if len(chosen) == 1 and len(chosen[0][1]) == 1:
@@ -85,6 +87,11 @@ def _names() -> list[str]:
     from qpsbgd.experiments import EXPERIMENTS, TASKS
 
     return list(dict.fromkeys([*EXPERIMENTS, *TASKS]))
+
+
+def _were_there(before: int) -> str:
+    """Say that finished runs were in the folder: those that are asked for are not done again."""
+    return f" ({before} finished runs were there before)" if before else ""
 
 
 def _optimizers(task: Task, arguments: argparse.Namespace) -> list[str]:
@@ -108,20 +115,28 @@ def _settings(
 
     if not arguments.tune:
         return {name: task.optimizers[name] for name in names}
-    return tune(task, names, store, data_dir=arguments.data_dir, report=say)
+    chosen = tune(task, names, store, data_dir=arguments.data_dir, report=say)
+    for name, settings in chosen.items():
+        how = "chosen" if name in task.grids else "not tuned, since the task has no grid for it"
+        shown = ", ".join(f"{key}={value}" for key, value in settings.items())
+        print(f"{task.name}, {name}: {shown} ({how})")
+    return chosen
 
 
 def _train_one(task: Task, names: list[str], arguments: argparse.Namespace) -> None:
     from qpsbgd.cli.progress import announce_plots, print_outcome, say
     from qpsbgd.data.files import atomic_write, check_writable, exclusive
+    from qpsbgd.experiments.core.results import check_replaceable
     from qpsbgd.experiments.core.runner import run as run_task
     from qpsbgd.experiments.core.store import Store, weights_as_bytes
     from qpsbgd.report import draw_curves, table
 
     folder: Path = arguments.out or Path("runs") / f"{task.name}-{names[0]}"
     check_writable(folder)
+    check_replaceable(folder / "results.json", [(task.name, names[0])])
     plots = announce_plots()
     store = Store(folder, keep_weights=True)
+    before = store.size()
     settings = _settings(task, names, store, arguments)
     seeds = arguments.seeds or 1
     (result,) = run_task(task, settings, store, seeds=seeds, data_dir=arguments.data_dir, report=say)
@@ -134,7 +149,7 @@ def _train_one(task: Task, names: list[str], arguments: argparse.Namespace) -> N
                     file.write(weights_as_bytes(one.weights))
         if plots:
             draw_curves([result], folder / "curves.png")
-    print(f"results{', curves' if plots else ''} and weights: {folder}")
+    print(f"results{', curves' if plots else ''} and weights: {folder}{_were_there(before)}")
     print_outcome(result, task)
 
 
@@ -142,15 +157,19 @@ def _train_several(chosen: list[tuple[Task, list[str]]], arguments: argparse.Nam
     from qpsbgd.cli.progress import announce_plots, say
     from qpsbgd.data.files import check_writable, exclusive
     from qpsbgd.experiments import EXPERIMENTS
-    from qpsbgd.experiments.core.results import write_results
+    from qpsbgd.experiments.core.results import check_replaceable, write_results
     from qpsbgd.experiments.core.runner import run as run_task
     from qpsbgd.experiments.core.store import Store
     from qpsbgd.report import axis_table, draw_against_axis, draw_curves, table
 
     folder: Path = arguments.out or Path("runs") / arguments.task
     check_writable(folder)
+    check_replaceable(
+        folder / "results.json", [(task.name, name) for task, names in chosen for name in names]
+    )
     plots = announce_plots()
     store = Store(folder)
+    before = store.size()
     everything: list[Result] = []
     for task, names in chosen:
         settings = _settings(task, names, store, arguments)
@@ -171,4 +190,4 @@ def _train_several(chosen: list[tuple[Task, list[str]]], arguments: argparse.Nam
         if plots:
             draw_against_axis(experiment, everything, folder / f"{experiment.name}-axis.png")
     curves = " and curves" if plots else ""
-    print(f"results{curves}: {folder}; for a page of all: qpsbgd report {folder}")
+    print(f"results{curves}: {folder}{_were_there(before)}; for a page of all: qpsbgd report {folder}")

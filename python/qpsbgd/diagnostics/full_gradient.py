@@ -32,7 +32,7 @@ def full_gradient(
         Called with all tensors of a batch but the last one.
     loss_fn : callable
         ``loss_fn(model(*inputs), target)``, a mean over the samples of a batch.
-    data : sequence of tensors (*inputs, target), or iterable of such sequences
+    data : sequence of tensors ``(*inputs, target)``, or iterable of such sequences
         All samples at once, or in batches (a DataLoader), which count by the length of their targets.
     names : iterable of str, optional
         Names of the parameters; all that require gradients, if not given.

@@ -60,7 +60,7 @@ class Diagnostics:
         Steps their weights.
     loss_fn : callable
         ``loss_fn(model(*inputs), target)``, a mean over samples, as in the training.
-    full_data : sequence of tensors (*inputs, target), or iterable of such sequences
+    full_data : sequence of tensors ``(*inputs, target)``, or iterable of such sequences
         All training samples, at once or in large batches.
     every : int
         Observe every so many steps, beginning with the first. An observation costs one pass over `full_data`.

@@ -9,7 +9,7 @@ share one `J`, dense or sparse, or have one each.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qpsbgd.extras import needed_for
+from qpsbgd.problem import views
 from qpsbgd.problem.arrays import refuse_masked
 
 if TYPE_CHECKING:
@@ -259,6 +260,8 @@ class Solutions:
         Energies of the samples, ascending.
     info : dict
         How it was solved. Solvers of this package give at least the entries below; others may give none.
+    binary : bool
+        Whether the samples are bits. `Solutions.of` sets it.
 
     Notes
     -----
@@ -281,6 +284,7 @@ class Solutions:
     samples: npt.NDArray[np.int8]
     energies: npt.NDArray[np.float64]
     info: Mapping[str, Any] = field(default_factory=dict)
+    binary: bool = False
 
     @classmethod
     def of(
@@ -319,7 +323,7 @@ class Solutions:
             energies = np.take_along_axis(energies, order, axis=1)
         if problem.binary:
             spins = (spins > 0).astype(np.int8)
-        return cls(spins, energies, {} if info is None else info)
+        return cls(spins, energies, {} if info is None else info, problem.binary)
 
     @property
     def best_samples(self) -> npt.NDArray[np.int8]:
@@ -330,3 +334,83 @@ class Solutions:
     def best_energies(self) -> npt.NDArray[np.float64]:
         """The lowest energy of each problem, (b,)."""
         return self.energies[:, 0]
+
+    def to_sampleset(self, index: int = 0, *, labels: Sequence[Any] | None = None) -> dimod.SampleSet:
+        """Give the reads of one problem as dimod has them.
+
+        Parameters
+        ----------
+        index : int
+            Which problem of the batch.
+        labels : sequence of n labels, optional
+            Names of the variables; 0 to n-1 if not given.
+
+        Raises
+        ------
+        ValueError
+            If there are not n labels.
+        ModuleNotFoundError
+            If dimod is not installed.
+
+        Examples
+        --------
+        >>> from qpsbgd import solve_qubo
+        >>> solve_qubo([[-1, 2], [0, -2]], seed=0).to_sampleset(labels="ab").first.sample
+        {'a': np.int8(0), 'b': np.int8(1)}
+        """
+        return views.as_sampleset(self, index, labels)
+
+    def to_dataframe(self) -> Any:
+        """Give a pandas data frame of all reads: the energy, then a column for each variable.
+
+        Raises
+        ------
+        ModuleNotFoundError
+            If pandas is not installed.
+
+        Examples
+        --------
+        >>> from qpsbgd import solve_qubo
+        >>> solve_qubo([[-1, 2], [0, -2]], num_reads=2, seed=0).to_dataframe()["energy"].tolist()
+        [-2.0, -2.0]
+        """
+        return views.as_dataframe(self)
+
+    def plot_trace(self, index: int = 0, *, axes: Any = None) -> Any:
+        """Draw the lowest energy of one problem against time.
+
+        Parameters
+        ----------
+        index : int
+            Which problem of the batch.
+        axes : matplotlib.axes.Axes, optional
+            Where to draw; those of a new figure if not given.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            Its ``figure.savefig(...)`` writes the picture.
+
+        Raises
+        ------
+        ValueError
+            If no trace was kept: one is where `time_limit`, `target_energy`, `progress` or `num_best` was
+            given.
+        ModuleNotFoundError
+            If matplotlib is not installed.
+
+        Examples
+        --------
+        >>> from qpsbgd import solve_ising
+        >>> axes = solve_ising([1.0], [[0.0]], num_best=1, seed=0).plot_trace()
+        >>> axes.get_ylabel()
+        'lowest energy'
+        """
+        return views.drawn_trace(self, index, axes)
+
+    def __repr__(self) -> str:
+        """Show sizes, method and the best energies of the first problems."""
+        return views.as_text(self)
+
+    def _repr_html_(self) -> str:
+        return views.as_html(self)

@@ -23,8 +23,9 @@ def table(results: Sequence[Result], metric: str = "test_accuracy") -> str:
     Parameters
     ----------
     results : sequence of Result
-        One line each: the metric as mean ± sample standard deviation over the seeds, mean seconds of
-        training per run, mean QUBOs solved per second; a dash where a task measures no such thing.
+        One line each: the metric as mean ± sample standard deviation over the seeds, if there are several;
+        mean seconds of training per run, mean QUBOs solved per second; a dash where a task measures no such
+        thing.
     metric : str
         Key of the runs' metrics.
 
@@ -38,9 +39,9 @@ def table(results: Sequence[Result], metric: str = "test_accuracy") -> str:
     >>> from qpsbgd.experiments import Run
     >>> metrics = {"test_accuracy": 0.95, "train_loss": 0.1, "seconds": 2.0, "qubos_per_second": 0.0}
     >>> print(table([Result("digits", "signsgd", {}, (Run(0, metrics, (), {}),))]))
-    | optimizer | test accuracy   | seconds | QUBOs/s |
-    |-----------|-----------------|---------|---------|
-    | signsgd   | 0.9500 ± 0.0000 | 2.0     | –       |
+    | optimizer | test accuracy | seconds | QUBOs/s |
+    |-----------|---------------|---------|---------|
+    | signsgd   | 0.9500        | 2.0     | –       |
     """
     headings = ("optimizer", metric.replace("_", " "), "seconds", "QUBOs/s")
     rows = [headings, *(_table_row(result, metric) for result in results)]
@@ -60,7 +61,7 @@ def _table_row(result: Result, metric: str) -> tuple[str, str, str, str]:
     rate = result.mean_and_deviation("qubos_per_second")[0] if "qubos_per_second" in measured else 0.0
     return (
         result.optimizer,
-        f"{value:.4f} ± {deviation:.4f}",
+        f"{value:.4f} ± {deviation:.4f}" if len(result.runs) > 1 else f"{value:.4f}",
         f"{seconds:.1f}" if seconds else "–",
         f"{rate:,.0f}" if rate else "–",
     )

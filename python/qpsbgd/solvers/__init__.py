@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from qpsbgd.solvers.dimod import DimodSolver
     from qpsbgd.solvers.native import NativeSolver, solve_ising, solve_qubo
     from qpsbgd.solvers.noise import DeviceNoise, NoisySolver
-    from qpsbgd.solvers.protocol import AsyncQuboSolver, QuboSolver
+    from qpsbgd.solvers.protocol import AsyncQuboSolver, QuboSolver, UnhelpfulSolverWarning
     from qpsbgd.solvers.qpu import QPUSolver
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "NoisySolver",
     "QPUSolver",
     "QuboSolver",
+    "UnhelpfulSolverWarning",
     "solve_ising",
     "solve_qubo",
 ]
@@ -33,6 +34,7 @@ __getattr__, __dir__ = _lazy_names(
         "NoisySolver": "qpsbgd.solvers.noise",
         "QPUSolver": "qpsbgd.solvers.qpu",
         "QuboSolver": "qpsbgd.solvers.protocol",
+        "UnhelpfulSolverWarning": "qpsbgd.solvers.protocol",
         "solve_ising": "qpsbgd.solvers.native",
         "solve_qubo": "qpsbgd.solvers.native",
     },

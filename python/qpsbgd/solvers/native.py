@@ -179,6 +179,7 @@ class NativeSolver:
         solver = self.within(begin)
         samples, energies, info = solver._call_core(problem, seed, first_problem, interrupt_function, report)
         native = info["timing"]
+        info["seed"] = seed
         info["reads_left_out"] = int(self.num_reads) - info["num_reads"]
         solutions = Solutions.of(problem, samples, energies=energies, info=info)
         prepared = called + native["preparation_ns"]
@@ -304,6 +305,7 @@ def _joined(parts: list[Solutions]) -> Solutions:
         np.concatenate([part.samples[:, :reads] for part in parts]),
         np.concatenate([part.energies[:, :reads] for part in parts]),
         info,
+        parts[0].binary,
     )
 
 

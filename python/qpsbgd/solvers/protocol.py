@@ -11,7 +11,18 @@ import numpy as np
 
 from qpsbgd.problem.ising import IsingProblem, Solutions
 
-__all__ = ["AsyncQuboSolver", "PendingSolutions", "QuboSolver", "checked_solutions", "timing"]
+__all__ = [
+    "AsyncQuboSolver",
+    "PendingSolutions",
+    "QuboSolver",
+    "UnhelpfulSolverWarning",
+    "checked_solutions",
+    "timing",
+]
+
+
+class UnhelpfulSolverWarning(UserWarning):
+    """Every answer of a solver is worse than the gradient's signs, so that it changes nothing."""
 
 
 @runtime_checkable

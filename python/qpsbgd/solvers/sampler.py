@@ -178,7 +178,7 @@ class NativeSampler(dimod.Sampler, dimod.Initialized):  # type: ignore[misc]  # 
         -------
         dimod.SampleSet
             Energies are the model's own. `info` has ``beta_range`` as used by the first read (None where
-            nothing was annealed), ``method``, ``num_sweeps`` over all reads, ``proven_optimal``, ``seed``,
+            nothing was annealed), ``method``, ``sweeps`` over all reads, ``proven_optimal``, ``seed``,
             ``reads_left_out`` (of `num_reads`, for want of time), and in ``timing`` the nanoseconds
             ``preprocessing_ns``, ``sampling_ns`` and ``postprocessing_ns``.
 
@@ -318,7 +318,7 @@ def _sampleset(
     sampleset.info.update(
         beta_range=None if used is None else list(used),
         method=info["method"],
-        num_sweeps=info["sweeps"],
+        sweeps=info["sweeps"],
         proven_optimal=info["proven_optimal"],
         reads_left_out=info["reads_left_out"],
         seed=seed,

@@ -6,6 +6,7 @@ Row j solves ``min over G_j of s_j G'AG - 2 p_j'G`` over G_j in {-1,+1}^d, or si
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, cast
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 
 from qpsbgd import _core
 from qpsbgd.problem import IsingProblem, check_finite
+from qpsbgd.solvers.protocol import UnhelpfulSolverWarning
 from qpsbgd.solvers.requests import Request, Work
 from qpsbgd.solvers.resolve import Solver
 from qpsbgd.step.arrays import Doubles, Floats, Spins
@@ -21,6 +23,8 @@ from qpsbgd.step.arrays import Doubles, Floats, Spins
 __all__ = ["native_step", "objective", "project_rows", "raw_form", "row_problems"]
 
 _AUTO_ROUNDS = 2
+_TELLING_ROWS = 8
+"""Rows whose answers are all worse than sign(p) before that is more than bad luck."""
 _LARGEST_FIELD = 1e6
 """Fields are cut at this multiple of what already decides a spin, so that they never overflow."""
 
@@ -256,6 +260,12 @@ def _better_rows(
     """Spins of every row: the solver's best, or the start where that is not better in float64."""
     before = objective(_as_step(starts, p, domain), p, gram, scales)
     after = objective(_as_step(found, p, domain), p, gram, scales)
+    if len(found) >= _TELLING_ROWS and (after > before).all():
+        warnings.warn(
+            "no answer of the solver is as low as the gradient's signs, which are kept; does it minimise?",
+            UnhelpfulSolverWarning,
+            stacklevel=2,
+        )
     return np.where((after < before)[:, None], found, starts)
 
 

@@ -30,7 +30,7 @@ class BestKnown:
     status: str
 
     def gap(self, value: float) -> float:
-        """Return the relative distance |best - value| / |best| (absolute where the best is 0).
+        """Return the relative distance ``|best - value| / |best|`` (absolute where the best is 0).
 
         Examples
         --------

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qpsbgd.data.files import atomic_write
@@ -15,7 +16,7 @@ from qpsbgd.experiments.core.numbers import deviation, mean
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["CurvePoint", "Result", "Run", "write_results"]
+__all__ = ["CurvePoint", "Result", "Run", "check_replaceable", "write_results"]
 
 
 @dataclass(frozen=True)
@@ -160,6 +161,35 @@ def write_results(results: Sequence[Result], path: str | os.PathLike[str]) -> No
         If it cannot be written.
     """
     _write([result.to_json() for result in results], path)
+
+
+def check_replaceable(path: str | os.PathLike[str], pairs: Sequence[tuple[str, str]]) -> None:
+    """Check that writing results to `path` loses none of another task or optimizer.
+
+    Parameters
+    ----------
+    path : path
+        Where results are to be written; it need not be there.
+    pairs : sequence of (str, str)
+        Task and optimizer of each result that is to be written.
+
+    Raises
+    ------
+    FileExistsError
+        If the file has results of others.
+    """
+    try:
+        content = json.loads(Path(path).read_bytes())
+        listed = content if isinstance(content, list) else [content]
+        before = [(str(one["task"]), str(one["optimizer"])) for one in listed]
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # nothing there, or no results
+    others = [pair for pair in before if pair not in pairs]
+    if others:
+        task, optimizer = others[0]
+        raise FileExistsError(
+            f"{os.fspath(path)} has the results of {optimizer} on {task}; give another --out for these runs"
+        )
 
 
 def _write(content: Any, path: str | os.PathLike[str]) -> None:

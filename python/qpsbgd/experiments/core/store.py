@@ -46,6 +46,10 @@ class Store:
         self.folder = Path(folder) / _FOLDER
         self.keep_weights = keep_weights
 
+    def size(self) -> int:
+        """Count the finished runs."""
+        return len(list(self.folder.glob("*.json")))
+
     def find(self, job: Job) -> Record | None:
         """Return the record of a job that is finished, with weights where they are kept; else None.
 
@@ -138,6 +142,8 @@ def read_records(
     OSError
         If a file cannot be read.
     """
+    if not Path(folder).is_dir():
+        raise FileNotFoundError(f"{os.fspath(folder)} is no folder")
     paths = sorted(Path(folder).rglob(f"{_FOLDER}/*.json"))
     records = []
     for path in paths:
@@ -148,7 +154,7 @@ def read_records(
                 raise
             on_broken(error)
     if not records:
-        raise ValueError(f"there are no finished runs in {folder}")
+        raise ValueError(f"there are no finished runs in {folder}: qpsbgd train writes them")
     return records
 
 

@@ -25,22 +25,22 @@ class DeviceNoise:
     Attributes
     ----------
     h_error, J_error : float
-        Standard deviations of the Gaussian control errors of each qubit's field and each coupler [1]_.
+        Standard deviations of the Gaussian control errors of each qubit's field and each coupler [1].
     persistent : float
         Fraction of these errors' variance that the device keeps from one programming to the next, 0 to 1;
         the rest is drawn anew.
     precision_bits : int or None
         Fields and couplings are rounded to ``2**bits - 1`` equally spaced values from end to end of their
-        range [1]_; None: not rounded.
+        range [1]; None: not rounded.
     readout_error : float
-        Probability that a qubit is misread [2]_, at most 1/2.
+        Probability that a qubit is misread [2], at most 1/2.
     chain_break : float
         Probability that a link between neighbouring qubits of a chain breaks in a read, so that a chain of L
-        qubits is broken with probability ``1 - (1 - chain_break)**(L - 1)`` [3]_. A broken chain falls into
+        qubits is broken with probability ``1 - (1 - chain_break)**(L - 1)`` [3]. A broken chain falls into
         two parts, at a link chosen at random, which show opposite values; a qubit chosen at random is right.
     chain_length : int or None
         Qubits in a chain; None: as for a clique of n spins on a Zephyr graph, ``ceil((n + 8) / 16) + 1`` or,
-        up to 4 spins, 1 [4]_.
+        up to 4 spins, 1 [4].
     chain_strength : float
         Coupling within chains in units of ``sqrt(mean degree) * rms(J)``, as the prefactor of Ocean's
         ``uniform_torque_compensation``. Chains share the range with the problem: strong ones make it small.
@@ -48,7 +48,7 @@ class DeviceNoise:
         How a chain whose qubits differ is resolved: by the majority (a tie by lot), or by a qubit at random.
     h_range, J_range, chain_range : float
         Largest magnitudes of a qubit's field, of a coupling of the problem, and of a coupling within a chain:
-        ends of a D-Wave solver's ``h_range``, ``j_range`` and ``extended_j_range`` [5]_.
+        ends of a D-Wave solver's ``h_range``, ``j_range`` and ``extended_j_range`` [5].
     device_seed : int
         Chooses the device: its persistent errors.
 
@@ -58,15 +58,15 @@ class DeviceNoise:
     end where they span a range. No figure is given for `persistent`: errors.html names fixed sources and
     drifting ones.
 
-    .. [1] errors.html: standard deviation of δh .010 to .025 and of δJ .0095 to .0155 in the course of the
-       anneal; rounding by up to .0045 in J (steps of .009 over a width of 2: 7.8 bits) and .008 in h.
-       Measured on a D-Wave 2X, called representative.
-    .. [2] solver_properties_specific.html: at most .001, on Advantage and Advantage2.
-    .. [3] embedding_guidance.html: 17.5 % of the reads of a 30-spin clique with chains of up to 6 qubits
-       had a broken chain: ``1 - (1 - .0013)**(30 * 5) = .177``.
-    .. [4] Boothby, King, Raymond, "Zephyr Topology of D-Wave Quantum Processors", 2021. It is what
-       ``minorminer.busclique`` finds on a Zephyr graph Z12 without defects, up to its largest clique, 184.
-    .. [5] solver_properties_all.html.
+    - [1] errors.html: standard deviation of δh .010 to .025 and of δJ .0095 to .0155 in the course of the
+      anneal; rounding by up to .0045 in J (steps of .009 over a width of 2: 7.8 bits) and .008 in h.
+      Measured on a D-Wave 2X, called representative.
+    - [2] solver_properties_specific.html: at most .001, on Advantage and Advantage2.
+    - [3] embedding_guidance.html: 17.5 % of the reads of a 30-spin clique with chains of up to 6 qubits
+      had a broken chain: ``1 - (1 - .0013)**(30 * 5) = .177``.
+    - [4] Boothby, King, Raymond, "Zephyr Topology of D-Wave Quantum Processors", 2021. It is what
+      ``minorminer.busclique`` finds on a Zephyr graph Z12 without defects, up to its largest clique, 184.
+    - [5] solver_properties_all.html.
 
     Examples
     --------
