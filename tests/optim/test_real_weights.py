@@ -278,6 +278,14 @@ def test_state_dict_resumes_bit_for_bit():
     assert states_equal(straight, resumed)
 
 
+def test_state_of_a_variant_for_binary_weights_is_refused():
+    saved = QPSBGD(BinaryLinear(4, 2, bias=True).parameters(), variant="projected").state_dict()
+    optimizer = QPSBGD(to_recorded(nn.Linear(4, 2)).parameters())
+    with pytest.raises(ValueError, match="variant 'projected' has no meaning for real weights"):
+        optimizer.load_state_dict(saved)
+    assert optimizer.param_groups[0]["variant"] == "continuous"
+
+
 def test_copied_optimizer_goes_on_by_itself():
     model = network()
     train(model, QPSBGD(model.parameters()), batches(2))

@@ -66,8 +66,8 @@ class QPSBGD(PackedSteps, LatentWeightOptimizer):
         Layers must be in training mode when their gradients are computed. If several optimizers hold a
         weight, its inputs are recorded for the last one built.
     lr : float, optional
-        Size of a binary weight's step, 0.01 by default. That of a real weight is ``lr / sqrt(d)``, with lr 0.1
-        by default.
+        Size of a binary weight's step, 0.01 by default. That of a real weight is ``lr / sqrt(d)``, with
+        lr 0.1 by default.
     variant : {"continuous", "projected"}
         Latent weights are real and change by ``lr G``; or they are -1 and +1, and a step minimises a
         quadratic model of the loss over them, starting at the present weights (see Notes).
@@ -285,6 +285,9 @@ class QPSBGD(PackedSteps, LatentWeightOptimizer):
         ValueError
             If it is the state dict of another optimizer or of other parameters; nothing has changed then.
         """
+        saved = state_dict.get("param_groups", ()) if isinstance(state_dict, dict) else ()
+        for own, options in zip(self.param_groups, saved, strict=False):
+            check_kinds({**own, **options}, Kinds.of(own))
         super().load_state_dict(state_dict)
         solver: Any = self._solver
         if hasattr(solver, "qpu_seconds"):
