@@ -44,7 +44,7 @@ EARLIER_DEFAULTS = {
 
 _LR = 0.01
 _REAL_LR = 0.1
-_REAL_BETAS = (0.5, 0.9)
+_REAL_BETAS = (0.5, 0.95)
 _REAL_KAPPA = 4.0
 
 

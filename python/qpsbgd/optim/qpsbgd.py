@@ -95,7 +95,7 @@ class QPSBGD(PackedSteps, LatentWeightOptimizer):
         your own. "auto" is "native", unless the environment has ``QPSBGD_SOLVER=qpu`` and a token is
         configured. Not part of the state dict.
     betas : (float, float), optional
-        Weights of the past in the running means of p and of A, with momentum. (0.9, 0.9), or (0.5, 0.9) for
+        Weights of the past in the running means of p and of A, with momentum. (0.9, 0.9), or (0.5, 0.95) for
         real weights.
     other_lr, other_betas, other_eps : float, pair of float, float
         Learning rate, betas and eps of Adam for all parameters that are no binary weights. The rate follows
