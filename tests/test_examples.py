@@ -32,6 +32,13 @@ def test_train_digits_reaches_a_useful_accuracy(tmp_path):
     assert last_number(run_python(str(ROOT / "examples" / "train_digits.py"), folder=tmp_path)) > 0.95
 
 
+def test_ordinary_network_is_trained_further_by_binary_steps_than_by_adamw(tmp_path):
+    output = run_python(str(ROOT / "examples" / "ordinary_network.py"), folder=tmp_path)
+    losses = {line.split()[0]: float(re.findall(r"\d\.\d+", line)[0]) for line in output.splitlines()}
+    assert losses["QPSBGD"] < losses["AdamW"] / 3
+    assert last_number(output) > 0.96
+
+
 def test_solve_batch_prints_one_energy_per_problem(tmp_path):
     output = run_python(str(ROOT / "examples" / "solve_batch.py"), folder=tmp_path)
     assert len(re.findall(r"-\d+\.\d+", output)) == 10

@@ -1,13 +1,21 @@
-"""Which weights are binary, and the layer inputs behind their gradients."""
+"""Which weights are marked, as binary or real, and the layer inputs behind their gradients."""
 
 from qpsbgd.extras import needed_for
 
 with needed_for("qpsbgd.capture", "torch", "torch"):
     import torch  # noqa: F401
 
-from qpsbgd.capture.autograd import binarize, record_slopes, recorded_product
+from qpsbgd.capture.autograd import binarize, record_slopes, recorded_product, recorded_weight
 from qpsbgd.capture.record import Capture, Record, Unfolding, attach
-from qpsbgd.capture.weight import BinaryWeight, _rebuild, as_binary_weight, relax  # noqa: F401 (saved networks)
+from qpsbgd.capture.weight import (
+    BinaryWeight,
+    RealWeight,
+    _rebuild,  # noqa: F401 (saved networks)
+    _rebuild_real,  # noqa: F401
+    as_binary_weight,
+    as_real_weight,
+    relax,
+)
 
 RowForm = Unfolding
 """Earlier name of `Unfolding`."""
@@ -15,13 +23,16 @@ RowForm = Unfolding
 __all__ = [
     "BinaryWeight",
     "Capture",
+    "RealWeight",
     "Record",
     "RowForm",
     "Unfolding",
     "as_binary_weight",
+    "as_real_weight",
     "attach",
     "binarize",
     "record_slopes",
     "recorded_product",
+    "recorded_weight",
     "relax",
 ]

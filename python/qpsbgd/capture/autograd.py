@@ -1,4 +1,4 @@
-"""Layers' products with the sign of a latent weight, whose backward passes report the layers' inputs.
+"""Layers' products with a weight or its sign, whose backward passes report the layers' inputs.
 
 There are no hooks on modules: the layer itself asks its weight for the capture, in `recorded_product`. The
 autograd graph with a capture has one more node than without, the identity on the weight's own edge. Gradients
@@ -20,7 +20,7 @@ from qpsbgd.capture.operands import plain_tensor
 from qpsbgd.capture.record import Capture, Pass, Unfolding, current_capture
 from qpsbgd.capture.weight import is_relaxed
 
-__all__ = ["binarize", "is_transformed", "record_slopes", "recorded_product"]
+__all__ = ["binarize", "is_transformed", "record_slopes", "recorded_product", "recorded_weight"]
 
 _NATIVE_DTYPES = (torch.float32, torch.float64)
 
@@ -90,6 +90,24 @@ class _RecordedSign(torch.autograd.Function):
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:
         return tangents[0].clone()
+
+
+class _RecordedWeight(torch.autograd.Function):
+    """The weight itself; else as `_RecordedSign`."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, weight: Tensor, inputs: Tensor, capture: weakref.ref[Capture], started: Pass
+    ) -> Tensor:
+        ctx.save_for_backward(inputs)
+        ctx.capture, ctx.started = capture, started
+        return weight.view_as(weight)
+
+    backward = staticmethod(_RecordedSign.backward)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        return tangents[0].view_as(tangents[0])  # as the output is a view of the weight
 
 
 class _Linear(torch.autograd.Function):
@@ -213,6 +231,41 @@ def recorded_product(
         # The hook belongs to this node of the graph and goes with it.
         output.register_hook(lambda gradient: setattr(started, "output_gradient", gradient))
     return output
+
+
+# See `recorded_product` for this wrapper.
+@torch._disable_dynamo  # type: ignore[attr-defined]
+def recorded_weight(weight: Tensor, inputs: Tensor, unfolding: Unfolding | None = None) -> Tensor:
+    """Give `weight` for the product of a layer with real weights, which is recorded in the backward pass.
+
+    The product that follows is torch's own, so outputs and gradients have the same bits with a capture and
+    without. Without a capture, without grad mode and inside ``torch.func`` transforms this is `weight`.
+
+    Parameters
+    ----------
+    weight : Tensor (m, d), or (m, ...) with d elements a row
+        Real weight.
+    inputs : Tensor (..., d)
+        The X of the layer's product, one sample a row; with an `unfolding` whatever that turns into X.
+    unfolding : Unfolding, optional
+        How the inputs become X, for layers that are no plain matrix product.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from qpsbgd.capture import RealWeight, attach
+    >>> weight, x = RealWeight(torch.tensor([[0.5, -0.5]])), torch.tensor([[3.0, 1.0]])
+    >>> capture = attach(weight)
+    >>> torch.nn.functional.linear(x, recorded_weight(weight, x)).sum().backward()
+    >>> capture.records[0].inputs
+    tensor([[3., 1.]])
+    """
+    capture = current_capture(weight)
+    if capture is None or not _recording() or not weight.requires_grad:
+        return weight
+    started = capture.start(inputs, unfolding)
+    recorded = _RecordedWeight.apply(weight, inputs.detach(), weakref.ref(capture), started)  # type: ignore[no-untyped-call]
+    return cast(Tensor, recorded)
 
 
 def _recording() -> bool:

@@ -1,4 +1,4 @@
-"""The layer inputs behind the gradient of a latent weight.
+"""The layer inputs behind the gradient of a weight.
 
 A `Capture` holds the samples of exactly those backward passes that added to the present ``weight.grad``:
 
@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, Protocol, cast
 import torch
 from torch import Tensor
 
-from qpsbgd.capture.weight import CAPTURE_ATTRIBUTE, BinaryWeight
+from qpsbgd.capture.weight import CAPTURE_ATTRIBUTE, BinaryWeight, RealWeight, is_captured
 
 __all__ = ["Capture", "Pass", "Record", "Unfolding", "attach", "current_capture"]
 
@@ -160,7 +160,7 @@ class Capture:
 
     Attributes
     ----------
-    parameter : BinaryWeight
+    parameter : BinaryWeight or RealWeight
         The weight whose layers record here.
     keep_output_gradients : bool
         Whether records hold the gradient with respect to the layer's output too.
@@ -176,7 +176,7 @@ class Capture:
 
     def __init__(
         self,
-        parameter: BinaryWeight,
+        parameter: BinaryWeight | RealWeight,
         keep_output_gradients: bool,
         keep_slopes: bool = False,
         fold: Callable[[Any, Sequence[Record]], Any] | None = None,
@@ -379,7 +379,7 @@ class Capture:
 
 
 def attach(
-    parameter: BinaryWeight,
+    parameter: BinaryWeight | RealWeight,
     keep_output_gradients: bool = False,
     keep_slopes: bool = False,
     fold: Callable[[Any, Sequence[Record]], Any] | None = None,
@@ -388,10 +388,10 @@ def attach(
 
     Parameters
     ----------
-    parameter : BinaryWeight
+    parameter : BinaryWeight or RealWeight
         The weight of a `qpsbgd.nn` layer.
     keep_output_gradients : bool
-        Also record the gradient with respect to the layer's output, for `Capture.jacobian_factors`.
+        Also record the gradient with respect to a binary layer's output, for `Capture.jacobian_factors`.
     keep_slopes : bool
         Also record the derivative of the activation after the layer; see `qpsbgd.nn.Activated`.
     fold : function, optional
@@ -406,7 +406,7 @@ def attach(
     Raises
     ------
     TypeError
-        If `parameter` is no `BinaryWeight`.
+        If `parameter` is no `BinaryWeight` and no `RealWeight`.
 
     Examples
     --------
@@ -419,10 +419,10 @@ def attach(
     torch.Size([8, 4])
     >>> capture.remove()
     """
-    if not isinstance(parameter, BinaryWeight):
+    if not is_captured(parameter):
         raise TypeError(
-            f"parameter must be a BinaryWeight, but is {type(parameter).__name__}: "
-            "use the layers of qpsbgd.nn, or to_binary"
+            f"parameter must be a BinaryWeight or RealWeight, but is {type(parameter).__name__}: "
+            "use the layers of qpsbgd.nn, to_binary, or to_recorded"
         )
     capture = Capture(parameter, keep_output_gradients, keep_slopes, fold)
     setattr(parameter, CAPTURE_ATTRIBUTE, weakref.ref(capture))

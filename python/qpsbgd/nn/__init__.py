@@ -1,7 +1,7 @@
-"""Layers with binary weights, for ordinary torch modules.
+"""Layers with binary weights for ordinary torch modules, and torch's own layers with recorded inputs.
 
-The layers import no solver and no optimizer. Their weights are of the type `qpsbgd.capture.BinaryWeight`; an
-optimizer that needs a layer's inputs attaches a capture to the layer's weight.
+The layers import no solver and no optimizer. Their weights are of the types `qpsbgd.capture.BinaryWeight` or
+`qpsbgd.capture.RealWeight`. An optimizer that needs a layer's inputs attaches a capture to the weight.
 """
 
 from qpsbgd.extras import needed_for
@@ -9,12 +9,14 @@ from qpsbgd.extras import needed_for
 with needed_for("qpsbgd.nn", "torch", "torch"):
     import torch  # noqa: F401
 
-from qpsbgd.capture.weight import BinaryWeight, relax
+from qpsbgd.capture.weight import BinaryWeight, RealWeight, relax
 from qpsbgd.nn.activation import Activated, BinaryActivation, Scale
-from qpsbgd.nn.convert import to_binary
+from qpsbgd.nn.attention import RecordedMultiheadAttention
+from qpsbgd.nn.convert import to_binary, to_recorded
 from qpsbgd.nn.convolution import BinaryConv2d
 from qpsbgd.nn.graph import BinaryGCNConv
 from qpsbgd.nn.linear import BinaryLinear
+from qpsbgd.nn.recorded import RecordedConv1d, RecordedConv2d, RecordedLinear
 from qpsbgd.nn.summary import summary
 
 __all__ = [
@@ -24,8 +26,14 @@ __all__ = [
     "BinaryGCNConv",
     "BinaryLinear",
     "BinaryWeight",
+    "RealWeight",
+    "RecordedConv1d",
+    "RecordedConv2d",
+    "RecordedLinear",
+    "RecordedMultiheadAttention",
     "Scale",
     "relax",
     "summary",
     "to_binary",
+    "to_recorded",
 ]

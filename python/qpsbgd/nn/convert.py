@@ -1,4 +1,4 @@
-"""`to_binary` turns plain models into binary ones."""
+"""`to_binary` turns plain models into binary ones; `to_recorded` leaves them real and has inputs recorded."""
 
 from __future__ import annotations
 
@@ -9,15 +9,31 @@ from typing import TypeVar, cast
 from torch import nn
 
 from qpsbgd.capture.weight import as_binary_weight
+from qpsbgd.nn.attention import RecordedMultiheadAttention
 from qpsbgd.nn.base import BinaryLayer
 from qpsbgd.nn.convolution import BinaryConv2d
 from qpsbgd.nn.linear import BinaryLinear
+from qpsbgd.nn.recorded import (
+    RecordedConv1d,
+    RecordedConv2d,
+    RecordedLayer,
+    RecordedLinear,
+    RecordedOutputProjection,
+    record,
+)
 
-__all__ = ["to_binary"]
+__all__ = ["to_binary", "to_recorded"]
 
 _ModuleT = TypeVar("_ModuleT", bound=nn.Module)
 
 _BINARY: dict[type[nn.Module], type[BinaryLayer]] = {nn.Linear: BinaryLinear, nn.Conv2d: BinaryConv2d}
+
+_RECORDED: dict[type[nn.Module], type[RecordedLayer]] = {
+    nn.Linear: RecordedLinear,
+    nn.Conv1d: RecordedConv1d,
+    nn.Conv2d: RecordedConv2d,
+    nn.MultiheadAttention: RecordedMultiheadAttention,
+}
 
 
 def to_binary(module: _ModuleT, *, skip: Collection[str] = ()) -> _ModuleT:
@@ -108,3 +124,60 @@ def _call_layers(module: nn.Module) -> None:
         module.activation_relu_or_gelu = 0  # read by nothing else
     if isinstance(module, nn.TransformerEncoder):
         module.use_nested_tensor = False  # which only the fused path takes
+
+
+def to_recorded(module: _ModuleT, *, skip: Collection[str] = ()) -> _ModuleT:
+    """Have the layers of `module` record the inputs behind their gradients, in place; weights stay real.
+
+    `qpsbgd.QPSBGD` then trains their weights by binary steps. The layers are `torch.nn.Linear`, `Conv1d`,
+    `Conv2d` and the projections of `MultiheadAttention`. They compute the same bits as before. The layers
+    and their parameters stay the same objects: values, ties, hooks, devices, dtypes, ``requires_grad``, state
+    dict keys and references of optimizers stay (attach `QPSBGD` afterwards).
+
+    Subclasses of these types and all other layers stay as they are. `QPSBGD` trains them by Adam: embeddings,
+    norms, and `LSTM` and `GRU`, whose hidden states torch does not show. An embedding may share its weight
+    with a linear layer; the weight then takes binary steps.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        A model, or one layer.
+    skip : collection of str
+        Names of modules that stay plain, as in `to_binary`.
+
+    Returns
+    -------
+    torch.nn.Module
+        `module` itself.
+
+    Raises
+    ------
+    TypeError
+        If `module` is not a module, or a layer's weight is not a plain floating-point parameter.
+    ValueError
+        If `skip` names no module.
+
+    Examples
+    --------
+    >>> import torch
+    >>> model = to_recorded(torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU()))
+    >>> model[0]
+    RecordedLinear(in_features=4, out_features=3, bias=True)
+    """
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"module must be a torch.nn.Module, but is {type(module).__name__}")
+    skipped = _skipped(module, skip)
+    for layer in list(module.modules()):
+        kind = _RECORDED.get(type(layer))
+        if kind is None or id(layer) in skipped or not _has_its_weights(layer):
+            continue
+        record(layer, kind)
+        if isinstance(layer, RecordedMultiheadAttention) and _has_its_weights(layer.out_proj):
+            record(layer.out_proj, RecordedOutputProjection)
+    return module
+
+
+def _has_its_weights(layer: nn.Module) -> bool:
+    """Whether the weight is a parameter; weight norm, pruning and parametrizations compute it of others."""
+    name = "weight" if not isinstance(layer, nn.MultiheadAttention) else "in_proj_weight"
+    return name in layer._parameters

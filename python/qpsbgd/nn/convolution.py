@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from qpsbgd.capture.autograd import binarize, recorded_product
 from qpsbgd.nn.base import BinaryLayer, output_scale, pair_of_int, positive_int
 
-__all__ = ["BinaryConv2d"]
+__all__ = ["BinaryConv2d", "ImageUnfolding", "image_unfolding"]
 
 
 class BinaryConv2d(BinaryLayer, nn.Conv2d):  # type: ignore[misc] # torch declares weight and bias as plain
@@ -99,19 +99,28 @@ class BinaryConv2d(BinaryLayer, nn.Conv2d):  # type: ignore[misc] # torch declar
             output = product(binarize(self.weight))
         return output if self.bias is None else output + self.bias[:, None, None]
 
-    def _unfolding(self) -> _ImageUnfolding:
-        return _ImageUnfolding(
-            self.groups,
-            (self.kernel_size[0], self.kernel_size[1]),
-            (self.stride[0], self.stride[1]),
-            (self.dilation[0], self.dilation[1]),
-            tuple(self._reversed_padding_repeated_twice),
-            "constant" if self.padding_mode == "zeros" else self.padding_mode,
-        )
+    def _unfolding(self) -> ImageUnfolding:
+        return image_unfolding(self)
+
+
+def image_unfolding(layer: nn.Conv1d | nn.Conv2d) -> ImageUnfolding:
+    """Tell how a convolution unfolds images; those of a convolution of sequences have the height 1."""
+    return ImageUnfolding(
+        layer.groups,
+        _two(layer.kernel_size),
+        _two(layer.stride),
+        _two(layer.dilation),
+        (*layer._reversed_padding_repeated_twice, 0, 0)[:4],
+        "constant" if layer.padding_mode == "zeros" else layer.padding_mode,
+    )
+
+
+def _two(sizes: tuple[int, ...]) -> tuple[int, int]:
+    return (sizes[0], sizes[1]) if len(sizes) > 1 else (1, sizes[0])
 
 
 @dataclass(frozen=True)
-class _ImageUnfolding:
+class ImageUnfolding:
     """Unfold images: a row for every place in an output image, in the order (image, y, x).
 
     The class implements `qpsbgd.capture.Unfolding`.

@@ -63,6 +63,8 @@ class LatentWeightOptimizer(Optimizer, ABC):
 
     earlier_defaults: ClassVar[Mapping[str, Any]] = {}
     """Defaults for checkpoints that predate these options."""
+    conversions: ClassVar[str] = "qpsbgd.nn.to_binary(model)"
+    """How a model gets weights that take steps of the subclass's own; for error messages."""
 
     def __init__(self, params: ParamsT, defaults: dict[str, Any]) -> None:
         super().__init__(params, {**_ADAM_DEFAULTS, **defaults})
@@ -70,6 +72,10 @@ class LatentWeightOptimizer(Optimizer, ABC):
     def _work(self, updates: Sequence[Update]) -> Any:
         """Work out the steps of the binary weights, as far as that may fail or take long; change nothing."""
         return None
+
+    def _steps(self, parameter: Tensor) -> bool:
+        """Tell whether a parameter takes steps of the subclass's own, rather than Adam's."""
+        return is_binary(parameter)
 
     @abstractmethod
     def _commit(self, updates: Sequence[Update], worked: Any) -> None:
@@ -128,13 +134,16 @@ class LatentWeightOptimizer(Optimizer, ABC):
     def _step(self) -> None:
         updates = self._gather()
         rates = {id(group): other_rate(group) for group in self.param_groups}
-        binary = [update for update in updates if is_binary(update.parameter)]
-        worked = self._work(binary)
+        stepped = [update for update in updates if self._steps(update.parameter)]
+        worked = self._work(stepped)
         with Uninterrupted():
-            self._commit(binary, worked)
+            self._commit(stepped, worked)
             for group, parameter, gradient, _ in updates:
-                if not is_binary(parameter):
+                if not self._steps(parameter):
                     state, rate = self.state[parameter], rates[id(group)]
+                    decay = group.get("weight_decay", 0.0)
+                    if decay:
+                        parameter.mul_(1.0 - rate * decay)
                     adam_step(parameter, gradient, state, rate, group["other_betas"], group["other_eps"])
             for group in self.param_groups:
                 group["step"] += 1
@@ -156,10 +165,10 @@ class LatentWeightOptimizer(Optimizer, ABC):
     def _check_binary(self) -> None:
         """Raise if there is nothing to do for this optimizer."""
         parameters = [parameter for _, parameter in self._numbered()]
-        if not any(is_binary(parameter) for parameter in parameters):
+        if not any(self._steps(parameter) for parameter in parameters):
             raise RuntimeError(
                 f"{type(self).__name__} has no binary weight among its {len(parameters)} parameters: "
-                "build the model of qpsbgd.nn layers, or call qpsbgd.nn.to_binary(model)"
+                f"build the model of qpsbgd.nn layers, or call {self.conversions}"
             )
 
     def _numbered(self) -> list[tuple[dict[str, Any], Tensor]]:

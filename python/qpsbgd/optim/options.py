@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
+from torch import Tensor
+
+from qpsbgd.capture.weight import RealWeight, is_binary
 from qpsbgd.problem.checks import (
     DOMAINS,
     MEMORIES,
@@ -15,7 +18,15 @@ from qpsbgd.problem.checks import (
 )
 from qpsbgd.step.projected import MAJORIZERS
 
-__all__ = ["EARLIER_DEFAULTS", "check_options", "fill_options", "uses_factors"]
+__all__ = [
+    "EARLIER_DEFAULTS",
+    "Kinds",
+    "check_kinds",
+    "check_options",
+    "fill_options",
+    "uses_factors",
+    "with_rate",
+]
 
 VARIANTS = ("continuous", "projected")
 JACOBIANS = ("pre-activation", "post-activation")
@@ -27,8 +38,27 @@ EARLIER_DEFAULTS = {
     "jacobian": "pre-activation",
     "qpu_seconds": 0.0,
     "betas": (0.9, 0.9),
+    "weight_decay": 0.0,
 }
 """Defaults for checkpoints that predate these options."""
+
+_LR = 0.01
+_REAL_LR = 0.1
+_REAL_BETAS = (0.5, 0.95)
+_REAL_KAPPA = 4.0
+
+
+class Kinds(NamedTuple):
+    """Which weights a parameter group holds."""
+
+    binary: bool
+    real: bool
+
+    @classmethod
+    def of(cls, group: dict[str, Any]) -> Kinds:
+        """Look through a group."""
+        weights = group["params"]
+        return cls(any(map(is_binary, weights)), any(type(weight) is RealWeight for weight in weights))
 
 
 def check_options(options: dict[str, Any]) -> None:
@@ -45,7 +75,9 @@ def check_options(options: dict[str, Any]) -> None:
             "jacobian 'post-activation' does not go with memory 'momentum', which would keep "
             "a Gram matrix of every neuron; use 'error-feedback' or None"
         )
-    check_betas("betas", options["betas"])
+    if options["betas"] is not None:
+        check_betas("betas", options["betas"])
+    check_nonnegative("weight_decay", options["weight_decay"])
     check_seed(options["seed"])
     _check_majorizer(options["majorizer"])
     if options["damping"] is not None:
@@ -54,8 +86,44 @@ def check_options(options: dict[str, Any]) -> None:
         _check_projected(options)
 
 
-def fill_options(group: dict[str, Any]) -> None:
+def check_kinds(options: dict[str, Any], kinds: Kinds) -> None:
+    """Raise if options of a parameter group do not go with the weights that it holds."""
+    if kinds.binary and kinds.real:
+        raise ValueError(
+            "a parameter group holds binary and real weights, whose options have other defaults; "
+            "put them into two groups"
+        )
+    if kinds.binary and options["weight_decay"]:
+        raise ValueError(
+            f"weight_decay {options['weight_decay']!r} has no meaning for binary weights; "
+            "put the other parameters into a group of their own"
+        )
+    if not kinds.real:
+        return
+    for name, default in (("variant", "continuous"), ("jacobian", "pre-activation")):
+        if options[name] != default:
+            raise ValueError(f"{name} {options[name]!r} has no meaning for real weights, use {default!r}")
+
+
+def with_rate(group: dict[str, Any], default: Any) -> dict[str, Any]:
+    """Return a parameter group, not added yet, with the rate for its kind of weights if it has none."""
+    if group.get("lr", default) is not None or isinstance(group.get("params"), set):  # torch refuses sets
+        return group
+    given = group.get("params", [])
+    parameters = [given] if isinstance(given, Tensor) else list(given)
+    weights = [named[-1] if isinstance(named, tuple) else named for named in parameters]
+    real = any(type(weight) is RealWeight for weight in weights)
+    return {**group, "params": parameters, "lr": _REAL_LR if real else _LR}
+
+
+def fill_options(group: dict[str, Any], kinds: Kinds) -> None:
     """Replace "auto" and None by what they mean for this parameter group."""
+    if kinds.real:
+        group["memory"] = "momentum" if group["memory"] == "auto" else group["memory"]
+        group["betas"] = group["betas"] or _REAL_BETAS
+        group["kappa"] = _REAL_KAPPA if group["kappa"] is None else group["kappa"]
+    if group["betas"] is None:
+        group["betas"] = (0.9, 0.9)
     projected, factors = group["variant"] == "projected", group["majorizer"] == "gauss-newton"
     if group["memory"] == "auto":
         group["memory"] = ("momentum" if factors else None) if projected else "error-feedback"

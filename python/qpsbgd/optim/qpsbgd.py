@@ -18,34 +18,45 @@ from torch.optim.optimizer import ParamsT
 from torch.utils.hooks import RemovableHandle
 
 from qpsbgd.capture.record import Capture, attach
-from qpsbgd.capture.weight import is_binary
+from qpsbgd.capture.weight import is_binary, is_captured
 from qpsbgd.optim.agreement import LocalView, agree, processes_of
-from qpsbgd.optim.latent import LatentWeightOptimizer, Update, descend
-from qpsbgd.optim.options import EARLIER_DEFAULTS, check_options, fill_options, uses_factors
+from qpsbgd.optim.latent import LatentWeightOptimizer, Update
+from qpsbgd.optim.options import (
+    EARLIER_DEFAULTS,
+    Kinds,
+    check_kinds,
+    check_options,
+    fill_options,
+    uses_factors,
+    with_rate,
+)
+from qpsbgd.optim.packed import LastStep, PackedSteps
+from qpsbgd.optim.views import NOTHING, view_of
 from qpsbgd.solvers.protocol import AsyncQuboSolver
 from qpsbgd.solvers.requests import Work, answer_requests
 from qpsbgd.solvers.resolve import resolve_solver
 from qpsbgd.step.continuous import ContinuousRule
-from qpsbgd.step.inputs import LayerInputs, Seen, StaticInputs, fold_inputs, seen_by
+from qpsbgd.step.inputs import LayerInputs, Seen, StaticInputs, fold_inputs
 from qpsbgd.step.memory import empty_state
 from qpsbgd.step.processes import Processes
 from qpsbgd.step.projected import ProjectedRule
 from qpsbgd.step.rule import LayerStep, Projection, StepResult, StepRule
+from qpsbgd.step.weights import Move
 
 __all__ = ["QPSBGD", "Projection", "layer_seed"]
 
 _RULES: dict[str, StepRule] = {"continuous": ContinuousRule(), "projected": ProjectedRule()}
-_NOTHING = Seen(0, 0, False)
 
 
-class QPSBGD(LatentWeightOptimizer):
+class QPSBGD(PackedSteps, LatentWeightOptimizer):
     """Quadratic projection stochastic binary gradient descent.
 
     Every weight of a `qpsbgd.nn` layer takes a step G in {-1, +1}: the gradient p (plus memory) projected
     by one QUBO per output neuron, whose couplings are the Gram matrix A of the layer's inputs::
 
         G_j = argmin over G in {-1,+1}^d of  s_j G'AG - 2 p_j'G          A = (a²/n) X'X, a = 1/sqrt(d)
-        W  <- clip(W - lr G, -clip, clip)
+        W  <- clip(W - lr G, -clip, clip)                       latent weights of binary layers
+        W  <- (1 - lr weight_decay) W - lr a G                  real weights, see `qpsbgd.nn.to_recorded`
 
     All other parameters (batch norm, scales, biases) take steps of Adam with `other_lr`.
 
@@ -54,21 +65,24 @@ class QPSBGD(LatentWeightOptimizer):
     params : iterable of parameters or of parameter groups
         Layers must be in training mode when their gradients are computed. If several optimizers hold a
         weight, its inputs are recorded for the last one built.
-    lr : float
-        Size of a binary weight's step.
+    lr : float, optional
+        Size of a binary weight's step, 0.01 by default. That of a real weight is ``lr / sqrt(d)``, with
+        lr 0.1 by default.
     variant : {"continuous", "projected"}
         Latent weights are real and change by ``lr G``; or they are -1 and +1, and a step minimises a
         quadratic model of the loss over them, starting at the present weights (see Notes).
     memory : {"auto", "error-feedback", "momentum", None}
         What p holds beside the gradient: what earlier projections left behind; a running mean of gradients
         (and of A) over about ten steps; nothing. "auto" is "error-feedback" for the continuous variant,
-        "momentum" for the projected one with Gauss-Newton factors, and None with a fixed majorizer.
+        "momentum" for real weights and for the projected variant with Gauss-Newton factors, and None with a
+        fixed majorizer.
     scale : {"relative", "auto", "step", "raw"} or float
         The length s_j of step that the QUBO of row j assumes. "relative": ``kappa ‖p‖₁ / (σ'Aσ)`` with
         σ = sign(p); "auto": fitted in turn with G; "step": lr; "raw": the paper's literal form; or the number
         given.
     kappa : float, optional
-        Factor of the relative scale, at least 0, where 0 is signSGD. 1, or 0.5 with momentum.
+        Factor of the relative scale, at least 0, where 0 is signSGD. 1, or 0.5 with momentum; 4 for real
+        weights.
     domain : {"spin", "mask"}
         G in {-1, +1}, or in {0, sign(p)}.
     jacobian : {"pre-activation", "post-activation"}
@@ -80,13 +94,17 @@ class QPSBGD(LatentWeightOptimizer):
         The built-in greedy descent from sign(p), simulated annealing from dwave-samplers, a D-Wave QPU, or
         your own. "auto" is "native", unless the environment has ``QPSBGD_SOLVER=qpu`` and a token is
         configured. Not part of the state dict.
-    betas : (float, float)
-        Weights of the past in the running means of p and of A, with momentum.
+    betas : (float, float), optional
+        Weights of the past in the running means of p and of A, with momentum. (0.9, 0.9), or (0.5, 0.95) for
+        real weights.
     other_lr, other_betas, other_eps : float, pair of float, float
         Learning rate, betas and eps of Adam for all parameters that are no binary weights. The rate follows
         schedules of lr: it is ``other_lr * lr / (lr that the group was added with)``.
     clip : float
-        Bound of the latent weights.
+        Bound of the latent weights of binary layers.
+    weight_decay : float
+        Decoupled weight decay of all parameters but binary weights, at the rate of their steps, as in
+        `torch.optim.AdamW`.
     maximize : bool
         Ascend instead.
     majorizer : {"gauss-newton", "logistic", "softmax"} or float
@@ -110,7 +128,8 @@ class QPSBGD(LatentWeightOptimizer):
 
     Notes
     -----
-    All options but solver and process_group may differ between parameter groups.
+    All options but solver and process_group may differ between parameter groups. A group holds binary or real
+    weights, not both.
     ``scale="step"`` and ``"raw"`` depend on the size of the loss, which they take to be a mean over samples;
     the other scales do not. A layer whose input is the same unchanged tensor as in the last step keeps its
     Gram matrix; write to such a tensor through torch, which counts its versions.
@@ -139,11 +158,12 @@ class QPSBGD(LatentWeightOptimizer):
     """
 
     earlier_defaults = EARLIER_DEFAULTS
+    conversions = "qpsbgd.nn.to_binary(model), or qpsbgd.nn.to_recorded(model) for real weights"
 
     def __init__(
         self,
         params: ParamsT,
-        lr: float | Tensor = 0.01,
+        lr: float | Tensor | None = None,
         *,
         variant: str = "continuous",
         memory: str | None = "auto",
@@ -152,11 +172,12 @@ class QPSBGD(LatentWeightOptimizer):
         domain: str = "spin",
         jacobian: str = "pre-activation",
         solver: Any = "auto",
-        betas: tuple[float, float] = (0.9, 0.9),
+        betas: tuple[float, float] | None = None,
         other_lr: float | Tensor = 0.01,
         other_betas: tuple[float, float] = (0.9, 0.999),
         other_eps: float = 1e-8,
         clip: float = 1.0,
+        weight_decay: float = 0.0,
         maximize: bool = False,
         majorizer: str | float = "gauss-newton",
         damping: float | None = None,
@@ -184,6 +205,7 @@ class QPSBGD(LatentWeightOptimizer):
             "other_betas": other_betas,
             "other_eps": other_eps,
             "clip": clip,
+            "weight_decay": weight_decay,
             "maximize": maximize,
             "majorizer": majorizer,
             "damping": damping,
@@ -201,8 +223,17 @@ class QPSBGD(LatentWeightOptimizer):
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters with options of their own, as `torch.optim.Optimizer.add_param_group`."""
+        if isinstance(param_group, dict):
+            param_group = with_rate(param_group, self.defaults["lr"])
         super().add_param_group(param_group)
-        fill_options(self.param_groups[-1])
+        group = self.param_groups[-1]
+        kinds = Kinds.of(group)
+        try:
+            check_kinds(group, kinds)
+        except ValueError:
+            self.param_groups.pop()
+            raise
+        fill_options(group, kinds)
         if self._is_built:
             self._attach(self.param_groups[-1])
 
@@ -254,6 +285,9 @@ class QPSBGD(LatentWeightOptimizer):
         ValueError
             If it is the state dict of another optimizer or of other parameters; nothing has changed then.
         """
+        saved = state_dict.get("param_groups", ()) if isinstance(state_dict, dict) else ()
+        for own, options in zip(self.param_groups, saved, strict=False):
+            check_kinds({**own, **options}, Kinds.of(own))
         super().load_state_dict(state_dict)
         solver: Any = self._solver
         if hasattr(solver, "qpu_seconds"):
@@ -264,6 +298,9 @@ class QPSBGD(LatentWeightOptimizer):
         super().zero_grad(set_to_none)
         for capture in self._captures.values():
             capture.clear()
+
+    def _steps(self, parameter: Tensor) -> bool:
+        return is_captured(parameter)
 
     # Gather
 
@@ -284,13 +321,13 @@ class QPSBGD(LatentWeightOptimizer):
         if not processes.alone:
             steps = sum(int(group["step"]) for group in self.param_groups)
             views = agree(processes, views, steps, error)
-        binary = [view for view in views if view.has_gradient and is_binary(view.parameter)]
-        if binary and not any(view.seen.num_samples for view in binary):
+        stepped = [view for view in views if view.has_gradient and self._steps(view.parameter)]
+        if stepped and not any(view.seen.num_samples for view in stepped):
             return []  # batches without samples are no step for anything
         updates = []
         both = zip(numbered, own, views, strict=True)
         for number, ((group, parameter), local, view) in enumerate(both):
-            if not view.has_gradient or (is_binary(parameter) and not view.seen.num_samples):
+            if not view.has_gradient or (self._steps(parameter) and not view.seen.num_samples):
                 continue
             gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
             updates.append(self._update(group, parameter, gradient, number, processes))
@@ -299,39 +336,11 @@ class QPSBGD(LatentWeightOptimizer):
 
     def _view(self, parameter: Tensor) -> LocalView:
         """Tell what this process has of a parameter."""
-        if parameter.grad is None:
-            return LocalView(parameter, False, _NOTHING)
-        self._check_dense(parameter.grad)
-        if not is_binary(parameter):
-            return LocalView(parameter, True, _NOTHING)
-        capture = self._captures.get(parameter)
-        if capture is not None and capture.attached:
-            if capture.gradient_was_dropped():
-                capture.clear()
-            if capture.records or capture.folded is not None:
-                self._check_capture(parameter)
-                return LocalView(parameter, True, seen_by(capture))
-        if not bool(parameter.grad.any()):
-            # Set to zero, and no layer has used the weight since.
-            return LocalView(parameter, False, _NOTHING)
-        self._check_capture(parameter)
-        return LocalView(parameter, True, _NOTHING)
-
-    def _check_capture(self, weight: Tensor) -> None:
-        """Refuse a gradient without the layer's inputs, and say how that came to be."""
-        capture = self._captures.get(weight)
-        shape = tuple(weight.shape)
-        if capture is None:
-            reason = "it became binary after the optimizer was built; build the optimizer after to_binary"
-        elif not capture.attached:
-            reason = "another optimizer or capture was attached to it later; keep only one in use"
-        elif not capture.records and capture.folded is None:
-            reason = "its gradient was not computed by a backward pass through a layer in training mode"
-        elif capture.overwritten or any(record.overwritten for record in capture.records):
-            reason = "the input was overwritten in place after the backward pass; use a new tensor each time"
-        else:
-            return
-        raise RuntimeError(f"no layer input was captured for the binary weight of shape {shape}: {reason}")
+        if parameter.grad is not None:
+            self._check_dense(parameter.grad)
+        if self._steps(parameter):
+            return view_of(parameter, self._captures.get(parameter))
+        return LocalView(parameter, parameter.grad is not None, NOTHING)
 
     def _processes(self) -> Processes:
         processes = processes_of(self._process_group)
@@ -363,9 +372,13 @@ class QPSBGD(LatentWeightOptimizer):
     def _work_of(self, update: Update) -> Work[StepResult]:
         group, weight, gradient, _ = update
         capture, (own, seen) = self._captures[weight], self._seen[weight]
+        gradient = gradient.reshape(weight.shape[0], -1)
+        if not is_binary(weight):
+            # With W = a U, a = 1/sqrt(d), the layer is Z = a X U' as a binary one. This is the gradient of U.
+            gradient = gradient * gradient.shape[1] ** -0.5
         layer = LayerStep(
             weight=weight,
-            gradient=gradient.reshape(weight.shape[0], -1),
+            gradient=gradient,
             inputs=LayerInputs(weight, capture, self._static, self._together, own, seen),
             state=self.state.get(weight, {}),
             options=group,
@@ -380,17 +393,17 @@ class QPSBGD(LatentWeightOptimizer):
         return _RULES[group["variant"]]
 
     def _commit(self, updates: Sequence[Update], worked: Sequence[StepResult]) -> None:
-        for (group, weight, _, _), result in zip(updates, worked, strict=True):
-            values = result.values.view(weight.shape)
-            if result.replaces:
-                weight.copy_(values)
-            else:
-                descend(weight, values, group)
+        last = []
+        for (group, weight, _, number), result in zip(updates, worked, strict=True):
+            move = _move(group, weight, result.replaces)
+            move.apply(weight, result.values.view(weight.shape))
+            last.append(LastStep(number, weight.shape, result.values, move))
             self.state[weight].update(result.state)
-            group["num_qubos"] += len(values)
+            group["num_qubos"] += len(result.values)
+        self._last = last
         for group, parameter in self._numbered():
             # Checkpoints of a fresh optimizer need the names of all state.
-            if is_binary(parameter) and parameter.grad is not None and parameter not in self.state:
+            if self._steps(parameter) and parameter.grad is not None and parameter not in self.state:
                 self.state[parameter].update(empty_state(parameter, group))
 
     def _check_slopes(self, updates: Sequence[Update]) -> None:
@@ -409,7 +422,7 @@ class QPSBGD(LatentWeightOptimizer):
 
     def _attach(self, group: dict[str, Any]) -> None:
         for parameter in group["params"]:
-            if is_binary(parameter):
+            if self._steps(parameter):
                 self._captures[parameter] = attach(
                     parameter,
                     keep_output_gradients=uses_factors(group),
@@ -424,6 +437,7 @@ class QPSBGD(LatentWeightOptimizer):
         self._seen: dict[Tensor, tuple[Seen, Seen]] = {}  # in this process, and in all
         self._together = Processes()
         self._projection_hooks: OrderedDict[int, Callable[[Projection], None]] = OrderedDict()
+        self._last = []
 
     def __getstate__(self) -> dict[str, Any]:
         # A process group belongs to this process: a copy in another one needs its own.
@@ -444,6 +458,15 @@ class QPSBGD(LatentWeightOptimizer):
             self._is_built = True
             for group in self.param_groups:
                 self._attach(group)
+
+
+def _move(group: dict[str, Any], weight: Tensor, replaces: bool) -> Move:
+    """Tell how a weight moves by its step, with the options of its group."""
+    lr = float(group["lr"])
+    if is_binary(weight):
+        return Move(lr, clip=group["clip"], replaces=replaces)
+    width = weight.numel() // weight.shape[0]
+    return Move(lr * width**-0.5, decay=1.0 - lr * group["weight_decay"])
 
 
 def layer_seed(seed: int, step: int, number: int, first_row: int) -> int:

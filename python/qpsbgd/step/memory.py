@@ -36,13 +36,13 @@ def error_feedback(p: Tensor, G: Tensor) -> Tensor:
     return p - step * G
 
 
-def average(state: Tensor, value: Tensor, step: int, decay: float = 0.9) -> tuple[Tensor, Tensor]:
+def average(state: Tensor | None, value: Tensor, step: int, decay: float = 0.9) -> tuple[Tensor, Tensor]:
     """Update a running mean that starts at zero; return its next state, and that corrected for the start.
 
     Parameters
     ----------
     state, value : Tensor of one shape
-        The next state is ``decay state + (1 - decay) value``.
+        The next state is ``decay state + (1 - decay) value``. No state is one of zeros.
     step : int
         Number of this update, from 1.
     decay : float
@@ -54,8 +54,9 @@ def average(state: Tensor, value: Tensor, step: int, decay: float = 0.9) -> tupl
     >>> average(torch.zeros(1), torch.tensor([2.0]), step=1, decay=0.5)
     (tensor([1.]), tensor([2.]))
     """
-    state = state.lerp(value, 1.0 - decay)
-    return state, state / (1.0 - decay**step)
+    state = (torch.zeros_like(value) if state is None else state).lerp(value, 1.0 - decay)
+    correction = 1.0 - decay**step
+    return state, state if correction == 1.0 else state / correction
 
 
 def running_means(
@@ -76,8 +77,8 @@ def running_means(
     """
     gram = torch.from_numpy(A).to(p.device)
     step = state.get("step", 0) + 1
-    p_state, p = average(state.get("gradient_average", torch.zeros_like(p)), p, step, betas[0])
-    gram_state, gram = average(state.get("gram_average", torch.zeros_like(gram)), gram, step, betas[1])
+    p_state, p = average(state.get("gradient_average"), p, step, betas[0])
+    gram_state, gram = average(state.get("gram_average"), gram, step, betas[1])
     memory = {"step": step, "gradient_average": p_state, "gram_average": gram_state}
     return p, to_host(gram, gram.dtype), memory
 
@@ -85,14 +86,15 @@ def running_means(
 def state_of_rows(state: Mapping[str, Any], rows: slice, num_rows: int) -> Mapping[str, Any]:
     """Return the part of a weight's state that belongs to `rows`: all of it, or that of one channel group."""
     size = rows.stop - rows.start
-    if size == num_rows:
+    if size == num_rows and not any(name in state and state[name].dim() == 3 for name in _GRAM_STATE):
         return state
     part = dict(state)
     for name, value in state.items():
         if name in _ROW_STATE:
             part[name] = value[rows]
-        elif name in _GRAM_STATE and len(value) * size == num_rows:
-            part[name] = value[rows.start // size]
+        elif name in _GRAM_STATE and value.dim() == 3:
+            # An attention whose query, key and value were three inputs may get one input for all of them.
+            part[name] = value.mean(dim=0) if size == num_rows else value[rows.start // size]
     return part
 
 

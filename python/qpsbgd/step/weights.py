@@ -1,15 +1,46 @@
-"""The move of latent weights: one step down, kept within the clip."""
+"""The move of weights by a binary step."""
 
 from __future__ import annotations
+
+import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from qpsbgd import _core
 
-__all__ = ["move_weights"]
+__all__ = ["Move", "move_weights"]
 
 _NATIVE_DTYPES = (torch.float32, torch.float64)
+
+
+class Move(NamedTuple):
+    """How a weight moves by its step G: ``W <- clip(decay W - size G, -clip, clip)``, or ``W <- G``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> weight = torch.tensor([[0.5, -0.5]])
+    >>> Move(size=0.25, decay=0.5).apply(weight, torch.tensor([[1, 1]], dtype=torch.int8))
+    >>> weight
+    tensor([[ 0.0000, -0.5000]])
+    """
+
+    size: float
+    decay: float = 1.0
+    clip: float = math.inf
+    replaces: bool = False
+    """Whether G are the next weights."""
+
+    def apply(self, weight: Tensor, step: Tensor) -> None:
+        """Move `weight` in place."""
+        if self.replaces:
+            weight.copy_(step)
+            return
+        if self.decay != 1.0:
+            weight.mul_(self.decay)
+        move_weights(weight, step, self.size, self.clip)
 
 
 def move_weights(weight: Tensor, step: Tensor, lr: float, clip: float) -> None:
