@@ -243,9 +243,6 @@ void add_finish(std::vector<Entry>& entries, std::size_t size) {
 
 // 32 reads in step, without couplings and fields: the kernel does the same work for any.
 void add_replicas_int16(std::vector<Entry>& entries, std::size_t size) {
-    if (kernels().replicas_int16.anneal == nullptr) {
-        return;
-    }
     constexpr std::size_t kSweeps = 16;
     struct Data {
         DenseInt16Problem problem;

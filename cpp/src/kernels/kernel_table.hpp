@@ -40,7 +40,7 @@ struct KernelTable {
     ProjectionInt16Kernels projection_int16;
     ProjectionInt8Kernels projection_int8;
     PackedKernels packed;
-    ReplicasInt16Kernels replicas_int16;  // null without AVX-512
+    ReplicasInt16Kernels replicas_int16;
 };
 
 // The kernels for this machine: the widest instruction set it has, or the one that the environment variable

@@ -28,7 +28,7 @@ inline std::string name_of(const testing::TestParamInfo<const KernelTable*>& inf
     return info.param->name;
 }
 
-// One test for each of them. Tests of a family that some instruction sets lack skip those.
+// One test for each of them.
 #define QPSBGD_ON_EVERY_INSTRUCTION_SET(suite)                                   \
     INSTANTIATE_TEST_SUITE_P(All, suite, testing::ValuesIn(available_kernels()), \
                              qpsbgd::kernel_tests::name_of)

@@ -124,9 +124,6 @@ class ReplicasInt16 : public OnEveryInstructionSet {};
 
 TEST_P(ReplicasInt16, annealing) {
     const ReplicasInt16Kernels& kernels = table().replicas_int16;
-    if (kernels.anneal == nullptr) {
-        GTEST_SKIP() << table().name << " has no kernel for reads in step";
-    }
     struct Case {
         int reach;  // of the couplings' part of a field
         int levels;

@@ -24,6 +24,10 @@ constexpr DenseInt16Kernels kDenseInt16{local_fields_int16, flip_int16, anneal_i
 
 #include "kernels/registers/neon.inl"
 
+constexpr std::size_t kMostSpinsOfRows = 320;
+constexpr std::size_t kLeastReadsOfRows = 16;
+#include "kernels/replicas_int16/generic.inl"
+
 #include "kernels/gram/generic.inl"
 #include "kernels/packed/generic.inl"
 #include "kernels/projection_float/generic.inl"
@@ -42,23 +46,12 @@ constexpr GramKernels<Real> kGram = gram_kernels<Real>(multiply_sign_bytes<Real>
 }  // namespace
 
 const KernelTable& neon_kernels() {
-    static constexpr KernelTable kTable{"neon",
-                                        kDenseFloat32,
-                                        kDenseInt16,
-                                        kFinish,
-                                        kExact,
-                                        kSparseInt8,
-                                        kSparseBits,
-                                        kGram<float>,
-                                        kGram<double>,
-                                        kProjection<float>,
-                                        kProjection<double>,
-                                        kPrepare<float>,
-                                        kPrepare<double>,
-                                        kProjectionInt16,
-                                        kProjectionInt8,
-                                        kPacked,
-                                        {}};
+    static constexpr KernelTable kTable{
+        "neon",           kDenseFloat32,      kDenseInt16,         kFinish,
+        kExact,           kSparseInt8,        kSparseBits,         kGram<float>,
+        kGram<double>,    kProjection<float>, kProjection<double>, kPrepare<float>,
+        kPrepare<double>, kProjectionInt16,   kProjectionInt8,     kPacked,
+        kReplicasInt16};
     return kTable;
 }
 

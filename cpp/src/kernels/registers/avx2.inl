@@ -131,3 +131,62 @@ inline Words widen_counts(Counts counts) {
     const __m256i pairs = _mm256_maddubs_epi16(reinterpret_cast<__m256i>(counts), _mm256_set1_epi8(1));
     return reinterpret_cast<Words>(_mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
+
+// Words of 16 bits.
+using UnsignedShorts = std::uint16_t __attribute__((vector_size(kRegisterBytes)));
+
+inline UnsignedShorts multiply_high(UnsignedShorts a, UnsignedShorts b) {
+    return reinterpret_cast<UnsignedShorts>(
+        _mm256_mulhi_epu16(reinterpret_cast<__m256i>(a), reinterpret_cast<__m256i>(b)));
+}
+inline UnsignedShorts smaller(UnsignedShorts a, UnsignedShorts b) {
+    return reinterpret_cast<UnsignedShorts>(
+        _mm256_min_epu16(reinterpret_cast<__m256i>(a), reinterpret_cast<__m256i>(b)));
+}
+
+// a sign, for sign in -1, 0, 1.
+inline Shorts times_sign(Shorts a, Shorts sign) {
+    return reinterpret_cast<Shorts>(
+        _mm256_sign_epi16(reinterpret_cast<__m256i>(a), reinterpret_cast<__m256i>(sign)));
+}
+
+// Two lanes of 16 bits, again and again.
+inline Shorts every_pair(std::int32_t pair) { return reinterpret_cast<Shorts>(_mm256_set1_epi32(pair)); }
+
+// Eight words of one place and eight of the place eight further on.
+template <class Word>
+inline Shorts load_eighths(const Word* const* from, std::size_t offset) {
+    const __m128i low = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from[0] + offset));
+    const __m128i high = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from[8] + offset));
+    return reinterpret_cast<Shorts>(_mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1));
+}
+
+// Lanes of a and b in turns, from the lower (0) or the upper (1) half of every 16 bytes: lanes of 16, 32 and 64 bits.
+template <int half>
+inline Shorts interleave_words(Shorts a, Shorts b) {
+    const auto x = reinterpret_cast<__m256i>(a);
+    const auto y = reinterpret_cast<__m256i>(b);
+    return reinterpret_cast<Shorts>(half == 0 ? _mm256_unpacklo_epi16(x, y) : _mm256_unpackhi_epi16(x, y));
+}
+template <int half>
+inline Shorts interleave_pairs(Shorts a, Shorts b) {
+    const auto x = reinterpret_cast<__m256i>(a);
+    const auto y = reinterpret_cast<__m256i>(b);
+    return reinterpret_cast<Shorts>(half == 0 ? _mm256_unpacklo_epi32(x, y) : _mm256_unpackhi_epi32(x, y));
+}
+template <int half>
+inline Shorts interleave_quads(Shorts a, Shorts b) {
+    const auto x = reinterpret_cast<__m256i>(a);
+    const auto y = reinterpret_cast<__m256i>(b);
+    return reinterpret_cast<Shorts>(half == 0 ? _mm256_unpacklo_epi64(x, y) : _mm256_unpackhi_epi64(x, y));
+}
+
+// Adds a_i + b_i to sums of 32 bits: of the lower four lanes of every 16 bytes to the first register, of the upper four to
+// the second.
+inline void add_pairs(Words* sums, Shorts a, Shorts b) {
+    const __m256i one = _mm256_set1_epi16(1);
+    sums[0] +=
+        reinterpret_cast<Words>(_mm256_madd_epi16(reinterpret_cast<__m256i>(interleave_words<0>(a, b)), one));
+    sums[1] +=
+        reinterpret_cast<Words>(_mm256_madd_epi16(reinterpret_cast<__m256i>(interleave_words<1>(a, b)), one));
+}

@@ -88,3 +88,51 @@ constexpr std::size_t kCountedWords = 31;
 inline Counts byte_counts(Words words) { return vcntq_u8(vreinterpretq_u8_u32(words)); }
 inline Counts add_counts(Counts a, Counts b) { return vaddq_u8(a, b); }
 inline Words widen_counts(Counts counts) { return vpaddlq_u16(vpaddlq_u8(counts)); }
+
+// Words of 16 bits.
+using UnsignedShorts = std::uint16_t __attribute__((vector_size(kRegisterBytes)));
+
+inline UnsignedShorts multiply_high(UnsignedShorts a, UnsignedShorts b) {
+    const uint32x4_t low = vmull_u16(vget_low_u16(a), vget_low_u16(b));
+    const uint32x4_t high = vmull_high_u16(a, b);
+    return vuzp2q_u16(vreinterpretq_u16_u32(low), vreinterpretq_u16_u32(high));
+}
+inline UnsignedShorts smaller(UnsignedShorts a, UnsignedShorts b) { return vminq_u16(a, b); }
+
+// a sign, for sign in -1, 0, 1.
+inline Shorts times_sign(Shorts a, Shorts sign) { return a * sign; }
+
+// Two lanes of 16 bits, again and again.
+inline Shorts every_pair(std::int32_t pair) { return vreinterpretq_s16_s32(vdupq_n_s32(pair)); }
+
+// Eight words.
+template <class Word>
+inline Shorts load_eighths(const Word* const* from, std::size_t offset) {
+    return vreinterpretq_s16_u8(vld1q_u8(reinterpret_cast<const std::uint8_t*>(from[0] + offset)));
+}
+
+// Lanes of a and b in turns, from the lower (0) or the upper (1) half: lanes of 16, 32 and 64 bits.
+template <int half>
+inline Shorts interleave_words(Shorts a, Shorts b) {
+    return half == 0 ? vzip1q_s16(a, b) : vzip2q_s16(a, b);
+}
+template <int half>
+inline Shorts interleave_pairs(Shorts a, Shorts b) {
+    const int32x4_t x = vreinterpretq_s32_s16(a);
+    const int32x4_t y = vreinterpretq_s32_s16(b);
+    return vreinterpretq_s16_s32(half == 0 ? vzip1q_s32(x, y) : vzip2q_s32(x, y));
+}
+template <int half>
+inline Shorts interleave_quads(Shorts a, Shorts b) {
+    const int64x2_t x = vreinterpretq_s64_s16(a);
+    const int64x2_t y = vreinterpretq_s64_s16(b);
+    return vreinterpretq_s16_s64(half == 0 ? vzip1q_s64(x, y) : vzip2q_s64(x, y));
+}
+
+// Adds a_i + b_i to sums of 32 bits: of the lower four lanes to the first register, of the upper four to the second.
+inline void add_pairs(Words* sums, Shorts a, Shorts b) {
+    const int32x4_t low = vaddl_s16(vget_low_s16(a), vget_low_s16(b));
+    const int32x4_t high = vaddl_high_s16(a, b);
+    sums[0] += vreinterpretq_u32_s32(low);
+    sums[1] += vreinterpretq_u32_s32(high);
+}

@@ -107,3 +107,69 @@ inline Words widen_counts(Counts counts) {
     const Words pairs = (counts & 0x00ff00ffU) + (counts >> 8 & 0x00ff00ffU);
     return (pairs & 0xffffU) + (pairs >> 16);
 }
+
+// Words of 16 bits.
+using UnsignedShorts = std::uint16_t __attribute__((vector_size(kRegisterBytes)));
+
+inline UnsignedShorts multiply_high(UnsignedShorts a, UnsignedShorts b) {
+    // Four products of 32 bits at a time: the upper halves of even and of odd lanes.
+    const auto x = reinterpret_cast<Words>(a);
+    const auto y = reinterpret_cast<Words>(b);
+    const Words even = (x & 0xffffU) * (y & 0xffffU) >> 16;
+    const Words odd = (x >> 16) * (y >> 16) & 0xffff0000U;
+    return reinterpret_cast<UnsignedShorts>(even | odd);
+}
+inline UnsignedShorts smaller(UnsignedShorts a, UnsignedShorts b) { return a < b ? a : b; }
+
+// a sign, for sign in -1, 0, 1.
+inline Shorts times_sign(Shorts a, Shorts sign) { return a * sign; }
+
+// Two lanes of 16 bits, again and again.
+inline Shorts every_pair(std::int32_t pair) {
+    return reinterpret_cast<Shorts>(Words{} + static_cast<std::uint32_t>(pair));
+}
+
+// Eight words.
+template <class Word>
+inline Shorts load_eighths(const Word* const* from, std::size_t offset) {
+    Shorts words;
+    __builtin_memcpy(&words, from[0] + offset, sizeof(words));
+    return words;
+}
+
+// Lanes of a and b in turns, from the lower (0) or the upper (1) half: lanes of 16, 32 and 64 bits.
+#if defined(__clang__)
+#define QPSBGD_SHUFFLE(a, b, type, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define QPSBGD_SHUFFLE(a, b, type, ...) __builtin_shuffle(a, b, type{__VA_ARGS__})
+#endif
+template <int half>
+inline Shorts interleave_words(Shorts a, Shorts b) {
+    return half == 0 ? QPSBGD_SHUFFLE(a, b, Shorts, 0, 8, 1, 9, 2, 10, 3, 11)
+                     : QPSBGD_SHUFFLE(a, b, Shorts, 4, 12, 5, 13, 6, 14, 7, 15);
+}
+template <int half>
+inline Shorts interleave_pairs(Shorts a, Shorts b) {
+    const auto x = reinterpret_cast<Words>(a);
+    const auto y = reinterpret_cast<Words>(b);
+    return reinterpret_cast<Shorts>(half == 0 ? QPSBGD_SHUFFLE(x, y, Words, 0, 4, 1, 5)
+                                              : QPSBGD_SHUFFLE(x, y, Words, 2, 6, 3, 7));
+}
+template <int half>
+inline Shorts interleave_quads(Shorts a, Shorts b) {
+    const auto x = reinterpret_cast<Words>(a);
+    const auto y = reinterpret_cast<Words>(b);
+    return reinterpret_cast<Shorts>(half == 0 ? QPSBGD_SHUFFLE(x, y, Words, 0, 1, 4, 5)
+                                              : QPSBGD_SHUFFLE(x, y, Words, 2, 3, 6, 7));
+}
+#undef QPSBGD_SHUFFLE
+
+// Adds a_i + b_i to sums of 32 bits: of the lower four lanes to the first register, of the upper four to the second.
+inline void add_pairs(Words* sums, Shorts a, Shorts b) {
+    using Signed = std::int32_t __attribute__((vector_size(kRegisterBytes)));
+    const auto widened = [](Shorts doubled) { return reinterpret_cast<Signed>(doubled) >> 16; };
+    sums[0] +=
+        reinterpret_cast<Words>(widened(interleave_words<0>(a, a)) + widened(interleave_words<0>(b, b)));
+    sums[1] +=
+        reinterpret_cast<Words>(widened(interleave_words<1>(a, a)) + widened(interleave_words<1>(b, b)));
+}

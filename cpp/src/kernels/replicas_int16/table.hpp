@@ -34,8 +34,7 @@ struct Int16Replicas {
 };
 
 struct ReplicasInt16Kernels {
-    // Metropolis sweeps first .. last - 1 of all reads, as DenseInt16Kernels::anneal does them. Null where there is no such
-    // kernel.
+    // Metropolis sweeps first .. last - 1 of all reads, as DenseInt16Kernels::anneal does them.
     void (*anneal)(Int16Replicas& replicas, const std::uint16_t* exponentials, std::size_t first,
                    std::size_t last);
 
@@ -44,7 +43,11 @@ struct ReplicasInt16Kernels {
     void (*pack)(const std::int16_t* couplings, std::size_t n, std::size_t stride, void* packed);
     std::size_t (*workspace_bytes)(std::size_t n);
 
-    // Measured: more spins, or fewer reads, are faster four reads at a time.
+    // Measured: more spins, or fewer reads, are faster four reads at a time. Time of a sweep of 32 reads in microseconds, in
+    // step and four at a time, over an annealing schedule of random couplings (Xeon of 2023, one thread):
+    //                n = 64        100        150        200        256        400        600
+    //     AVX2     1.3 / 2.6  2.9 / 5.6  4.9 / 7.2  7.8 / 12   12 / 15    32 / 32   200 / 63
+    //     scalar   3.3 / 15   6.5 / 38   12 / 47    17 / 99    25 / 143   70 / 305  240 / 596
     std::size_t most_spins;
     std::size_t least_reads;
 };
