@@ -91,8 +91,9 @@ template <class Real>
 bool project_rows_by_inputs(std::span<const Real> inputs, std::size_t samples, double scale,
                             const LayerRows<Real>& rows, const ProjectionOptions& options, StopToken& token);
 
-// The same where the matrix is there, too: the first flips by X, whose field update is one product for a group of rows, the
-// last ones by the matrix. For layers so wide that A lies beyond the second cache, of some samples fewer.
+// The same where the matrix is there, too. In float32 the first fields come from X and the first flips from the matrix rounded
+// to int8; in float64 the first flips are passes by X. The last flips read the matrix itself. For layers so wide that A lies
+// beyond the second cache, of some samples fewer.
 template <class Real>
 bool project_rows_by_both(Rows<const Real> gram, std::span<const Real> inputs, std::size_t samples,
                           double scale, const LayerRows<Real>& rows, const ProjectionOptions& options,

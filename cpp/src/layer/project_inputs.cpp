@@ -201,7 +201,7 @@ private:
             }
         }
         if (rounded_) {
-            descend_rounded(at_work, token);
+            descend_rounded(*rounded_, at_work, token);
             descend_by_matrix(at_work, token);
             return;
         }
@@ -275,16 +275,16 @@ private:
     }
 
     // All but the last flips, by rounded couplings.
-    void descend_rounded(const std::vector<std::size_t>& at_work, StopToken& token) {
+    void descend_rounded(RoundedDescent& rounded, const std::vector<std::size_t>& at_work, StopToken& token) {
         if constexpr (std::is_same_v<Real, float>) {
             set_fields(at_work, token);
             for (std::size_t k = 0; k < at_work.size(); ++k) {
                 const State& state = states_[at_work[k]];
-                rounded_->take(k, state.spins.data(), state.fields.data());
+                rounded.take(k, state.spins.data(), state.fields.data());
             }
-            rounded_->run(at_work.size());
+            rounded.run(at_work.size());
             for (std::size_t k = 0; k < at_work.size(); ++k) {
-                const std::int16_t* spins = rounded_->spins(k);
+                const std::int16_t* spins = rounded.spins(k);
                 std::copy_n(spins, x_.d, next_.begin());
                 follow(states_[at_work[k]]);
             }

@@ -41,7 +41,7 @@ def by_inputs(num_samples: int, width: int, itemsize: int = 4) -> bool:
 
 
 def first_by_inputs(num_samples: int, width: int) -> bool:
-    """Whether a layer that has a matrix takes first fields from X, and first flips from rounded couplings.
+    """Whether a layer that has a matrix has its first fields from X, its first flips by rounding it.
 
     Examples
     --------
