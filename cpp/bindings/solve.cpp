@@ -36,6 +36,14 @@ Method method_named(const std::string& name) {
     return Method::tabu;
 }
 
+Presolve presolve_named(const std::string& name) {
+    if (name == "auto") {
+        return Presolve::automatic;
+    }
+    require(name == "on" || name == "off", "presolve must be 'auto', 'on' or 'off', but is '" + name + "'");
+    return name == "on" ? Presolve::on : Presolve::off;
+}
+
 // How to solve: what Python calls SolveOptions.
 struct PythonOptions {
     SolveOptions options;
@@ -51,7 +59,7 @@ PythonOptions make_options(const std::string& method, std::size_t reads, std::op
                            std::uint64_t first_problem, std::optional<py::function> interrupt_function,
                            std::vector<double> target_energies, std::size_t num_best,
                            std::optional<py::function> progress, std::optional<std::vector<double>> betas,
-                           bool gibbs, bool random_order, bool keep_last) {
+                           bool gibbs, bool random_order, bool keep_last, const std::string& presolve) {
     require(reads > 0, "num_reads must be positive");
     PythonOptions result;
     result.options.method = method_named(method);
@@ -64,6 +72,7 @@ PythonOptions make_options(const std::string& method, std::size_t reads, std::op
     result.options.seed = seed;
     result.options.threads = threads;
     result.options.first_problem = first_problem;
+    result.options.presolve = presolve_named(presolve);
     result.interrupt_function = std::move(interrupt_function);
     result.targets = std::move(target_energies);
     result.num_best = num_best;
@@ -179,6 +188,16 @@ py::dict info_of(const SolveReport& report) {
                              ? py::object(py::make_tuple(report.beta_range->hot, report.beta_range->cold))
                              : py::object(py::none());
     info["timing"] = timing;
+    info["presolve"] = py::none();
+    if (report.presolve) {
+        py::dict presolve;
+        presolve["decided"] = report.presolve->decided;
+        presolve["degree_1"] = report.presolve->degree_one;
+        presolve["degree_2"] = report.presolve->degree_two;
+        presolve["remaining"] = report.presolve->remaining;
+        presolve["components"] = report.presolve->components;
+        info["presolve"] = presolve;
+    }
     return info;
 }
 
@@ -315,7 +334,7 @@ void register_solve(py::module_& module) {
              arg("seed") = 0, arg("num_threads") = 1, arg("first_problem") = 0,
              arg("interrupt_function") = py::none(), arg("target_energies") = std::vector<double>(),
              arg("num_best") = 0, arg("progress") = py::none(), arg("betas") = py::none(),
-             arg("gibbs") = false, arg("random_order") = false, arg("keep_last") = false);
+             arg("gibbs") = false, arg("random_order") = false, arg("keep_last") = false, arg("presolve") = "off");
     register_for<float>(module);
     register_for<double>(module);
 }

@@ -171,6 +171,10 @@ void solve_once(Bytes& bytes) {
         progress.emplace(problem.batch.problems, std::vector<double>{}, bytes.between(0, 3));
         options.progress = &*progress;
     }
+    const bool several = progress && progress->wanted() != 0;
+    const bool presolves = problem.batch.couplings.index() >= 2 && problem.batch.problems == 1 &&
+                           problem.starts.empty() && !several;
+    options.presolve = presolves && bytes.flag() ? Presolve::on : Presolve::automatic;
     std::vector<std::int8_t> samples(problem.batch.problems * options.reads * problem.batch.n);
     std::vector<double> energies(problem.batch.problems * options.reads);
     try {

@@ -78,6 +78,7 @@ class SolveOptions:
         gibbs: bool = False,
         random_order: bool = False,
         keep_last: bool = False,
+        presolve: str = "off",
     ) -> None: ...
 
 def solve_dense(

@@ -17,7 +17,7 @@ activation behind the layer: ``A_j = (a²/n) X' D_j² X``. Each row then has its
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +31,7 @@ with needed_for("qpsbgd.project", "torch", "torch"):
 
 from qpsbgd.problem import check_finite
 from qpsbgd.problem.arrays import contiguous, real_array
-from qpsbgd.problem.checks import DOMAINS, check_choice, check_nonnegative, check_scale, check_seed
+from qpsbgd.problem.checks import DOMAINS, Domain, check_choice, check_nonnegative, check_scale, check_seed
 from qpsbgd.solvers.requests import answer_requests
 from qpsbgd.solvers.resolve import Solver, resolve_solver
 from qpsbgd.step.arrays import Floats, Spins, to_host
@@ -71,10 +71,10 @@ def project(
     *,
     memory: ArrayT | None = None,
     slopes: ArrayT | None = None,
-    scale: str | float = "relative",
+    scale: Literal["relative", "auto", "raw"] | float = "relative",
     kappa: float = 1.0,
-    domain: str = "spin",
-    objective: str = "quadratic",
+    domain: Domain = "spin",
+    objective: Literal["quadratic", "published"] = "quadratic",
     solver: Any = "native",
     seed: int | None = None,
 ) -> ArrayT:

@@ -150,7 +150,8 @@ def test_page_refers_to_nothing_outside_and_runs_nothing():
     assert not re.search(r"https?:|//|url\(|@import", text)
     shown = Cells(text)
     assert not {"script", "link", "img", "iframe", "object"} & set(shown.tags)
-    assert not any(name in ("src", "href") or name.startswith("on") for name, _ in shown.attributes)
+    assert not any(name == "src" or name.startswith("on") for name, _ in shown.attributes)
+    assert all(value.startswith("#") for name, value in shown.attributes if name == "href")
     assert shown.tags.count("svg") == 2
 
 
@@ -189,3 +190,37 @@ def test_different_definitions_of_a_task_are_not_mixed():
     records = [*runs("qpsbgd", [0.9] * 3), *runs("binaryconnect-adam", [0.5] * 3, definition={"steps": 9})]
     shown = Cells(page(records, {}))
     assert shown.row("qpsbgd")[2] == "–"
+
+
+def test_contents_lead_to_every_part():
+    text = page(
+        [*runs("qpsbgd", [0.9]), *runs("adam", [0.8], name="a <b>"), *runs("adam", [0.8], name="c")], {}
+    )
+    shown = Cells(text)
+    places = [value for name, value in shown.attributes if name == "id"]
+    assert [value for name, value in shown.attributes if name == "href"] == [f"#{place}" for place in places]
+    assert len(places) == 4
+
+
+def test_optimizer_has_one_colour_in_every_task():
+    first = [*runs("adam", [0.8, 0.9]), *runs("signsgd", [0.8, 0.9])]
+    second = [*runs("signsgd", [0.7, 0.8], name="other"), *runs("adam", [0.7, 0.8], name="other")]
+    text = page([*first, *second], {})
+    colours = {
+        (name, colour)
+        for colour, name in re.findall(
+            r'stroke="(#\w+)" stroke-width="2"[^>]*/><text[^>]*>(\w+)</text>', text
+        )
+    }
+    assert len(colours) == 2
+    assert {name for name, _ in colours} == {"adam", "signsgd"}
+
+
+def test_numbers_and_heads_are_readable():
+    one = record("qpsbgd", 0, 0.9)
+    run = Run(0, {**one.run.metrics, "qubos_per_second": 82414.6, "train_loss": 0.000123}, one.run.curve)
+    shown = Cells(page([Record(**{**vars(one), "run": run})], {}))
+    head, row = shown.rows[0], shown.rows[1]
+    cells = dict(zip(head, row, strict=True))
+    assert cells["QUBOs per second"] == "82,415"
+    assert cells["train loss"] == "0.0001230"

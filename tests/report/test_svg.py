@@ -58,3 +58,25 @@ def test_plot_leaves_out_what_cannot_be_drawn(points, logarithmic_x, logarithmic
     assert sum(map(len, polylines(svg))) == len(drawable)
     assert "nan" not in svg
     assert "inf" not in svg
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.2, 3.0), (1.5, 12.0), (0.011, 0.9), (1e-3, 1e5)])
+def test_logarithmic_axis_has_ticks_enough_to_read_it(low, high):
+    line = Line("a", [1, 2], [low, high])
+    svg = plot([line], title="", x_label="", y_label="", logarithmic_y=True)
+    ticks = [float(text) for text in re.findall(r'text-anchor="end">([^<]+)<', svg)]
+    assert 3 <= len(ticks) <= 13
+    assert ticks == sorted(ticks)
+
+
+def test_colour_is_that_of_the_line_not_of_its_place():
+    a, b = Line("a", [1, 2], [1, 2], colour=3), Line("b", [1, 2], [2, 3], colour=1)
+    labels = {"title": "", "x_label": "", "y_label": ""}
+
+    def strokes(lines):
+        return set(
+            re.findall(r'stroke="(#\w+)" stroke-width="2"[^>]*/><text[^>]*>(\w)', plot(lines, **labels))
+        )
+
+    assert strokes([a, b]) == strokes([b, a])
+    assert len(strokes([a, b])) == 2

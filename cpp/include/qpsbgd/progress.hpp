@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <map>
 #include <mutex>
@@ -36,6 +37,9 @@ public:
 
     // From now on problem 0 is this one of the batch. While no worker runs.
     void set_first(std::size_t problem) { first_ = problem; }
+
+    // `listener` gets every state that is the best so far, one after the other, from any thread.
+    void tell(std::function<void(std::span<const std::int8_t>)> listener) { listener_ = std::move(listener); }
 
     // A state and its exact energy.
     void record(std::size_t problem, double energy, std::span<const std::int8_t> spins);
@@ -84,6 +88,7 @@ private:
     std::vector<std::atomic<double>> worst_kept_;  // states of at least this energy are not kept
     std::atomic<std::size_t> missing_;
     Clock::time_point begin_ = Clock::now();
+    std::function<void(std::span<const std::int8_t>)> listener_;
 };
 
 }  // namespace qpsbgd

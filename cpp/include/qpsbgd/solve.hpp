@@ -31,6 +31,10 @@ struct Sampling {
     bool keep_last = false;     // the answer is the last state, as it is
 };
 
+// Are spins taken out of a sparse problem before it is solved, where their best values follow from others? `automatic`: of
+// one problem of the default method, where that leaves no component of more than half of the spins.
+enum class Presolve : std::uint8_t { off, automatic, on };
+
 struct SolveOptions {
     Method method = Method::automatic;
     std::size_t reads = 1;
@@ -38,12 +42,22 @@ struct SolveOptions {
     std::optional<BetaRange> beta_range;
     std::optional<double> time_limit;  // seconds
     std::optional<Sampling> sampling;  // of method anneal; in float32
+    Presolve presolve = Presolve::off;
     std::uint64_t seed = 0;
     std::size_t threads = 1;
     std::uint64_t first_problem = 0;  // number of the batch's first problem in the caller's larger batch
     std::function<bool()> interrupt_check;
     std::function<bool()> finish_check;  // true: return what has been found
     Progress* progress = nullptr;        // of this batch; ends the solve once all targets are reached
+};
+
+// Spins that presolve took out, and what it left.
+struct PresolveReport {
+    std::size_t decided = 0;  // by their fields
+    std::size_t degree_one = 0;
+    std::size_t degree_two = 0;
+    std::size_t remaining = 0;
+    std::size_t components = 0;  // of the remaining spins
 };
 
 struct SolveReport {
@@ -54,6 +68,7 @@ struct SolveReport {
     bool proven = false;                  // every answer is a global minimum
     std::int64_t preparation_ns = 0;
     std::int64_t solve_ns = 0;
+    std::optional<PresolveReport> presolve;  // where it acted
 };
 
 // Solves the batch into samples (problems x reads x n) and energies (problems x reads), best read first. Once the time

@@ -49,6 +49,9 @@ void Progress::record(std::size_t problem, double energy, std::span<const std::i
         if (!targets_.empty() && best > targets_[at] && energy <= targets_[at]) {
             --missing_;
         }
+        if (listener_) {
+            listener_(spins);
+        }
     }
     if (keeps) {
         keep(found, energy, spins);

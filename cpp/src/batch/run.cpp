@@ -1,6 +1,8 @@
 #include "batch/run.hpp"
 
 #include <algorithm>
+#include <utility>
+#include <vector>
 
 #include "base/rng.hpp"
 
@@ -53,6 +55,51 @@ void BatchRun::note(std::size_t problem, std::size_t read) const {
     options.progress->record(problem, energies[problem * options.reads + read], sample(problem, read));
     if (options.progress->reached()) {
         token.finish();
+    }
+}
+
+std::size_t sort_reads(BatchRun& run) {
+    const std::size_t reads = run.options.reads;
+    std::size_t least = reads;
+    std::vector<std::size_t> order;
+    std::vector<std::int8_t> unsorted;
+    for (std::size_t problem = 0; problem < run.batch.problems; ++problem) {
+        const auto energies = run.energies.subspan(problem * reads, reads);
+        order.clear();
+        for (std::size_t read = 0; read < reads; ++read) {
+            if (energies[read] != kLeftOut) {
+                order.push_back(read);
+            }
+        }
+        least = std::min(least, order.size());
+        const auto before = [&](std::size_t read) { return std::pair(energies[read], read); };
+        if (order.empty() ||
+            (std::ranges::is_sorted(order, {}, before) && order.back() + 1 == order.size())) {
+            continue;
+        }
+        std::ranges::sort(order, {}, before);
+        unsorted.clear();
+        for (const std::size_t read : order) {
+            const auto spins = run.sample(problem, read);
+            unsorted.insert(unsorted.end(), spins.begin(), spins.end());
+        }
+        std::ranges::copy(unsorted, run.sample(problem, 0).begin());
+        std::ranges::sort(energies);
+    }
+    return least;
+}
+
+void take_best_known(BatchRun& run) {
+    const Progress* progress = run.options.progress;
+    if (progress == nullptr || run.keeps_last() || !(run.options.time_limit || progress->has_targets())) {
+        return;  // what polls happened to see must not change the answer
+    }
+    for (std::size_t problem = 0; problem < run.batch.problems; ++problem) {
+        double& energy = run.energies[problem * run.options.reads];
+        if (progress->best_energy(problem) < energy) {
+            energy = progress->best_energy(problem);
+            std::ranges::copy(progress->best_spins(problem), run.sample(problem, 0).begin());
+        }
     }
 }
 

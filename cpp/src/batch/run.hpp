@@ -11,6 +11,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <span>
 #include <vector>
@@ -79,6 +80,20 @@ struct BatchRun {
 };
 
 std::int64_t nanoseconds_since(Clock::time_point start);
+
+// Stands for the energy of a read that was left out.
+inline constexpr double kLeftOut = std::numeric_limits<double>::infinity();
+
+// Best read first; equal energies keep the order of the reads. The least number of reads that a problem has had: those
+// that were left out come last, and their memory is not touched.
+std::size_t sort_reads(BatchRun& run);
+
+// The best state that the progress knows is the answer, where the search itself kept another: it judges in its own units.
+void take_best_known(BatchRun& run);
+
+// A batch within the token's deadline: by the method asked for, or the ones that "auto" stands for.
+SolveReport solve_batch(const IsingBatch& batch, const SolveOptions& asked, std::span<std::int8_t> samples,
+                        std::span<double> energies, StopToken& token);
 
 template <class Real>
 void solve_dense(BatchRun& run, const DenseView<Real>& view, SolveReport& report);

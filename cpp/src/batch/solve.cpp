@@ -3,14 +3,13 @@
 
 #include <algorithm>
 #include <chrono>
-#include <limits>
 #include <optional>
 #include <stdexcept>
 #include <string>
-#include <utility>
 #include <variant>
 #include <vector>
 
+#include "batch/remainder.hpp"
 #include "batch/rules.hpp"
 #include "batch/run.hpp"
 
@@ -26,57 +25,7 @@ std::string_view method_name(Method method) {
     }
 }
 
-// Stands for the energy of a read that was left out.
-constexpr double kLeftOut = std::numeric_limits<double>::infinity();
 constexpr std::size_t kMostThreads = 1024;  // more than pay on any machine
-
-// Best read first; equal energies keep the order of the reads. The least number of reads that a problem has had: those
-// that were left out come last, and their memory is not touched.
-std::size_t sort_reads(BatchRun& run) {
-    const std::size_t reads = run.options.reads;
-    std::size_t least = reads;
-    std::vector<std::size_t> order;
-    std::vector<std::int8_t> unsorted;
-    for (std::size_t problem = 0; problem < run.batch.problems; ++problem) {
-        const auto energies = run.energies.subspan(problem * reads, reads);
-        order.clear();
-        for (std::size_t read = 0; read < reads; ++read) {
-            if (energies[read] != kLeftOut) {
-                order.push_back(read);
-            }
-        }
-        least = std::min(least, order.size());
-        const auto before = [&](std::size_t read) { return std::pair(energies[read], read); };
-        if (order.empty() ||
-            (std::ranges::is_sorted(order, {}, before) && order.back() + 1 == order.size())) {
-            continue;
-        }
-        std::ranges::sort(order, {}, before);
-        unsorted.clear();
-        for (const std::size_t read : order) {
-            const auto spins = run.sample(problem, read);
-            unsorted.insert(unsorted.end(), spins.begin(), spins.end());
-        }
-        std::ranges::copy(unsorted, run.sample(problem, 0).begin());
-        std::ranges::sort(energies);
-    }
-    return least;
-}
-
-// The best state that the progress knows is the answer, where the search itself kept another: it judges in its own units.
-void take_best_known(BatchRun& run) {
-    const Progress* progress = run.options.progress;
-    if (progress == nullptr || run.keeps_last() || !(run.options.time_limit || progress->has_targets())) {
-        return;  // what polls happened to see must not change the answer
-    }
-    for (std::size_t problem = 0; problem < run.batch.problems; ++problem) {
-        double& energy = run.energies[problem * run.options.reads];
-        if (progress->best_energy(problem) < energy) {
-            energy = progress->best_energy(problem);
-            std::ranges::copy(progress->best_spins(problem), run.sample(problem, 0).begin());
-        }
-    }
-}
 
 SolveReport solve_with(const SolveOptions& options, const IsingBatch& batch, std::span<std::int8_t> samples,
                        std::span<double> energies, StopToken& token) {
@@ -195,16 +144,10 @@ SolveReport solve_runs(const SolveOptions& asked, const IsingBatch& batch, std::
 
 }  // namespace
 
-SolveReport solve(const IsingBatch& batch, const SolveOptions& asked, std::span<std::int8_t> samples,
-                  std::span<double> energies) {
-    std::visit([](const auto& view) { check(view); }, batch.couplings);
+SolveReport solve_batch(const IsingBatch& batch, const SolveOptions& asked, std::span<std::int8_t> samples,
+                        std::span<double> energies, StopToken& token) {
     SolveOptions options = asked;
-    options.threads = std::clamp<std::size_t>(asked.threads, 1, kMostThreads);
-    StopToken token(deadline_after(options.time_limit), options.interrupt_check, options.finish_check);
     const auto end = token.deadline();
-    if (options.progress != nullptr) {
-        options.progress->begin();
-    }
     SolveReport total;
     for (const Stretch& stretch : choose_methods(batch, options)) {
         if (end) {
@@ -234,6 +177,25 @@ SolveReport solve(const IsingBatch& batch, const SolveOptions& asked, std::span<
         options.progress->set_first(0);
     }
     return total;
+}
+
+SolveReport solve(const IsingBatch& batch, const SolveOptions& asked, std::span<std::int8_t> samples,
+                  std::span<double> energies) {
+    std::visit([](const auto& view) { check(view); }, batch.couplings);
+    SolveOptions options = asked;
+    options.threads = std::clamp<std::size_t>(asked.threads, 1, kMostThreads);
+    StopToken token(deadline_after(options.time_limit), options.interrupt_check, options.finish_check);
+    if (options.progress != nullptr) {
+        options.progress->begin();
+    }
+    const auto start = Clock::now();
+    if (auto report = solve_presolved(batch, options, samples, energies, token)) {
+        return *report;
+    }
+    const auto looked = nanoseconds_since(start);
+    SolveReport report = solve_batch(batch, options, samples, energies, token);
+    report.preparation_ns += looked;
+    return report;
 }
 
 }  // namespace qpsbgd

@@ -78,6 +78,12 @@ def _declare(solve: Parser) -> None:
     solve.add_argument("--threads", type=count, metavar="T", help="default: all cores")
     solve.add_argument("--target", type=number, metavar="ENERGY", help="stop at an energy as low as this")
     solve.add_argument(
+        "--presolve",
+        choices=["auto", "on", "off"],
+        default="auto",
+        help="take variables out that others decide (default: auto, where that halves the problem)",
+    )
+    solve.add_argument(
         "--json", action="store_true", help="print one JSON object a line, with the best sample"
     )
     solve.add_argument(
@@ -172,6 +178,7 @@ def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
         "time_limit": time_limit,
         "seed": arguments.seed,
         "target_energy": arguments.target,
+        "presolve": {"on": True, "off": False}.get(arguments.presolve, "auto"),
     }
 
 
@@ -208,6 +215,8 @@ def _solve(
         "cut" if instance.kind == "maxcut" else "value": value,
         "seconds": seconds,
     }
+    if solutions.info["presolve"] is not None:
+        facts["presolve"] = solutions.info["presolve"]
     return facts, {"sample": sample.tolist(), "trace": solutions.info["trace"][0]}, interrupted()
 
 
@@ -241,6 +250,9 @@ def _show(facts: dict[str, Any], answer: dict[str, Any], *, as_json: bool) -> No
         "seconds": f"{facts['seconds']:.3f}",
         "gap": f"{100 * facts.get('gap', 0):.4f} %",
         "proven": "yes" if facts["proven"] else "no",
+        "presolve": ", ".join(
+            f"{name.replace('_', ' ')} {spins}" for name, spins in facts.get("presolve", {}).items()
+        ),
     }
     for name, fact in facts.items():
         text = shown.get(name) or (f"{fact:.15g}" if isinstance(fact, float) else fact)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -27,6 +27,8 @@ from qpsbgd.optim.commit import Uninterrupted
 from qpsbgd.problem.checks import (
     DOMAINS,
     MEMORIES,
+    Domain,
+    Scale,
     check_choice,
     check_clip,
     check_count,
@@ -103,14 +105,14 @@ class ResidualQPSBGD(Optimizer):
         params: ParamsT,
         lr: float | Tensor = 0.01,
         *,
-        memory: str | None = "momentum",
-        scale: str | float = "auto",
+        memory: Literal["momentum", "error-feedback"] | None = "momentum",
+        scale: Scale | float = "auto",
         kappa: float | None = None,
-        domain: str = "spin",
+        domain: Domain = "spin",
         solver: Any = "auto",
         clip: float | None = None,
         block_size: int = 1024,
-        mode: str = "auto",
+        mode: Literal["auto", "reverse", "forward"] = "auto",
         seed: int = 0,
     ) -> None:
         check_choice("mode", mode, MODES)

@@ -12,7 +12,7 @@ import math
 import numbers
 import secrets
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,9 @@ import numpy.typing as npt
 __all__ = [
     "MOST_COUNT",
     "MOST_THREADS",
+    "Domain",
+    "Memory",
+    "Scale",
     "check_betas",
     "check_bool",
     "check_choice",
@@ -38,8 +41,12 @@ __all__ = [
     "seed_or_random",
 ]
 
-SCALES = ("relative", "auto", "step", "raw")
-DOMAINS = ("spin", "mask")
+Scale: TypeAlias = Literal["relative", "auto", "step", "raw"]
+Domain: TypeAlias = Literal["spin", "mask"]
+Memory: TypeAlias = Literal["auto", "error-feedback", "momentum"]
+
+SCALES: tuple[str, ...] = get_args(Scale)
+DOMAINS: tuple[str, ...] = get_args(Domain)
 MEMORIES = ("error-feedback", "momentum", None)
 
 _SEEDS = 2**64

@@ -22,11 +22,14 @@ _REFERENCES = ("binaryconnect-adam", "adam")
 """What others are compared with: the first of these that a task has."""
 
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 62em; margin: 2em auto; padding: 0 1em; }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 70em; margin: 2em auto; padding: 0 1em; }
+nav ul { columns: 18em; padding-left: 1.2em; }
+.scroll { overflow-x: auto; }
 h1, h2, h3 { line-height: 1.2; }
 h2 { margin-top: 2.5em; border-bottom: 1px solid #d0d7de; }
 table { border-collapse: collapse; margin: .8em 0; }
 th, td { padding: .2em .8em; text-align: left; border-bottom: 1px solid #d8dee4; vertical-align: top; }
+td code { white-space: nowrap; }
 td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 tr.best td:first-child, td.best { font-weight: 600; }
 .plots { display: flex; flex-wrap: wrap; gap: 1em; }
@@ -105,7 +108,9 @@ def page(
     """
     records = list(records)
     sections = _sections(records)
+    colours = {name: number for number, name in enumerate(dict.fromkeys(one.optimizer for one in records))}
     body = [f"<p>{len(records)} finished runs. {_NOTE}</p>", *_left_out(left_out)]
+    titles: list[str] = []
     shown: set[int] = set()
     for experiment in experiments.values():
         names = [task.name for task in experiment.tasks]
@@ -113,13 +118,27 @@ def page(
         if own:
             own.sort(key=lambda section: names.index(section.task["name"]))
             shown |= {id(section) for section in own}
-            body += _experiment(experiment, own)
+            titles.append(experiment.name)
+            body += _experiment(experiment, own, colours)
     for section in sections:
         if id(section) not in shown:
             name = section.task["name"]
-            body += _experiment(Experiment(name, section.task["description"], ()), [section])
+            titles.append(name)
+            body += _experiment(Experiment(name, section.task["description"], ()), [section], colours)
+    body.insert(1, _contents(titles))
     body.append(_versions(sections))
     return _DOCUMENT.format(style=_STYLE, body="\n".join(body))
+
+
+def _contents(titles: Sequence[str]) -> str:
+    """List what the page holds, each a link to its place."""
+    names = [*dict.fromkeys(titles), "Versions"]
+    lines = "".join(f'<li><a href="#{_anchor(name)}">{html.escape(name)}</a></li>' for name in names)
+    return f"<nav><ul>{lines}</ul></nav>"
+
+
+def _anchor(title: str) -> str:
+    return "part-" + "".join(letter if letter.isalnum() else "-" for letter in title)
 
 
 def _left_out(problems: Sequence[str]) -> list[str]:
@@ -176,22 +195,27 @@ def _as_text(settings: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={value}" for name, value in settings.items())
 
 
-def _experiment(experiment: Experiment, sections: Sequence[_Section]) -> list[str]:
-    parts = [f"<h2>{html.escape(experiment.name)}</h2>", f"<p>{html.escape(experiment.description)}</p>"]
-    parts += [_against_axis(experiment, sections), _grid(experiment, sections)]
+def _experiment(
+    experiment: Experiment, sections: Sequence[_Section], colours: Mapping[str, int]
+) -> list[str]:
+    parts = [
+        f'<h2 id="{_anchor(experiment.name)}">{html.escape(experiment.name)}</h2>',
+        f"<p>{html.escape(experiment.description)}</p>",
+    ]
+    parts += [_against_axis(experiment, sections, colours), _grid(experiment, sections)]
     for section in sections:
-        parts += _task(section)
+        parts += _task(section, colours)
     return parts
 
 
-def _task(section: _Section) -> list[str]:
+def _task(section: _Section, colours: Mapping[str, int]) -> list[str]:
     task = section.task
     definition = html.escape(_as_text(task["definition"]))
     return [
         f"<h3>{html.escape(task['name'])}</h3>",
         f"<p>{html.escape(task['description'])}: <code>{definition}</code></p>",
         _table(section),
-        _curves(section),
+        _curves(section, colours),
         _tuning(section),
     ]
 
@@ -204,12 +228,12 @@ def _table(section: _Section) -> str:
     extras = _extra_metrics(section)
     headings = [
         "optimizer",
-        metric.replace("_", " "),
+        _words(metric),
         "difference",
         "p",
         "verdict",
         "seeds",
-        *extras,
+        *map(_words, extras),
         "settings",
     ]
     higher = section.task["higher_is_better"]
@@ -239,7 +263,17 @@ def _table(section: _Section) -> str:
         ]
         lines.append(f"<tr>{''.join(cells)}</tr>")
     head = "".join(f"<th>{html.escape(heading)}</th>" for heading in headings)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+    return _scrolling(f"<thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody>")
+
+
+def _scrolling(content: str) -> str:
+    """Return a table that scrolls by itself where the window is narrower."""
+    return f'<div class="scroll"><table>{content}</table></div>'
+
+
+def _words(metric: str) -> str:
+    """Return the name of a metric as a reader would say it."""
+    return metric.replace("_", " ").replace("qubos", "QUBOs")
 
 
 def _cell(text: str, kind: str = "") -> str:
@@ -283,10 +317,18 @@ def _extra(row: _Row, metric: str) -> str:
     values = row.values(metric).values()
     if not values or not any(values):
         return "–"
-    return f"{mean(values):.4g}"
+    return _number(mean(values))
 
 
-def _curves(section: _Section) -> str:
+def _number(value: float) -> str:
+    """Return four digits, without powers of ten where the number has few digits without them."""
+    size = abs(value)
+    if not 1e-4 <= size < 1e9:
+        return f"{value:.4g}"
+    return f"{value:,.{max(0, 3 - math.floor(math.log10(size)))}f}"
+
+
+def _curves(section: _Section, colours: Mapping[str, int]) -> str:
     plots = []
     quantities = dict.fromkeys(
         name
@@ -296,15 +338,16 @@ def _curves(section: _Section) -> str:
         for name in point.values
     )
     for quantity in quantities:
-        lines = [line for row in section.tested if (line := _curve(row, quantity)) is not None]
-        label = "training loss" if quantity == "loss" else quantity.replace("_", " ")
+        curves = (_curve(row, quantity, colours[row.optimizer]) for row in section.tested)
+        lines = [line for line in curves if line is not None]
+        label = "training loss" if quantity == "loss" else _words(quantity)
         plots.append(
             plot(lines, title=label, x_label="step", y_label=label, logarithmic_y=quantity == "loss")
         )
     return f'<div class="plots">{"".join(plots)}</div>' if any(plots) else ""
 
 
-def _curve(row: _Row, quantity: str) -> Line | None:
+def _curve(row: _Row, quantity: str, colour: int) -> Line | None:
     """Mean over the seeds, and from the lowest to the highest, at the steps that all runs have."""
     by_step: dict[int, list[float]] = {}
     for run in row.runs.values():
@@ -316,7 +359,8 @@ def _curve(row: _Row, quantity: str) -> Line | None:
         return None
     values = [by_step[step] for step in steps]
     means = [mean(ones) for ones in values]
-    return Line(row.label, steps, means, [min(ones) for ones in values], [max(ones) for ones in values])
+    low, high = [min(ones) for ones in values], [max(ones) for ones in values]
+    return Line(row.label, steps, means, low, high, colour)
 
 
 def _tuning(section: _Section) -> str:
@@ -337,13 +381,16 @@ def _tuning(section: _Section) -> str:
         )
     metric = html.escape(section.task["tuning_metric"].replace("_", " "))
     return (
-        f"<details><summary>Tuning: {len(tuned)} settings</summary><table><thead><tr><th>optimizer</th>"
-        f"<th>settings</th><th>{metric}</th><th>runs</th></tr></thead><tbody>{''.join(lines)}</tbody></table>"
-        "</details>"
+        f"<details><summary>Tuning: {len(tuned)} settings</summary>"
+        + _scrolling(
+            f"<thead><tr><th>optimizer</th><th>settings</th><th>{metric}</th><th>runs</th></tr></thead>"
+            f"<tbody>{''.join(lines)}</tbody>"
+        )
+        + "</details>"
     )
 
 
-def _against_axis(experiment: Experiment, sections: Sequence[_Section]) -> str:
+def _against_axis(experiment: Experiment, sections: Sequence[_Section], colours: Mapping[str, int]) -> str:
     """Plot the metric and the seconds against what differs between the tasks of an experiment."""
     if experiment.axis is None:
         return ""
@@ -358,13 +405,13 @@ def _against_axis(experiment: Experiment, sections: Sequence[_Section]) -> str:
                 if values:
                     at = positions[section.task["name"]]
                     points.setdefault(row.optimizer, []).append((at, values))
-        lines = [_axis_line(name, sorted(ones)) for name, ones in points.items()]
+        lines = [_axis_line(name, sorted(ones), colours[name]) for name, ones in points.items()]
         plots.append(
             plot(
                 lines,
-                title=metric.replace("_", " "),
+                title=_words(metric),
                 x_label=experiment.axis,
-                y_label=metric.replace("_", " "),
+                y_label=_words(metric),
                 logarithmic_x=True,
                 logarithmic_y=logarithmic,
             )
@@ -394,12 +441,15 @@ def _grid(experiment: Experiment, sections: Sequence[_Section]) -> str:
     ]
     metric = html.escape(sections[0].task["tuning_metric"].replace("_", " "))
     return (
-        f"<details><summary>Tuning: {metric} of every setting</summary><table><thead><tr><th>optimizer</th>"
-        f"<th>settings</th>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></details>"
+        f"<details><summary>Tuning: {metric} of every setting</summary>"
+        + _scrolling(
+            f"<thead><tr><th>optimizer</th><th>settings</th>{head}</tr></thead><tbody>{''.join(lines)}</tbody>"
+        )
+        + "</details>"
     )
 
 
-def _axis_line(name: str, points: Sequence[tuple[float, list[float]]]) -> Line:
+def _axis_line(name: str, points: Sequence[tuple[float, list[float]]], colour: int) -> Line:
     values = [ones for _, ones in points]
     return Line(
         name,
@@ -407,6 +457,7 @@ def _axis_line(name: str, points: Sequence[tuple[float, list[float]]]) -> Line:
         [mean(ones) for ones in values],
         [min(ones) for ones in values],
         [max(ones) for ones in values],
+        colour,
     )
 
 
@@ -416,4 +467,4 @@ def _versions(sections: Sequence[_Section]) -> str:
         for made_with in section.made_with:
             text = html.escape(_as_text(made_with))
             lines.append(f"<tr>{_cell(section.task['name'])}<td><code>{text}</code></td></tr>")
-    return f"<h2>Versions</h2><table><tbody>{''.join(lines)}</tbody></table>"
+    return f'<h2 id="{_anchor("Versions")}">Versions</h2>' + _scrolling(f"<tbody>{''.join(lines)}</tbody>")

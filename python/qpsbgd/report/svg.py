@@ -14,6 +14,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 12, 28, 42
 _COLOURS = ("#0b5394", "#cc4125", "#38761d", "#8e4ec6", "#b8860b", "#117a8b", "#a64d79", "#5f6368")
 _DASHES = ("", "6 3", "2 3")
 _TICKS = 5
+_FEWEST_TICKS = 3
 _MOST_DECADES = 12
 _LARGEST = 1e250
 """Larger numbers are not drawn, nor below its inverse on a logarithmic axis: the arithmetic overflows."""
@@ -25,13 +26,17 @@ _Point = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Line:
-    """One line: points (x, y) and, if given, a band from low to high at the same x."""
+    """One line: points (x, y) and, if given, a band from low to high at the same x.
+
+    Lines of one `colour`, a number, look alike in every plot; without it they are told apart by their order.
+    """
 
     name: str
     x: Sequence[float]
     y: Sequence[float]
     low: Sequence[float] | None = None
     high: Sequence[float] | None = None
+    colour: int | None = None
 
 
 class _Axis:
@@ -58,7 +63,15 @@ class _Axis:
         if self.logarithmic and self.high - self.low >= 1:
             decades = math.ceil((self.high - self.low) / _MOST_DECADES)
             first = decades * math.ceil(self.low / decades)
-            return [10.0**power for power in range(first, math.floor(self.high) + 1, decades)]
+            powers = [10.0**power for power in range(first, math.floor(self.high) + 1, decades)]
+            if len(powers) >= _FEWEST_TICKS:
+                return powers
+            between = (
+                factor * 10.0**power
+                for power in range(math.floor(self.low), math.ceil(self.high) + 1)
+                for factor in (1, 2, 5)
+            )
+            return [value for value in between if self.low <= math.log10(value) <= self.high]
         low, high = (10**self.low, 10**self.high) if self.logarithmic else (self.low, self.high)
         step = 10.0 ** math.floor(math.log10((high - low) / _TICKS))
         step *= next(factor for factor in (1, 2, 5, 10) if (high - low) / (factor * step) <= _TICKS + 1)
@@ -159,8 +172,9 @@ def _line(
     y_axis: _Axis,
     number: int,
 ) -> list[str]:
-    colour = _COLOURS[number % len(_COLOURS)]
-    dash = _DASHES[number // len(_COLOURS) % len(_DASHES)]
+    style = number if line.colour is None else line.colour
+    colour = _COLOURS[style % len(_COLOURS)]
+    dash = _DASHES[style // len(_COLOURS) % len(_DASHES)]
     parts = []
 
     def path(pairs: Sequence[tuple[float, float]]) -> str:

@@ -33,7 +33,7 @@ from qpsbgd.problem.checks import check_bool, check_finite, check_integer, seed_
 from qpsbgd.problem.ising import IsingProblem
 from qpsbgd.problem.memory import check_memory
 from qpsbgd.solvers.beam import beam_search
-from qpsbgd.solvers.native import NativeSolver, default_num_threads
+from qpsbgd.solvers.native import Method, NativeSolver, default_num_threads
 
 __all__ = ["LeastSquares", "binary_least_squares"]
 
@@ -80,7 +80,7 @@ def binary_least_squares(
     *,
     levels: int = 2,
     unsigned: bool = False,
-    method: str = "auto",
+    method: Method = "auto",
     num_reads: int = 1,
     num_sweeps: int | None = None,
     time_limit: float | None = None,

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -26,12 +26,14 @@ from qpsbgd.problem.checks import (
 )
 from qpsbgd.problem.ising import CSRCouplings, IsingProblem, Solutions
 from qpsbgd.problem.memory import check_memory
+from qpsbgd.solvers.presolving import check_presolve, check_presolve_fits
 from qpsbgd.solvers.protocol import timing
 from qpsbgd.solvers.schedules import Sampling
 from qpsbgd.solvers.watching import Progress, Reporter, check_num_best, check_progress, reporter, targets_of
 
 __all__ = [
     "METHODS",
+    "Method",
     "NativeSolver",
     "check_answer_size",
     "default_num_threads",
@@ -42,7 +44,8 @@ __all__ = [
 _SHORTEST = 1e-9
 """Seconds: a time limit that is over already."""
 
-METHODS = ("auto", "exact", "descent", "anneal", "tabu")
+Method: TypeAlias = Literal["auto", "exact", "descent", "anneal", "tabu"]
+METHODS: tuple[str, ...] = get_args(Method)
 
 
 def default_num_threads() -> int:
@@ -84,6 +87,12 @@ class NativeSolver:
         gives the best of all 2^n states.
     sampling : Sampling or None
         Another rule for "anneal", whose sweeps it has: what `NativeSampler` makes of its arguments.
+    presolve : "auto" or bool
+        Whether spins of a sparse problem are taken out before the search and put back after: those that
+        their fields decide, and those of one or two couplings. Components of what is left are solved apart,
+        up to 20 spins exactly. "auto": one problem and method "auto", where no component of more than half
+        of the spins is left. True: any method, with one sparse problem, no `initial_states` and no
+        `num_best`.
 
     Notes
     -----
@@ -103,7 +112,7 @@ class NativeSolver:
     array([[-1, -1]], dtype=int8)
     """
 
-    method: str = "auto"
+    method: Method = "auto"
     num_reads: int = 1
     num_sweeps: int | None = None
     num_threads: int | None = None
@@ -112,6 +121,7 @@ class NativeSolver:
     target_energy: float | Sequence[float] | None = None
     num_best: int | None = None
     sampling: Sampling | None = None
+    presolve: str | bool = "auto"
 
     def __post_init__(self) -> None:
         """Check every setting."""
@@ -124,6 +134,7 @@ class NativeSolver:
         if self.time_limit is not None:
             check_number("time_limit", self.time_limit, positive=True)
         check_num_best(self.num_best)
+        check_presolve(self.presolve)
         if self.beta_range is not None:
             if not isinstance(self.beta_range, Sequence | np.ndarray) or len(self.beta_range) != 2:
                 raise ValueError(f"beta_range must be (hot, cold), two numbers, but is {self.beta_range!r}")
@@ -171,6 +182,7 @@ class NativeSolver:
         report: Reporter | None = None,
     ) -> Solutions:
         """Solve a part of a batch, from problem number `first_problem` on; the call began at `begin`."""
+        check_presolve_fits(self.presolve, problem, num_best=self.num_best, sampling=self.sampling)
         starts = problem.initial_states
         check_answer_size(problem.num_problems, max(self.num_reads, self.num_best or 1), problem.num_spins)
         if starts is not None and starts.shape[1] not in (1, self.num_reads):
@@ -226,6 +238,7 @@ class NativeSolver:
             target_energies=targets_of(self.target_energy, problem.num_problems),
             num_best=0 if self.num_best is None else int(self.num_best),
             progress=report,
+            presolve="auto" if self.presolve == "auto" else "on" if self.presolve else "off",
             **({} if self.sampling is None else vars(self.sampling)),
         )
         fields, J = np.ascontiguousarray(problem.h), problem.J
@@ -268,6 +281,9 @@ def _solve_on(
     check_progress(progress)
     if progress:
         raise ValueError("progress must be None where an executor is given: other threads do the work")
+    check_presolve_fits(solver.presolve, problem, num_best=solver.num_best, sampling=solver.sampling)
+    if problem.num_problems > 1:
+        solver = replace(solver, presolve=False)  # a part of one problem is solved as in the whole batch
     solver = solver.within(begin)
     workers = getattr(executor, "_max_workers", None) or default_num_threads()
     num_parts = min(workers, problem.num_problems)
@@ -315,7 +331,7 @@ def solve_ising(
     *,
     num_reads: int = 1,
     num_sweeps: int | None = None,
-    method: str = "auto",
+    method: Method = "auto",
     seed: int | None = None,
     num_threads: int | None = None,
     initial_states: npt.ArrayLike | None = None,
@@ -325,6 +341,7 @@ def solve_ising(
     target_energy: float | Sequence[float] | None = None,
     progress: Progress = None,
     num_best: int | None = None,
+    presolve: str | bool = "auto",
 ) -> Solutions:
     """Minimise ``s'Js + h's`` over s in {-1,+1}^n, for one problem or a batch.
 
@@ -335,7 +352,7 @@ def solve_ising(
     J : array (n, n) shared by the batch, or (b, n, n), sparse (n, n), or dict {(i, j): value}
         Couplings; every entry counts, so an upper triangular J is dimod's convention. Arrays and sparse
         matrices are NumPy's, scipy's or torch's.
-    num_reads, num_sweeps, method, num_threads, beta_range, time_limit, target_energy, num_best
+    num_reads, num_sweeps, method, num_threads, beta_range, time_limit, target_energy, num_best, presolve
         As `NativeSolver`.
     seed : int, optional
         0 <= seed < 2**64; the same seed gives the same answer for every number of threads and every split of
@@ -382,6 +399,7 @@ def solve_ising(
         time_limit=time_limit,
         target_energy=target_energy,
         num_best=num_best,
+        presolve=presolve,
     )
     problem = ising_problem(h, J, initial_states=initial_states, num_reads=solver.num_reads)
     return _solve_on(solver, problem, seed_or_random(seed), executor, begin, progress)
@@ -393,7 +411,7 @@ def solve_qubo(
     *,
     num_reads: int = 1,
     num_sweeps: int | None = None,
-    method: str = "auto",
+    method: Method = "auto",
     seed: int | None = None,
     num_threads: int | None = None,
     initial_states: npt.ArrayLike | None = None,
@@ -403,6 +421,7 @@ def solve_qubo(
     target_energy: float | Sequence[float] | None = None,
     progress: Progress = None,
     num_best: int | None = None,
+    presolve: str | bool = "auto",
 ) -> Solutions:
     """Minimise ``x'Qx + linear'x`` over x in {0,1}^n, for one problem or a batch.
 
@@ -417,7 +436,7 @@ def solve_qubo(
         Bits to start from; as in `solve_ising` otherwise.
     num_reads, num_sweeps, method, seed, num_threads, beta_range, time_limit, executor
         As `solve_ising`.
-    target_energy, progress, num_best
+    target_energy, progress, num_best, presolve
         As `solve_ising`.
 
     Returns
@@ -447,6 +466,7 @@ def solve_qubo(
         time_limit=time_limit,
         target_energy=target_energy,
         num_best=num_best,
+        presolve=presolve,
     )
     problem = qubo_problem(Q, linear, initial_states=initial_states, num_reads=solver.num_reads)
     return _solve_on(solver, problem, seed_or_random(seed), executor, begin, progress)

@@ -16,7 +16,7 @@ from qpsbgd.problem.arrays import refuse_masked
 from qpsbgd.problem.build import check_energies, fields_of_bits
 from qpsbgd.problem.checks import check_finite, check_integer, seed_or_random
 from qpsbgd.problem.ising import Couplings, CSRCouplings, IsingProblem
-from qpsbgd.solvers.native import METHODS, NativeSolver, check_answer_size
+from qpsbgd.solvers.native import METHODS, Method, NativeSolver, check_answer_size
 from qpsbgd.solvers.protocol import timing
 from qpsbgd.solvers.schedules import KEEPS, SCHEDULES, SamplingArguments
 from qpsbgd.solvers.watching import Progress
@@ -41,6 +41,7 @@ _INFO_WITHOUT_VARIABLES: Mapping[str, Any] = {
     "sweeps": 0,
     "proven_optimal": True,
     "reads_left_out": 0,
+    "presolve": None,
     "timing": {"sampling_ns": 0},
 }
 """How a model without variables is solved: every read has the model's offset as its energy."""
@@ -84,6 +85,7 @@ class NativeSampler(dimod.Sampler, dimod.Initialized):  # type: ignore[misc]  # 
             "progress": [],
             "num_best": [],
             "keep": ["keeps"],
+            "presolve": [],
         }
         self._properties: dict[str, Any] = {
             "beta_schedule_options": SCHEDULES,
@@ -119,11 +121,12 @@ class NativeSampler(dimod.Sampler, dimod.Initialized):  # type: ignore[misc]  # 
         *,
         num_threads: int | None = None,
         time_limit: float | None = None,
-        method: str = "auto",
+        method: Method = "auto",
         target_energy: float | None = None,
         progress: Progress = None,
         num_best: int | None = None,
         keep: Literal["best", "last"] = "best",
+        presolve: str | bool = "auto",
         **kwargs: Any,
     ) -> dimod.SampleSet:
         """Sample from a binary quadratic model; lowest energy first.
@@ -171,6 +174,10 @@ class NativeSampler(dimod.Sampler, dimod.Initialized):  # type: ignore[misc]  # 
         keep : {"best", "last"}
             What a read answers: the best state it has seen, improved to a local minimum, or, as in
             dwave.samplers, the state after its last sweep.
+        presolve : "auto" or bool
+            Whether variables are taken out before the search where their best values follow from others, as
+            `NativeSolver` has it; "auto": sparse models of the default method, whose reads are then alike in
+            these variables.
         **kwargs
             Ignored with a `dimod.exceptions.SamplerUnknownArgWarning`.
 
@@ -179,7 +186,8 @@ class NativeSampler(dimod.Sampler, dimod.Initialized):  # type: ignore[misc]  # 
         dimod.SampleSet
             Energies are the model's own. `info` has ``beta_range`` as used by the first read (None where
             nothing was annealed), ``method``, ``sweeps`` over all reads, ``proven_optimal``, ``seed``,
-            ``reads_left_out`` (of `num_reads`, for want of time), and in ``timing`` the nanoseconds
+            ``reads_left_out`` (of `num_reads`, for want of time), ``presolve`` (how many variables it took
+            out; None where it did not act), and in ``timing`` the nanoseconds
             ``preprocessing_ns``, ``sampling_ns`` and ``postprocessing_ns``.
 
         Raises
@@ -216,6 +224,7 @@ class NativeSampler(dimod.Sampler, dimod.Initialized):  # type: ignore[misc]  # 
             time_limit=time_limit,
             target_energy=target_energy,
             num_best=num_best,
+            presolve=presolve,
         )
         calls = {"interrupt_function": interrupt_function, "progress": progress}
         samples, labels, info, prepared = _solved(bqm, solver, rule, starts, seed, begin, calls)
@@ -284,7 +293,7 @@ def _solved(
     if bqm.num_variables == 0:
         samples = np.empty((solver.num_reads, 0), dtype=np.int8)
         return samples, [], _INFO_WITHOUT_VARIABLES, time.perf_counter_ns()
-    problem, labels = _problem_of(bqm, starts)
+    problem, labels = _problem_of(bqm, starts, sparse=solver.presolve is True)
     solver = _with_rule(solver, rule, lambda: problem)
     called = time.perf_counter_ns()
     solver = _with_time_for_samples(solver.within(begin), bqm)
@@ -321,6 +330,7 @@ def _sampleset(
         sweeps=info["sweeps"],
         proven_optimal=info["proven_optimal"],
         reads_left_out=info["reads_left_out"],
+        presolve=info["presolve"],
         seed=seed,
         timing=timing(begin, prepared, sampled),
     )
@@ -330,10 +340,11 @@ def _sampleset(
 
 
 def _problem_of(
-    bqm: dimod.BinaryQuadraticModel, starts: npt.NDArray[np.int8] | None
+    bqm: dimod.BinaryQuadraticModel, starts: npt.NDArray[np.int8] | None, *, sparse: bool
 ) -> tuple[IsingProblem, list[Hashable]]:
     """Return a model as an Ising problem of one row, and its labels in the order of the spins.
 
+    `sparse`: in compressed rows, however small or dense it is.
     With x = (s + 1) / 2 a term q x_i x_j is q/4 (s_i s_j + s_i + s_j + 1).
     """
     if bqm.dtype == np.object_:  # numbers as Python objects: no vectors to read
@@ -346,7 +357,7 @@ def _problem_of(
     if not np.isfinite(offset):
         raise ValueError(f"bqm.offset must be finite, but is {offset}")
     n = len(linear)
-    couplings, multiplicity = _couplings_of(n, rows, columns, values)
+    couplings, multiplicity = _couplings_of(n, rows, columns, values, sparse=sparse)
     fields, constant, scale = linear.astype(np.float64)[None], np.array([float(offset)]), 1.0
     check_energies("the coefficients of bqm", np.append(fields, [constant], axis=1), couplings)
     binary = bqm.vartype is dimod.BINARY
@@ -363,12 +374,12 @@ def _problem_of(
 
 
 def _couplings_of(
-    n: int, rows: npt.NDArray[Any], columns: npt.NDArray[Any], values: npt.NDArray[Any]
+    n: int, rows: npt.NDArray[Any], columns: npt.NDArray[Any], values: npt.NDArray[Any], *, sparse: bool
 ) -> tuple[Couplings, int]:
     """Return interactions as a matrix, dense or in compressed rows, and how often it holds each of them."""
     rows = rows.astype(np.int32, copy=False)
     columns = columns.astype(np.int32, copy=False)
-    if n <= _SMALL or 2 * len(values) >= _LEAST_DENSITY * n * (n - 1):
+    if not sparse and (n <= _SMALL or 2 * len(values) >= _LEAST_DENSITY * n * (n - 1)):
         dense = np.zeros((n, n), dtype=values.dtype)
         _core.fill_couplings(dense, rows, columns, values)  # both triangles
         return dense, 2
