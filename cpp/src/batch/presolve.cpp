@@ -43,7 +43,7 @@ public:
 
 private:
     std::size_t root(std::size_t i) {
-        while (static_cast<std::size_t>(parent_[i]) != i) {
+        while (std::cmp_not_equal(parent_[i], i)) {
             parent_[i] = parent_[static_cast<std::size_t>(parent_[i])];
             i = static_cast<std::size_t>(parent_[i]);
         }

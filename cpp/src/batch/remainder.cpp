@@ -125,7 +125,7 @@ void Remainder::solve_small_components() {
             parts_.push_back({index, reduction_.component(index), {}, {}, {}});
         }
     }
-    std::ranges::stable_sort(parts_, std::ranges::greater{}, &Part::work);
+    std::ranges::sort(parts_, {}, [](const Part& part) { return std::pair(-part.work(), part.component); });
     std::vector<ExactSearch> searches(run_.workers.size());
     std::atomic<bool> proven{true};
     parallel_for(small.size(), run_.options.threads, run_.token, [&](std::size_t worker, std::size_t at) {

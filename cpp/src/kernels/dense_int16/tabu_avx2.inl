@@ -250,7 +250,7 @@ inline void decide_int16(Int16Replica& replica, TabuRead& read, std::size_t spin
     if constexpr (kNear) {
         NearSpins& spins = read.near[spin / 16];
         const auto* local = reinterpret_cast<const char*>(&spins.local) + spin % 16 * sizeof(std::int16_t);
-        std::int16_t field;
+        std::int16_t field = 0;
         __builtin_memcpy(&field, local, sizeof(field));
         replica.gain += std::int64_t{sign} * field;
         spins.turns = _mm256_xor_si256(spins.turns, lane);

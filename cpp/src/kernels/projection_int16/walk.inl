@@ -113,7 +113,7 @@ private:
     Descent* row_ = nullptr;
     Descent state_{};  // a copy that fields cannot alias
     std::size_t passes_left_ = 0;
-    typename Looks<Descent>::Slots slots_{};
+    Looks<Descent>::Slots slots_{};
     Int16Candidate best_[kFlipsOfPass] = {};
     std::size_t rows_[kFlipsOfPass] = {};  // where their couplings begin
     IntegerFlip<Coupling> flips_[kFlipsOfPass] = {};

@@ -48,7 +48,7 @@ inline Vector larger(Vector a, Vector b) {
 inline Shorts widened(const std::int8_t* from) {
     Shorts result{};
     for (std::size_t i = 0; i < kRegisterBytes / sizeof(result[0]); ++i) {
-        result[i] = from[i];
+        result[i] = static_cast<std::int16_t>(int{from[i]});
     }
     return result;
 }

@@ -308,8 +308,8 @@ inline void anneal_replicas_int16(Int16Replicas& replicas, const std::uint16_t* 
     constexpr std::size_t kTilesOfBlock = kBlock / kTileSpins;
     constexpr std::size_t kBlocksOfDraw = 5;
     alignas(64) std::int16_t sums[kInt16Replicas * kTileSpins];
-    DecisionRows rows;
-    ReplicaHeat heat;
+    DecisionRows rows{};
+    ReplicaHeat heat{};
     const std::size_t tiles = (replicas.real_spins + kTileSpins - 1) / kTileSpins;
     auto* patterns = static_cast<std::int16_t*>(replicas.workspace);
     read_spins(replicas, tiles, patterns);

@@ -305,11 +305,12 @@ void metropolis_of_kind_int8(const Int8Replicas& group, std::size_t begin, std::
 
 void metropolis_int8(const Int8Replicas& group, std::size_t begin, std::size_t end,
                      const Int8Acceptance& acceptance) {
+    constexpr int kWidth = kTableWidth;
     if (group.halved != nullptr) {
         metropolis_of_kind_int8<Rises::of_hubs>(group, begin, end, acceptance);
     } else if (acceptance.parts > 1) {
         metropolis_of_kind_int8<Rises::many_parts>(group, begin, end, acceptance);
-    } else if (group.reach < static_cast<int>(kTableWidth)) {
+    } else if (group.reach < kWidth) {
         metropolis_of_kind_int8<Rises::few>(group, begin, end, acceptance);
     } else {
         metropolis_of_kind_int8<Rises::one_part>(group, begin, end, acceptance);
@@ -346,9 +347,9 @@ void raise_int8(const Int8Replicas& group, const std::uint64_t* target, std::siz
         // A spin of -1 turns by +1.
         Lanes8 turns = turns_int8(target[i]);
 #pragma GCC unroll 2
-        for (std::size_t half = 0; half < 2; ++half) {
-            const __m256i wanted = _mm256_cmpgt_epi8(_mm256_setzero_si256(), turns.half[half]);
-            turns.half[half] = _mm256_and_si256(wanted, one);
+        for (__m256i& half : turns.half) {
+            const __m256i wanted = _mm256_cmpgt_epi8(_mm256_setzero_si256(), half);
+            half = _mm256_and_si256(wanted, one);
         }
         count_any_int8(replicas, i, turns);
         replicas.up[i] = target[i];
