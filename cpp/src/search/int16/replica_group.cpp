@@ -114,6 +114,27 @@ void Int16ReplicaGroup::best_bits(std::size_t read, std::span<std::uint32_t> neg
     }
 }
 
+void Int16ReplicaGroup::spins(std::size_t read, std::span<std::int8_t> spins) const {
+    for (std::size_t i = 0; i < spins.size(); ++i) {
+        spins[i] = (negative_[i] >> read & 1U) != 0 ? std::int8_t{-1} : std::int8_t{1};
+    }
+}
+
+void Int16ReplicaGroup::move(std::size_t read, std::span<const std::int8_t> spins, std::int64_t gain) {
+    const std::uint32_t bit = std::uint32_t{1} << read;
+    const auto place = [&](std::vector<std::uint32_t>& negative) {
+        for (std::size_t i = 0; i < spins.size(); ++i) {
+            negative[i] = spins[i] < 0 ? negative[i] | bit : negative[i] & ~bit;
+        }
+    };
+    place(negative_);
+    replicas_.gain[read] = gain;
+    if (gain > replicas_.best_gain[read]) {
+        replicas_.best_gain[read] = gain;
+        place(best_negative_);
+    }
+}
+
 std::size_t Int16ReplicaGroup::anneal(std::size_t sweeps, Budget& budget) {
     const std::size_t call = std::max<std::size_t>(1, kAttemptsOfCall / (replicas_.stride * kInt16Replicas));
     std::size_t done = 0;

@@ -54,6 +54,10 @@ public:
     // Of a read's best state so far; `negative` gets its spins as bits.
     std::int64_t best_gain(std::size_t read) const { return replicas_.best_gain[read]; }
     void best_bits(std::size_t read, std::span<std::uint32_t> negative) const;
+    // Of a read's present state.
+    void spins(std::size_t read, std::span<std::int8_t> spins) const;
+    // The read goes on from these spins, whose gain the caller knows.
+    void move(std::size_t read, std::span<const std::int8_t> spins, std::int64_t gain);
 
 private:
     Int16Replicas replicas_;
