@@ -16,7 +16,7 @@ void PathRelinking::take(const Int16ReplicaGroup& in_step, std::size_t read, Sta
     state.local.assign(replica.fields, replica.fields + n);
     for (std::size_t i = 0; i < n; ++i) {
         const std::int16_t* row = matrix.couplings() + i * matrix.stride();  // twice the couplings
-        const std::int32_t spin = state.spins[i];
+        const auto spin = static_cast<std::int32_t>(int{state.spins[i]});
         for (std::size_t j = 0; j < n; ++j) {
             state.local[j] += spin * (row[j] / 2);
         }
@@ -27,7 +27,7 @@ void PathRelinking::take(const Int16ReplicaGroup& in_step, std::size_t read, Sta
 void PathRelinking::flip(State& state, std::size_t spin) const {
     const Int16Matrix& matrix = group_->matrix(0);
     const std::int16_t* row = matrix.couplings() + spin * matrix.stride();
-    const std::int32_t value = state.spins[spin];
+    const auto value = static_cast<std::int32_t>(int{state.spins[spin]});
     state.twice_energy -= std::int64_t{4} * value * state.local[spin];
     for (std::size_t j = 0; j < state.local.size(); ++j) {
         state.local[j] -= value * row[j];

@@ -34,23 +34,24 @@ std::vector<double> whole_numbers(std::size_t count, int reach, std::uint64_t se
     return numbers;
 }
 
-double energy_of(std::span<const double> J, std::span<const double> h, std::span<const std::int8_t> spins) {
+double energy_of(std::span<const double> couplings, std::span<const double> h,
+                 std::span<const std::int8_t> spins) {
     double energy = 0.0;
     for (std::size_t i = 0; i < spins.size(); ++i) {
         energy += h[i] * spins[i];
         for (std::size_t j = 0; j < spins.size(); ++j) {
-            energy += i == j ? 0.0 : J[i * spins.size() + j] * spins[i] * spins[j];
+            energy += i == j ? 0.0 : couplings[i * spins.size() + j] * spins[i] * spins[j];
         }
     }
     return energy;
 }
 
 TEST(Relink, energies_are_those_of_the_spins_and_the_best_gets_no_worse) {
-    const std::vector<double> J = whole_numbers(kSpins * kSpins, 9, 1);
+    const std::vector<double> couplings = whole_numbers(kSpins * kSpins, 9, 1);
     const std::vector<double> h = whole_numbers(kSpins, 20, 2);
     StopToken token(std::nullopt, {});
     Budget budget(token);
-    const SymmetricRows rows(DenseView<double>{J, kSpins, 1}, 0, budget);
+    const SymmetricRows rows(DenseView<double>{couplings, kSpins, 1}, 0, budget);
     std::optional<Int16Matrix> matrix = Int16Matrix::make(rows, 1.0, Saturation::avoided, budget);
     ASSERT_TRUE(matrix);
     matrix->prepare_in_step();
@@ -88,14 +89,14 @@ TEST(Relink, energies_are_those_of_the_spins_and_the_best_gets_no_worse) {
         std::vector<std::int8_t> spins(kSpins);
         in_step.spins(from, spins);
         const auto twice = static_cast<double>(group.replica(from).start - 4 * in_step.gain(from));
-        ASSERT_DOUBLE_EQ(0.5 * twice * matrix->unit(), energy_of(J, h, spins));
+        ASSERT_DOUBLE_EQ(0.5 * twice * matrix->unit(), energy_of(couplings, h, spins));
     }
     EXPECT_GT(moved, 5U);
     group.leave_step();
     for (std::size_t read = 0; read < kReads; ++read) {
         std::vector<std::int8_t> spins(kSpins);
         group.best_spins(read, spins);
-        EXPECT_DOUBLE_EQ(group.best_energy(read) * matrix->unit(), energy_of(J, h, spins));
+        EXPECT_DOUBLE_EQ(group.best_energy(read) * matrix->unit(), energy_of(couplings, h, spins));
     }
 }
 
