@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ from qpsbgd.optim.options import (
 )
 from qpsbgd.optim.packed import LastStep, PackedSteps
 from qpsbgd.optim.views import NOTHING, view_of
+from qpsbgd.problem.checks import Domain, Memory, Scale
 from qpsbgd.solvers.protocol import AsyncQuboSolver
 from qpsbgd.solvers.requests import Work, answer_requests
 from qpsbgd.solvers.resolve import resolve_solver
@@ -165,12 +166,12 @@ class QPSBGD(PackedSteps, LatentWeightOptimizer):
         params: ParamsT,
         lr: float | Tensor | None = None,
         *,
-        variant: str = "continuous",
-        memory: str | None = "auto",
-        scale: str | float = "relative",
+        variant: Literal["continuous", "projected"] = "continuous",
+        memory: Memory | None = "auto",
+        scale: Scale | float = "relative",
         kappa: float | None = None,
-        domain: str = "spin",
-        jacobian: str = "pre-activation",
+        domain: Domain = "spin",
+        jacobian: Literal["pre-activation", "post-activation"] = "pre-activation",
         solver: Any = "auto",
         betas: tuple[float, float] | None = None,
         other_lr: float | Tensor = 0.01,
@@ -179,7 +180,7 @@ class QPSBGD(PackedSteps, LatentWeightOptimizer):
         clip: float = 1.0,
         weight_decay: float = 0.0,
         maximize: bool = False,
-        majorizer: str | float = "gauss-newton",
+        majorizer: Literal["gauss-newton", "logistic", "softmax"] | float = "gauss-newton",
         damping: float | None = None,
         seed: int = 0,
         process_group: Any = None,
