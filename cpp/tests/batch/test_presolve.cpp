@@ -32,7 +32,7 @@ struct Example {
     std::size_t n() const { return fields.size(); }
 
     IsingBatch batch() {
-        std::ranges::stable_sort(couplings, {}, [](const auto& coupling) { return std::get<0>(coupling); });
+        std::ranges::sort(couplings);
         row_start.assign(n() + 1, 0);
         column.clear();
         value.clear();
@@ -305,7 +305,7 @@ TEST(Presolve, a_cheap_look_sees_whether_spins_can_go) {
         EXPECT_TRUE(presolve_may_pay(torus.batch(), unlimited));
         torus.fields[5] -= 1.0;
         EXPECT_FALSE(presolve_may_pay(torus.batch(), unlimited));
-        for (const std::size_t j : {7, 8}) {  // a spin of degree 2
+        for (const std::size_t j : {7UL, 8UL}) {  // a spin of degree 2
             torus.couplings.emplace_back(j, torus.n(), 1.0);
             if (both_triangles) {
                 torus.couplings.emplace_back(torus.n(), j, 1.0);

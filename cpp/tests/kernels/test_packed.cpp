@@ -26,8 +26,9 @@ class Packed : public OnEveryInstructionSet {};
 
 TEST_P(Packed, differences_are_counted) {
     Draws draws(1);
-    for (const std::size_t words : {1, 2, 3, 7, 8, 15, 16, 17, 33, 255, 256, 511, 1000}) {
-        for (const std::size_t rows : {1, 2, 5}) {
+    for (const std::size_t words :
+         {1UL, 2UL, 3UL, 7UL, 8UL, 15UL, 16UL, 17UL, 33UL, 255UL, 256UL, 511UL, 1000UL}) {
+        for (const std::size_t rows : {1UL, 2UL, 5UL}) {
             auto bits = words_of(draws, rows * words);
             const auto x = words_of(draws, words);
             for (std::size_t w = 0; w < words; ++w) {
@@ -45,8 +46,8 @@ TEST_P(Packed, differences_are_counted) {
 
 TEST_P(Packed, signed_sums_are_equal_to_the_last_bit) {
     Draws draws(2);
-    for (const std::size_t words : {1, 2, 3, 8, 17, 64}) {
-        for (const std::size_t rows : {1, 3, 4, 5, 11}) {
+    for (const std::size_t words : {1UL, 2UL, 3UL, 8UL, 17UL, 64UL}) {
+        for (const std::size_t rows : {1UL, 3UL, 4UL, 5UL, 11UL}) {
             const auto bits = words_of(draws, rows * words);
             for (const Values values : all_values()) {
                 const auto x = draws.reals<float>(32 * words, values);

@@ -97,6 +97,7 @@ TEST_P(ProjectionInt8, descents_flip_by_flip) {
                 SCOPED_TRACE(testing::Message()
                              << "d " << d << ", fields " << most << ", " << most_passes << " passes");
                 std::vector<Problem> problems;
+                problems.reserve(4);
                 for (std::uint64_t seed = 0; seed < 4; ++seed) {
                     problems.emplace_back(d, seed, most);
                 }

@@ -32,7 +32,7 @@ struct Ring {
         Random random(seed, 0, 0);
         const auto draw = [&] { return static_cast<double>(random.below(2001)) / 1000.0 - 1.0; };
         for (std::size_t i = 0; i < n; ++i) {
-            for (const std::size_t step : {1, 2}) {
+            for (const std::size_t step : {1UL, 2UL}) {
                 column.push_back(static_cast<std::int32_t>((i + step) % n));
                 value.push_back(draw());
             }
@@ -120,7 +120,7 @@ TEST(SparseCrossover, takes_the_closer_of_a_state_and_its_negative_without_field
     const Ring ring(60, 3, false);
     std::vector<std::int8_t> state(60, 1);
     std::vector<std::int8_t> other(60, 1);
-    for (const std::size_t i : {4, 5, 20, 21, 22, 40}) {
+    for (const std::size_t i : {4UL, 5UL, 20UL, 21UL, 22UL, 40UL}) {
         other[i] = -1;
     }
     std::vector<std::int8_t> negative(60);
