@@ -137,7 +137,7 @@ def test_one_seed_has_no_spread(tmp_path, capsys):
 def test_name_that_is_nearly_right_is_answered_with_it(capsys):
     assert main(["train", "mnits"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "did you mean mnist?" in line
+    assert "did you mean mnist" in line
     assert len(line) < 200
 
 
