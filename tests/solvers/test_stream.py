@@ -4,14 +4,14 @@ import itertools
 import os
 import signal
 import tracemalloc
-from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 
 import numpy as np
 import pytest
 import scipy.sparse
 
+from dying_pool import DyingPool
 from qpsbgd import solve_ising, solve_stream
 from qpsbgd.problem import IsingProblem, ising_problem, qubo_problem
 from qpsbgd.solvers import NativeSolver, stream
@@ -120,27 +120,6 @@ def test_what_is_no_problem_is_named():
         list(solve_stream([ising_problem([1.0], [[0.0]]), np.zeros((2, 2))], seed=0))
     with pytest.raises(ValueError, match="errors"):
         solve_stream([], errors="ignore")
-
-
-def solve_or_die(marker, real, solver, part, seed):
-    """What a worker does: the first one to come dies in the middle of its part."""
-    try:
-        os.close(os.open(marker, os.O_CREAT | os.O_EXCL))
-    except FileExistsError:
-        return real(solver, part, seed)
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-class DyingPool(ProcessPoolExecutor):
-    """A process pool in which one worker dies once, or every time."""
-
-    def __init__(self, marker):
-        super().__init__(2, mp_context=get_context("forkserver"))
-        self.marker = marker
-
-    def submit(self, function, *arguments):
-        marker = self.marker() if callable(self.marker) else self.marker
-        return super().submit(solve_or_die, marker, function, *arguments)
 
 
 def test_part_of_a_worker_that_dies_is_sent_again(tmp_path):
