@@ -5,8 +5,17 @@ import pytest
 import torch
 from torch import nn
 
+from qpsbgd import QPSBGD
 from qpsbgd.capture import attach
-from qpsbgd.nn import Activated, BinaryActivation, BinaryConv2d, BinaryGCNConv, BinaryLinear, to_binary
+from qpsbgd.nn import (
+    Activated,
+    BinaryActivation,
+    BinaryConv2d,
+    BinaryGCNConv,
+    BinaryLinear,
+    to_binary,
+    to_recorded,
+)
 
 NO_EDGES = torch.zeros(2, 0, dtype=torch.long)
 
@@ -132,3 +141,16 @@ def test_forward_mode_of_signs_passes_where_backward_mode_does():
 
     weight = layer.weight.detach()
     torch.testing.assert_close(torch.func.jacfwd(output)(weight), torch.func.jacrev(output)(weight))
+
+
+@pytest.mark.parametrize("mark", [to_binary, to_recorded])
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+def test_layer_without_inputs_trains_beside_others(mark):
+    model = mark(nn.Sequential(nn.Linear(0, 3), nn.Linear(3, 2)))
+    model[0].bias.data.fill_(1.0)
+    optimizer = QPSBGD(model.parameters())
+    before = model[1].weight.detach().clone()
+    model(torch.randn(4, 0)).square().mean().backward()
+    optimizer.step()
+    assert model[0].weight.shape == (3, 0)
+    assert not torch.equal(before, model[1].weight.detach())

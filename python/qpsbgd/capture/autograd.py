@@ -126,7 +126,7 @@ class _Linear(torch.autograd.Function):
         (binary, inputs), (V,) = ctx.saved_tensors, gradients
         for_binary = for_inputs = None
         if ctx.needs_input_grad[0] and _is_asked_for(ctx.next_functions[0][0]):
-            X, rows = inputs.reshape(-1, inputs.shape[-1]), V.reshape(-1, V.shape[-1])
+            X, rows = inputs.reshape(inputs.shape[:-1].numel(), inputs.shape[-1]), V.reshape(-1, V.shape[-1])
             for_binary = _weight_gradient(X, rows, ctx.scale)
         if ctx.needs_input_grad[1]:
             for_inputs = (V * ctx.scale) @ binary

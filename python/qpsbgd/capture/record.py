@@ -148,7 +148,7 @@ def _as_samples(tensor: Tensor, unfolding: Unfolding | None) -> Tensor:
         tensor = tensor.values()
     elif tensor.layout != torch.strided:
         tensor = tensor.to_dense()
-    return tensor.reshape(-1, tensor.shape[-1])
+    return tensor.reshape(tensor.shape[:-1].numel(), tensor.shape[-1])
 
 
 class Capture:

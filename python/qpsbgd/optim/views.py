@@ -23,7 +23,7 @@ def view_of(weight: Tensor, capture: Capture | None) -> LocalView:
     RuntimeError
         If the weight has a gradient without the layer's inputs; the message says how that came to be.
     """
-    if weight.grad is None:
+    if weight.grad is None or not weight.numel():  # a layer without inputs has nothing to step
         return LocalView(weight, False, NOTHING)
     if capture is not None and capture.attached:
         if capture.gradient_was_dropped():
