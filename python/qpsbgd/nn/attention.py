@@ -12,6 +12,7 @@ import inspect
 import types
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, ClassVar
 
 import torch
@@ -61,7 +62,17 @@ def _attention(*args: Any, **kwargs: Any) -> Any:
         weight = given.get(f"{name[0]}_proj_weight")
         if weight is not None:
             given[f"{name[0]}_proj_weight"] = recorded_weight(weight, tensor)
-    return _rebound(F.multi_head_attention_forward, linear=_linear)(*bound.args, **bound.kwargs)
+    return _torch_attention()(*bound.args, **bound.kwargs)
+
+
+@cache
+def _torch_attention() -> Callable[..., Any]:
+    return _rebound(F.multi_head_attention_forward, linear=_linear)
+
+
+@cache
+def _torch_forward() -> Callable[..., Any]:
+    return _rebound(nn.MultiheadAttention.forward, F=_Functional())
 
 
 def _packed(weight: Tensor, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -116,7 +127,7 @@ class RecordedMultiheadAttention(RecordedLayer, nn.MultiheadAttention):
 
 @torch._disable_dynamo  # type: ignore[attr-defined]
 def _recorded_forward(layer: nn.MultiheadAttention, *args: Any, **kwargs: Any) -> Any:
-    return _rebound(nn.MultiheadAttention.forward, F=_Functional())(layer, *args, **kwargs)
+    return _torch_forward()(layer, *args, **kwargs)
 
 
 @dataclass(frozen=True)
