@@ -37,6 +37,7 @@ __all__ = [
     "NativeSolver",
     "check_answer_size",
     "default_num_threads",
+    "for_workers",
     "solve_ising",
     "solve_qubo",
 ]
@@ -262,6 +263,20 @@ def check_answer_size(problems: int, reads: int, spins: int) -> None:
     check_memory(what, int(problems) * int(reads) * (2 * int(spins) + 8))
 
 
+def for_workers(solver: NativeSolver, executor: Executor, count: int) -> NativeSolver:
+    """Return the solver for each of `count` workers, which share the processors if all are on this machine.
+
+    Examples
+    --------
+    >>> with ThreadPoolExecutor(2) as executor:
+    ...     for_workers(NativeSolver(num_threads=3), executor, 2).num_threads
+    3
+    """
+    if solver.num_threads is None and isinstance(executor, (ThreadPoolExecutor, ProcessPoolExecutor)):
+        return replace(solver, num_threads=max(1, default_num_threads() // count))
+    return solver
+
+
 def _solve_part(solver: NativeSolver, problem: IsingProblem, seed: int, first_problem: int) -> Solutions:
     return solver._solve(problem, seed, first_problem, time.perf_counter_ns())
 
@@ -287,9 +302,7 @@ def _solve_on(
     solver = solver.within(begin)
     workers = getattr(executor, "_max_workers", None) or default_num_threads()
     num_parts = min(workers, problem.num_problems)
-    if solver.num_threads is None and isinstance(executor, (ThreadPoolExecutor, ProcessPoolExecutor)):
-        # All workers are on this machine and share its processors.
-        solver = replace(solver, num_threads=max(1, default_num_threads() // num_parts))
+    solver = for_workers(solver, executor, num_parts)
     targets = targets_of(solver.target_energy, problem.num_problems)
     bounds = np.linspace(0, problem.num_problems, num_parts + 1).astype(int).tolist()
     futures = [

@@ -14,7 +14,7 @@ import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -23,7 +23,7 @@ import numpy as np
 
 from qpsbgd.problem.checks import check_choice, seed_or_random
 from qpsbgd.problem.ising import CSRCouplings, IsingProblem, Solutions
-from qpsbgd.solvers.native import NativeSolver, default_num_threads
+from qpsbgd.solvers.native import NativeSolver, default_num_threads, for_workers
 
 __all__ = ["ProblemError", "solve_stream"]
 
@@ -79,7 +79,8 @@ def solve_stream(
     solver : NativeSolver, optional
         With its options; the default one if not given. A `time_limit` counts for each part.
     seed : int, optional
-        0 <= seed < 2**64. None draws one. Problem k of a stream has the answer of problem k in one batch.
+        0 <= seed < 2**64. None draws one. Dense problems of one size have the answers that they have in one
+        batch.
     executor : concurrent.futures.Executor, or function that makes one, optional
         Solves the parts: of threads, processes, `dask.distributed`, `mpi4py.futures`. Only with a function is
         another executor made when workers die, and shut down at the end. The workers of pools of threads or
@@ -225,11 +226,7 @@ class _Workers:
 
     def solve(self, parts: Iterator[_Part]) -> Iterator[list[Solutions | ProblemError]]:
         workers = getattr(self._executor, "_max_workers", None) or default_num_threads()
-        if self._solver.num_threads is None and isinstance(
-            self._executor, (ThreadPoolExecutor, ProcessPoolExecutor)
-        ):
-            # All workers are on this machine and share its processors.
-            self._solver = replace(self._solver, num_threads=max(1, default_num_threads() // workers))
+        self._solver = for_workers(self._solver, self._executor, workers)
         try:
             for part in itertools.islice(parts, workers * _PARTS_PER_WORKER):
                 self._send(part)
