@@ -1,6 +1,7 @@
 """Projections by other solvers: what they are given, what they answer, and how they are chosen."""
 
 import sys
+import warnings
 from dataclasses import replace
 
 import dimod
@@ -62,8 +63,14 @@ def test_solver_that_maximises_is_not_used_and_the_user_is_told():
 
 
 def test_solver_that_helps_is_used_in_silence():
-    project(*random_layer(21), solver=NativeSolver())  # a warning would be an error
-    project(*random_layer(21), solver=SeedKeeper())  # as low as the signs
+    V, X = random_layer(21, m=64)
+    p, _ = gradient_and_gram(V, X)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        better = project(V, X, solver=NativeSolver())
+        equal = project(V, X, solver=SeedKeeper())  # as low as the signs
+    assert not np.array_equal(better, signs(p))
+    assert np.array_equal(equal, signs(p))
 
 
 def test_native_solver_with_several_reads_starts_them_all_at_the_signs():

@@ -106,13 +106,13 @@ def plain_and_recorded(model, measure):
     return results
 
 
-def same_bits(one, other):
+def assert_same_bits(one, other):
     assert len(one) == len(other)
     for a, b in zip(one, other, strict=True):
         assert torch.equal(a, b)
 
 
-def test_outputs_and_gradients_have_the_same_bits(model_and_input):
+def test_outputs_and_gradients_have_the_assert_same_bits(model_and_input):
     model, x = model_and_input
 
     def measure(m):
@@ -122,10 +122,10 @@ def test_outputs_and_gradients_have_the_same_bits(model_and_input):
         grads = [parameter.grad for parameter in m.parameters()]
         return [output.detach(), *grads, inputs.grad if inputs.grad is not None else inputs]
 
-    same_bits(*plain_and_recorded(model, measure))
+    assert_same_bits(*plain_and_recorded(model, measure))
 
 
-def test_gradients_of_second_order_have_the_same_bits(model_and_input):
+def test_gradients_of_second_order_have_the_assert_same_bits(model_and_input):
     model, x = model_and_input
 
     def measure(m):
@@ -133,17 +133,17 @@ def test_gradients_of_second_order_have_the_same_bits(model_and_input):
         first = torch.autograd.grad(smooth(m(x)), weights, create_graph=True)
         return torch.autograd.grad(sum(smooth(g) for g in first), weights)
 
-    same_bits(*plain_and_recorded(model, measure))
+    assert_same_bits(*plain_and_recorded(model, measure))
 
 
-def test_evaluation_without_gradients_has_the_same_bits(model_and_input):
+def test_evaluation_without_gradients_has_the_assert_same_bits(model_and_input):
     # Among them torch's fused attention and encoder, which read the weights themselves.
     model, x = model_and_input
     with torch.no_grad():
-        same_bits(*plain_and_recorded(model.eval(), lambda m: [m(x)]))
+        assert_same_bits(*plain_and_recorded(model.eval(), lambda m: [m(x)]))
 
 
-def test_forward_mode_has_the_same_bits(model_and_input):
+def test_forward_mode_has_the_assert_same_bits(model_and_input):
     model, x = model_and_input
 
     def of_input(m):
@@ -164,11 +164,11 @@ def test_forward_mode_has_the_same_bits(model_and_input):
                 object.__setattr__(layer, last, dual)
             return [forward_ad.unpack_dual(m(x)).tangent.detach()]
 
-    same_bits(*plain_and_recorded(model, of_input))
-    same_bits(*plain_and_recorded(model, of_weights))
+    assert_same_bits(*plain_and_recorded(model, of_input))
+    assert_same_bits(*plain_and_recorded(model, of_weights))
 
 
-def test_functional_transforms_have_the_same_bits(model_and_input):
+def test_functional_transforms_have_the_assert_same_bits(model_and_input):
     model, x = model_and_input
     model.eval()
 
@@ -177,7 +177,7 @@ def test_functional_transforms_have_the_same_bits(model_and_input):
         loss = torch.func.grad(lambda values: smooth(torch.func.functional_call(m, values, (x,))))
         return list(loss(parameters).values())
 
-    same_bits(*plain_and_recorded(model, measure))
+    assert_same_bits(*plain_and_recorded(model, measure))
 
 
 def test_checkpointed_layers_record_once(model_and_input):
@@ -187,10 +187,22 @@ def test_checkpointed_layers_record_once(model_and_input):
         smooth(checkpoint(m, x, use_reentrant=False)).backward()
         return [parameter.grad for parameter in m.parameters()]
 
-    same_bits(*plain_and_recorded(model, measure))
+    assert_same_bits(*plain_and_recorded(model, measure))
 
 
-def test_autocast_computes_the_same_bits():
+@pytest.mark.parametrize("repeats", [1, 2])
+def test_checkpointed_passes_count_as_their_samples_once(repeats):
+    layer = to_recorded(nn.Linear(6, 3))
+    seen = []
+    optimizer = QPSBGD(layer.parameters())
+    optimizer.register_projection_hook(lambda projection: seen.append(projection.options["num_samples"]))
+    for _ in range(repeats):
+        checkpoint(layer, torch.randn(5, 6), use_reentrant=False).square().mean().backward()
+    optimizer.step()
+    assert seen == [5 * repeats]
+
+
+def test_autocast_computes_the_assert_same_bits():
     torch.manual_seed(0)
     model, x = nn.Sequential(nn.Linear(6, 4), nn.Tanh(), nn.Linear(4, 2)), torch.randn(5, 6)
 
@@ -200,7 +212,7 @@ def test_autocast_computes_the_same_bits():
         output.float().square().sum().backward()
         return [output.detach(), *(p.grad for p in m.parameters())]
 
-    same_bits(*plain_and_recorded(model, measure))
+    assert_same_bits(*plain_and_recorded(model, measure))
 
 
 @pytest.mark.filterwarnings("ignore")  # torch warns about its own compiler

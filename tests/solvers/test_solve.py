@@ -342,6 +342,7 @@ if kind == "dense":
 else:
     J = scipy.sparse.coo_matrix((rng.normal(size=3 * n), rng.integers(0, n, (2, 3 * n))), shape=(n, n))
 h = rng.normal(size=(20000 if method == "exact" else 1, n))
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 sent = []
 def interrupt():
     time.sleep(0.3)
