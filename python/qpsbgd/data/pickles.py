@@ -185,6 +185,8 @@ class _Machine:
             raise ValueError("it calls something that is no global")
         if str(name) == "_codecs.encode" and arguments[1:] == ("latin1",) and isinstance(arguments[0], str):
             self.push(arguments[0].encode("latin-1"))  # how protocols 0 to 2 write bytes
+        elif (name.name, arguments) == ("bytes", ()):
+            self.push(b"")
         else:
             self.push(Made(name, arguments, None, {}))
 

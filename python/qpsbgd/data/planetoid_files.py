@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from qpsbgd.data.datasets import data_folder
 from qpsbgd.data.files import atomic_write
-from qpsbgd.data.pickles import Made, read_pickle
+from qpsbgd.data.pickles import Made, Name, read_pickle
 from qpsbgd.data.reading import parsing, read_bounded
 
 __all__ = ["PARTS", "convert_planetoid"]
@@ -170,7 +170,7 @@ def _matrix(content: bytes) -> Matrix:
     """Read a matrix in scipy's compressed rows."""
     value = read_pickle(content)
     state = value.state if isinstance(value, Made) else None
-    if not (isinstance(state, dict) and {"data", "indices", "indptr"} <= state.keys()):
+    if not (_is_csr(value) and isinstance(state, dict) and {"data", "indices", "indptr"} <= state.keys()):
         raise ValueError("a matrix in compressed rows is expected")
     shape = state.get("_shape", state.get("shape"))
     if not (isinstance(shape, tuple) and len(shape) == 2 and all(isinstance(one, int) for one in shape)):
@@ -187,6 +187,12 @@ def _matrix(content: bytes) -> Matrix:
     return data, columns.astype(np.int64), starts, shape[1]
 
 
+def _is_csr(value: Any) -> bool:
+    """Whether a pickled object is scipy's csr_matrix, made directly or by ``copyreg._reconstructor``."""
+    names = [value.name, *value.arguments] if isinstance(value, Made) else []
+    return any(isinstance(name, Name) and name.name == "csr_matrix" for name in names)
+
+
 def _classes(content: bytes) -> Array:
     """Read labels: one row a node, with a 1 in the column of its class."""
     array = _array(read_pickle(content))
@@ -199,7 +205,8 @@ def _classes(content: bytes) -> Array:
 def _edges(content: bytes) -> Array:
     """Read a dict of neighbours as an array (2, edges), every edge as often as it is stated."""
     value = read_pickle(content)
-    neighbours = value.items if isinstance(value, Made) else value
+    is_defaultdict = isinstance(value, Made) and str(value.name) == "collections.defaultdict"
+    neighbours = value.items if is_defaultdict else value
     if not isinstance(neighbours, dict):
         raise ValueError("a dict of lists of neighbours is expected")
     if not all(isinstance(node, int) and isinstance(others, list) for node, others in neighbours.items()):
