@@ -19,6 +19,7 @@ from qpsbgd.capture.weight import is_binary
 from qpsbgd.optim.adam import adam_step
 from qpsbgd.optim.checkpoints import checked_state_dict, restore_state
 from qpsbgd.optim.commit import Uninterrupted
+from qpsbgd.optim.showing import as_html, as_text
 from qpsbgd.problem.checks import (
     check_betas,
     check_bool,
@@ -202,6 +203,13 @@ class LatentWeightOptimizer(Optimizer, ABC):
         checked = checked_state_dict(self, state_dict, {**_ADAM_DEFAULTS, **self.earlier_defaults})
         super().load_state_dict(checked)
         restore_state(self, checked)
+
+    def __repr__(self) -> str:
+        """Show what it steps, the options that were chosen, and how far it is."""
+        return as_text(self, self._steps)
+
+    def _repr_html_(self) -> str:
+        return as_html(self, self._steps)
 
     def __copy__(self: _OptimizerT) -> _OptimizerT:
         # A shallow copy shares everything, what is recorded included.
