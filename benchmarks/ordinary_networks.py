@@ -26,8 +26,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy import stats
 
 from networks.optimizers import NAMES, Settings, build, draw, draw_near, ranges
+from networks.pictures import draw_curves
 from networks.runs import Log, train
 from networks.tasks import TASKS, image_task
 from qpsbgd.data.datasets import digits
@@ -47,7 +49,8 @@ def search(log: Log, task: str, name: str, trials: int, near: int) -> Settings:
 
 def compare(options: argparse.Namespace) -> None:
     """Search for each optimizer, then show its fresh runs, beside those of the first optimizer."""
-    log = Log(options.log)
+    log, drawn = Log(options.log), {}
+    first: dict[str, list[dict[str, Any]]] = {}
     for name in options.optimizers:
         best = search(log, options.task, name, options.trials, options.near)
         print(f"{name:8} {_shown(options.task, name, best)}", flush=True)
@@ -55,6 +58,11 @@ def compare(options: argparse.Namespace) -> None:
             runs = [log.run(task, name, best, seed, held_out=False) for seed in range(options.seeds)]
             measures = [key for key in runs[0] if key != "curve"]
             print(f"  {task}", *(_summary(runs, key) for key in measures), sep="  ", flush=True)
+            first.setdefault(task, runs)
+            print(*_differences(runs, first[task], measures), sep="  ")
+        drawn[name] = runs
+    if options.plot:
+        draw_curves(drawn, options.plot, f"{task}, {options.seeds} seeds")
 
 
 def _shown(task: str, name: str, best: Settings) -> str:
@@ -70,6 +78,17 @@ def _summary(runs: list[dict[str, Any]], key: str) -> str:
     values = np.array([run[key] for run in runs])
     spread = values.std(ddof=1) if len(values) > 1 else 0.0
     return f"{key} {values.mean():.4f} ± {spread:.4f}"
+
+
+def _differences(runs: list[dict[str, Any]], first: list[dict[str, Any]], measures: list[str]) -> list[str]:
+    """Tell by how much an optimizer differs from the first one, paired by seed, with Student's t."""
+    told = []
+    for key in measures:
+        difference = np.array([run[key] - other[key] for run, other in zip(runs, first, strict=True)])
+        if key != "milliseconds" and len(difference) > 1 and difference.any():
+            p = stats.ttest_1samp(difference, 0).pvalue
+            told.append(f"{key} {difference.mean():+.4f} ± {difference.std(ddof=1):.4f} (p = {p:.1g})")
+    return ["    beside the first:", *told] if told else []
 
 
 def sweep(name: str, widths: list[int], seeds: int) -> None:
@@ -97,6 +116,7 @@ def main() -> None:
     parser.add_argument("--near", type=int, default=0)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--widths", type=int, nargs="+")
+    parser.add_argument("--plot", type=Path, help="PNG file of the learning curves")
     parser.add_argument("--log", type=Path, help="file of JSON lines that keeps every run")
     options = parser.parse_args()
     torch.set_num_threads(1)
