@@ -12,6 +12,7 @@ from qpsbgd.problem.checks import (
     MEMORIES,
     check_betas,
     check_choice,
+    check_count,
     check_nonnegative,
     check_scale,
     check_seed,
@@ -39,6 +40,7 @@ EARLIER_DEFAULTS = {
     "qpu_seconds": 0.0,
     "betas": (0.9, 0.9),
     "weight_decay": 0.0,
+    "gram_every": 1,
 }
 """Defaults for checkpoints that predate these options."""
 
@@ -78,6 +80,12 @@ def check_options(options: dict[str, Any]) -> None:
     if options["betas"] is not None:
         check_betas("betas", options["betas"])
     check_nonnegative("weight_decay", options["weight_decay"])
+    check_count("gram_every", options["gram_every"])
+    if options["jacobian"] == "post-activation" and options["gram_every"] > 1:
+        raise ValueError(
+            "jacobian 'post-activation' does not go with gram_every above 1, which would keep "
+            "a Gram matrix of every neuron"
+        )
     check_seed(options["seed"])
     _check_majorizer(options["majorizer"])
     if options["damping"] is not None:

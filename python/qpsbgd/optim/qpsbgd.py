@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
@@ -38,6 +39,7 @@ from qpsbgd.solvers.requests import Work, answer_requests
 from qpsbgd.solvers.resolve import resolve_solver
 from qpsbgd.step.continuous import ContinuousRule
 from qpsbgd.step.inputs import LayerInputs, Seen, StaticInputs, fold_inputs
+from qpsbgd.step.kept import KeptGrams
 from qpsbgd.step.memory import empty_state
 from qpsbgd.step.processes import Processes
 from qpsbgd.step.projected import ProjectedRule
@@ -117,6 +119,10 @@ class QPSBGD(PackedSteps, LatentWeightOptimizer):
     seed : int
         0 <= seed < 2**64, for solvers that draw random numbers. A layer's seed in a step is a hash of seed,
         step and parameter number.
+    gram_every : int
+        A is made anew, and averaged over the processes, every so many steps; the steps between keep it. 1 by
+        default. It saves most where X has many samples, as in convolutions. Layers so wide that they are
+        projected by their samples have no A.
     process_group : torch.distributed.ProcessGroup or "independent", optional
         Processes that train together. Gradients and Gram matrices are averaged over them, so that every
         process takes the same step, that of all their samples. The default is the world, where
@@ -183,6 +189,7 @@ class QPSBGD(PackedSteps, LatentWeightOptimizer):
         majorizer: Literal["gauss-newton", "logistic", "softmax"] | float = "gauss-newton",
         damping: float | None = None,
         seed: int = 0,
+        gram_every: int = 1,
         process_group: Any = None,
     ) -> None:
         self._solver = resolve_solver(solver)
@@ -211,6 +218,7 @@ class QPSBGD(PackedSteps, LatentWeightOptimizer):
             "majorizer": majorizer,
             "damping": damping,
             "seed": seed,
+            "gram_every": gram_every,
         }
         super().__init__(params, defaults)
         # Only now, so that options that are refused leave another optimizer's captures where they are.
@@ -373,6 +381,7 @@ class QPSBGD(PackedSteps, LatentWeightOptimizer):
     def _work_of(self, update: Update) -> Work[StepResult]:
         group, weight, gradient, _ = update
         capture, (own, seen) = self._captures[weight], self._seen[weight]
+        kept = KeptGrams(group["gram_every"], group["step"], self.state.get(weight))
         gradient = gradient.reshape(weight.shape[0], -1)
         if not is_binary(weight):
             # With W = a U, a = 1/sqrt(d), the layer is Z = a X U' as a binary one. This is the gradient of U.
@@ -380,14 +389,15 @@ class QPSBGD(PackedSteps, LatentWeightOptimizer):
         layer = LayerStep(
             weight=weight,
             gradient=gradient,
-            inputs=LayerInputs(weight, capture, self._static, self._together, own, seen),
+            inputs=LayerInputs(weight, capture, self._static, self._together, own, seen, kept),
             state=self.state.get(weight, {}),
             options=group,
             solver=self._solver,
             seed=partial(layer_seed, group["seed"], group["step"], update.number),
             observed=bool(self._projection_hooks),
         )
-        return self.step_rule(group).work(layer)
+        result = yield from self.step_rule(group).work(layer)
+        return replace(result, state={**result.state, **kept.state})
 
     def step_rule(self, group: dict[str, Any]) -> StepRule:
         """Return the mathematics of a parameter group's steps; a subclass may return a rule of its own."""

@@ -14,6 +14,7 @@ from torch import Tensor
 from qpsbgd.capture.record import Capture, Record
 from qpsbgd.step.arrays import Floats, to_host
 from qpsbgd.step.gram import gram_matrices, row_chunks, weighted_grams
+from qpsbgd.step.kept import KeptGrams
 from qpsbgd.step.processes import Processes
 from qpsbgd.step.wide import by_inputs, first_by_inputs
 
@@ -191,6 +192,8 @@ class LayerInputs:
         What lies behind the gradient in this process, if it is known already.
     seen : Seen, optional
         What lies behind the gradient in all processes. Not needed by a process alone.
+    kept : KeptGrams, optional
+        Matrices of earlier steps that serve this one; it takes what this step makes.
     """
 
     def __init__(
@@ -201,7 +204,9 @@ class LayerInputs:
         processes: Processes,
         own: Seen | None = None,
         seen: Seen | None = None,
+        kept: KeptGrams | None = None,
     ) -> None:
+        self._kept = KeptGrams() if kept is None else kept
         self._weight = weight
         self._capture = capture
         self._static = static
@@ -228,12 +233,22 @@ class LayerInputs:
         if jacobian == "post-activation" and self._all.has_slopes:
             yield from self._weighted_parts()
             return
-        grams = self._statistics().grams
-        groups, width = max(1, self._all.groups), self._width
+        groups = max(1, self._all.groups)
         rows = self._weight.shape[0] // groups
-        for group in range(groups):
-            A = self._mean_gram(grams[group] if grams else np.zeros((width, width), self._numpy_dtype))
+        for group, A in enumerate(self._grams(groups)):
             yield Part(slice(group * rows, (group + 1) * rows), A, self.num_samples)
+
+    def _grams(self, groups: int) -> list[Floats]:
+        """Give the matrix of every channel group: the mean over all processes, or one that is kept."""
+        kept = self._kept.of_groups(groups)
+        if kept is not None:
+            return kept
+        own, width = self._statistics(matrices=True).grams, self._width
+        if not own:
+            own = [np.zeros((width, width), self._numpy_dtype) for _ in range(groups)]
+        grams = [self._mean_gram(A) for A in own]
+        self._kept.keep(grams, self._weight.device)
+        return grams
 
     def few_samples(self) -> tuple[Floats, Floats | None] | None:
         """X (n, d) of all samples, where a layer has so few that the rows descend by X; else None.
@@ -246,10 +261,13 @@ class LayerInputs:
             return None
         if not records or not first_by_inputs(self.num_samples, width):
             return None
+        by_samples = by_inputs(self.num_samples, width, itemsize)
+        if self._kept.active and not by_samples:
+            return None
         dtype = _dtype(self._weight)
         blocks = [to_host(X[0], dtype) for record in records for X, _ in record.blocks()]
         X = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
-        if by_inputs(self.num_samples, width, itemsize):
+        if by_samples:
             return X, None
         return X, next(self.parts("pre-activation")).A
 
@@ -279,14 +297,16 @@ class LayerInputs:
             return 1.0
         return self._own.num_samples * self._processes.size / self._all.num_samples
 
-    def _statistics(self) -> InputStatistics:
-        """Statistics of everything recorded here."""
-        if self._known is None:
-            self._known = self._computed()
+    def _statistics(self, matrices: bool = False) -> InputStatistics:
+        """Statistics of everything recorded here; without matrices where others serve, unless asked for."""
+        if self._known is None or (matrices and not self._known.grams):
+            self._known = self._computed(matrices or not self._kept.serves)
         return self._known
 
-    def _computed(self) -> InputStatistics:
+    def _computed(self, matrices: bool) -> InputStatistics:
         capture = self._capture
+        if not matrices and capture.folded is None:
+            return _statistics(capture.records, grams=[])
         if not capture.folds:
             return self._static.statistics(self._weight, capture.records)
         if capture.folded is not None or not capture.records:
