@@ -5,6 +5,7 @@ from qpsbgd.extras import needed_for
 with needed_for("qpsbgd.optim", "torch", "torch"):
     import torch  # noqa: F401
 
+from qpsbgd.optim.parallel import local_gradients
 from qpsbgd.optim.qpsbgd import (
     QPSBGD,
     Projection,
@@ -13,4 +14,5 @@ from qpsbgd.optim.qpsbgd import (
 __all__ = [
     "QPSBGD",
     "Projection",
+    "local_gradients",
 ]
