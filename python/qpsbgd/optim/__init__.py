@@ -5,7 +5,6 @@ from qpsbgd.extras import needed_for
 with needed_for("qpsbgd.optim", "torch", "torch"):
     import torch  # noqa: F401
 
-from qpsbgd.optim.parallel import local_gradients
 from qpsbgd.optim.qpsbgd import (
     QPSBGD,
     Projection,
@@ -14,5 +13,4 @@ from qpsbgd.optim.qpsbgd import (
 __all__ = [
     "QPSBGD",
     "Projection",
-    "local_gradients",
 ]

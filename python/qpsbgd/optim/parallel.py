@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ from qpsbgd.step.memory import error_feedback
 from qpsbgd.step.processes import Processes, Share
 from qpsbgd.step.rule import StepResult
 
-__all__ = ["PARALLELISMS", "Team", "chosen", "local_gradients"]
+__all__ = ["PARALLELISMS", "Team", "chosen"]
 
 PARALLELISMS = ("auto", "rows", "replicated", "vote")
 
@@ -193,22 +193,3 @@ def _settled(weight: Tensor, result: StepResult, values: Tensor) -> StepResult:
         shown = ((signs - values) // 2).to(torch.int8)
     projections = [projection._replace(G=shown[projection.rows]) for projection in result.projections]
     return replace(result, values=values, state=state, projections=projections, p=None)
-
-
-def local_gradients(state: object, bucket: Any) -> Any:
-    """Leave gradients as they are: a communication hook of `DistributedDataParallel`.
-
-    Each process has to keep its own gradients for ``parallelism="vote"``. The optimizer averages those of
-    parameters that take no binary steps itself.
-
-    Examples
-    --------
-    ::
-
-        model = DistributedDataParallel(model)
-        model.register_comm_hook(None, local_gradients)
-        optimizer = QPSBGD(model.parameters(), parallelism="vote")
-    """
-    future: Any = torch.futures.Future()
-    future.set_result(bucket.buffer())
-    return future

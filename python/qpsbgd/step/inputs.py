@@ -318,14 +318,17 @@ class LayerInputs:
 
         def squares() -> Tensor | None:
             found = self._statistics()
-            # V is n times the gradient with respect to Z, so that its mean square is n times the sum of γ².
-            return found.num_samples * torch.cat(found.squares) if found.squares else None
+            # The step's gradient is the mean over the N processes. So V is n/N times the gradient with
+            # respect to Z, and its mean square n/N times the mean over the processes of the sum of γ².
+            return (
+                self.num_samples / self._processes.size * torch.cat(found.squares) if found.squares else None
+            )
 
         dtype = torch.promote_types(self._weight.dtype, torch.float32)
         rows = len(self._weight)
         return (
             self._means.add(recorded, Form((rows, width), dtype, device)),
-            self._means.add(squares, Form((rows,), torch.float64, device), self._share),
+            self._means.add(squares, Form((rows,), torch.float64, device)),
         )
 
     @property
