@@ -27,7 +27,6 @@ from qpsbgd.problem.checks import (
     check_learning_rate,
     check_nonnegative,
 )
-from qpsbgd.step.processes import Processes
 from qpsbgd.step.weights import move_weights
 
 __all__ = ["LatentWeightOptimizer", "Update", "adam_step", "descend", "restore_state"]
@@ -45,7 +44,7 @@ class Update(NamedTuple):
     group: dict[str, Any]
     parameter: Tensor
     gradient: Tensor
-    """To be descended: averaged over the processes and negated by `maximize`."""
+    """To be descended: averaged over the processes, unless they vote, and negated by `maximize`."""
     number: int
     """Number of the parameter, counted over all groups."""
 
@@ -160,7 +159,7 @@ class LatentWeightOptimizer(Optimizer, ABC):
         updates = []
         for number, (group, parameter) in enumerate(self._numbered()):
             if parameter.grad is not None:
-                updates.append(self._update(group, parameter, parameter.grad, number, Processes()))
+                updates.append(self._update(group, parameter, parameter.grad, number))
         return updates
 
     def _check_binary(self) -> None:
@@ -176,17 +175,17 @@ class LatentWeightOptimizer(Optimizer, ABC):
         """Every parameter with its group, in the order of their numbers."""
         return [(group, parameter) for group in self.param_groups for parameter in group["params"]]
 
-    def _update(
-        self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, number: int, processes: Processes
-    ) -> Update:
-        """Average a gradient over the processes, check it, and turn it downhill."""
+    def _update(self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, number: int) -> Update:
+        """Check a gradient, and turn it downhill."""
         self._check_dense(gradient)
-        gradient = processes.mean(gradient)
+        self._check_finite(parameter, gradient)
+        return Update(group, parameter, -gradient if group["maximize"] else gradient, number)
+
+    def _check_finite(self, parameter: Tensor, gradient: Tensor) -> None:
         # A finite sum has only finite terms; the terms are looked at only when it is not.
         if not gradient.sum().isfinite() and not gradient.isfinite().all():
             shape = tuple(parameter.shape)
             raise ValueError(f"the gradient of the parameter of shape {shape} is not finite")
-        return Update(group, parameter, -gradient if group["maximize"] else gradient, number)
 
     def _check_dense(self, gradient: Tensor) -> None:
         if gradient.is_sparse:
