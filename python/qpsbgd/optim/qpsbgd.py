@@ -21,6 +21,7 @@ from qpsbgd.capture.record import Capture, attach
 from qpsbgd.capture.weight import is_binary, is_captured
 from qpsbgd.optim.agreement import LocalView, agree, processes_of
 from qpsbgd.optim.latent import LatentWeightOptimizer, Update
+from qpsbgd.optim.naming import naming_errors
 from qpsbgd.optim.options import (
     EARLIER_DEFAULTS,
     Kinds,
@@ -121,6 +122,9 @@ class QPSBGD(PackedSteps, LatentWeightOptimizer):
         Processes that train together. Gradients and Gram matrices are averaged over them, so that every
         process takes the same step, that of all their samples. The default is the world, where
         torch.distributed is initialised. "independent" is for processes that train models of their own.
+    nonfinite : {"raise", "skip"}
+        What a NaN or an infinity in a gradient or in a layer's inputs does: raise before anything changes, or
+        leave the step out and count it in `num_skipped`, as `torch.amp.GradScaler` does.
 
     Raises
     ------
@@ -184,6 +188,7 @@ class QPSBGD(PackedSteps, LatentWeightOptimizer):
         damping: float | None = None,
         seed: int = 0,
         process_group: Any = None,
+        nonfinite: Literal["raise", "skip"] = "raise",
     ) -> None:
         self._solver = resolve_solver(solver)
         self._process_group = process_group
@@ -211,6 +216,7 @@ class QPSBGD(PackedSteps, LatentWeightOptimizer):
             "majorizer": majorizer,
             "damping": damping,
             "seed": seed,
+            "nonfinite": nonfinite,
         }
         super().__init__(params, defaults)
         # Only now, so that options that are refused leave another optimizer's captures where they are.
@@ -387,7 +393,7 @@ class QPSBGD(PackedSteps, LatentWeightOptimizer):
             seed=partial(layer_seed, group["seed"], group["step"], update.number),
             observed=bool(self._projection_hooks),
         )
-        return self.step_rule(group).work(layer)
+        return naming_errors(group, weight, self.step_rule(group).work(layer))
 
     def step_rule(self, group: dict[str, Any]) -> StepRule:
         """Return the mathematics of a parameter group's steps; a subclass may return a rule of its own."""
