@@ -182,7 +182,7 @@ def test_number_of_skipped_steps_is_saved_and_earlier_checkpoints_have_none():
     other.load_state_dict(state)
     assert other.num_skipped == 0
     assert other.param_groups[0]["nonfinite"] == "raise"
-    with pytest.raises(ValueError, match="Invalid nonfinite: .ignore."):
+    with pytest.raises(ValueError, match="Invalid nonfinite"):
         QPSBGD(layer.parameters(), nonfinite="ignore")
 
 

@@ -1,9 +1,10 @@
 """Random sequences of what a training loop may do to an optimizer, against a model of what must hold.
 
 The model is plain: for each weight its gradient, the samples behind it, what the last step left behind, and
-the number of steps. Inputs and gradients are small integers, so that sums are exact in any order. A projection
-itself is tested elsewhere: here the model takes G from the hook, after it has checked what G was made from. A
-second optimizer without the hook, which takes other paths through the code, has to stay equal bit for bit.
+the number of steps. Inputs and gradients are small integers, so that sums are exact in any order. A
+projection itself is tested elsewhere: here the model takes G from the hook, after it has checked what G was
+made from. A second optimizer without the hook, which takes other paths through the code, has to stay equal
+bit for bit.
 """
 
 import copy
