@@ -48,6 +48,10 @@ class Agreement(NamedTuple):
 def processes_of(process_group: object) -> Processes:
     """Return who trains together: a given group, the world if there is one (None), or this process alone."""
     if isinstance(process_group, str):
+        if process_group != "independent":
+            raise ValueError(
+                f"Invalid process_group: {process_group!r} (expected 'independent' or a process group)"
+            )
         return Processes(None)
     distributed = torch.distributed
     if process_group is None and distributed.is_available() and distributed.is_initialized():

@@ -206,11 +206,7 @@ class QPSBGD(PackedSteps, GathersTogether):
         self._process_group = process_group
         check_choice("parallelism", parallelism, PARALLELISMS)
         self._parallelism = parallelism
-        if isinstance(process_group, str) and process_group != "independent":
-            raise ValueError(
-                f"Invalid process_group: {process_group!r} (expected 'independent' or a process group)"
-            )
-        self._processes()  # refuses solvers that do not go with several processes
+        self._processes()  # refuses groups that are none, and solvers that do not go with several processes
         self._forget()
         defaults = {
             "lr": lr,
