@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch.distributed import checkpoint
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
+from torch.utils._pytree import tree_leaves
 
 from process_groups import assert_equal_weights, in_processes, weights
 from qpsbgd.optim import QPSBGD
@@ -62,7 +63,9 @@ def test_torchrun_restarts_from_the_last_checkpoint_to_the_same_bits(tmp_path, m
     assert errors == [None, None]
     one, other = (torch.load(folder / "checkpoint.pt", weights_only=True) for folder in (cut, whole))
     assert one["step"] == other["step"] == torchrun_training.STEPS
-    torch.testing.assert_close(one, other, rtol=0, atol=0)
+    pairs = list(zip(tree_leaves(one), tree_leaves(other), strict=True))
+    assert len(pairs) > 20
+    assert all(torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b for a, b in pairs)
 
 
 def batch_of(step):
