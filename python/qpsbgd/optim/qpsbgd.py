@@ -22,6 +22,7 @@ from qpsbgd.capture.record import Capture, attach
 from qpsbgd.capture.weight import is_binary
 from qpsbgd.optim.gathering import GathersTogether
 from qpsbgd.optim.latent import Update
+from qpsbgd.optim.naming import naming_errors
 from qpsbgd.optim.options import (
     EARLIER_DEFAULTS,
     Kinds,
@@ -131,6 +132,9 @@ class QPSBGD(PackedSteps, GathersTogether):
         its steps in a bit a weight. "replicated": each solves all. "auto" takes what is faster, where the
         answers do not depend on it. "vote": each projects its own gradients, which are not averaged, and
         the majority of the processes decides on every entry; draws do not move.
+    nonfinite : {"raise", "skip"}
+        What a NaN or an infinity in a gradient or in a layer's inputs does: raise before anything changes, or
+        leave the step out and count it in `num_skipped`, as `torch.amp.GradScaler` does.
 
     Raises
     ------
@@ -196,16 +200,13 @@ class QPSBGD(PackedSteps, GathersTogether):
         gram_every: int = 1,
         process_group: Any = None,
         parallelism: Literal["auto", "rows", "replicated", "vote"] = "auto",
+        nonfinite: Literal["raise", "skip"] = "raise",
     ) -> None:
         self._solver = resolve_solver(solver)
         self._process_group = process_group
         check_choice("parallelism", parallelism, PARALLELISMS)
         self._parallelism = parallelism
-        if isinstance(process_group, str) and process_group != "independent":
-            raise ValueError(
-                f"Invalid process_group: {process_group!r} (expected 'independent' or a process group)"
-            )
-        self._processes()  # refuses solvers that do not go with several processes
+        self._processes()  # refuses groups that are none, and solvers that do not go with several processes
         self._forget()
         defaults = {
             "lr": lr,
@@ -226,6 +227,7 @@ class QPSBGD(PackedSteps, GathersTogether):
             "damping": damping,
             "seed": seed,
             "gram_every": gram_every,
+            "nonfinite": nonfinite,
         }
         super().__init__(params, defaults)
         # Only now, so that options that are refused leave another optimizer's captures where they are.
@@ -381,7 +383,7 @@ class QPSBGD(PackedSteps, GathersTogether):
             share=share,
             shared=share.size > 1 or self._team.votes,
         )
-        result = yield from self.step_rule(group).work(layer)
+        result = yield from naming_errors(group, weight, self.step_rule(group).work(layer))
         return replace(result, state={**result.state, **inputs.kept.state})
 
     def step_rule(self, group: dict[str, Any]) -> StepRule:
