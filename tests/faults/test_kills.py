@@ -1,4 +1,4 @@
-"""SIGKILL at random moments of a training with checkpoints: the weights become those of the uninterrupted one.
+"""SIGKILL at random moments of a training with checkpoints: the weights are those of an uninterrupted one.
 
 `make soak` asks for more kills by QPSBGD_KILLS.
 """

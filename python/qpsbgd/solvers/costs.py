@@ -1,7 +1,7 @@
 """What solving a problem costs, roughly: so that the workers of an executor get parts of about equal cost.
 
-The constants are processor time of one thread, measured on a Xeon with AVX-512. Only their ratios matter, and a
-factor of three does no harm: a part is small beside the whole.
+The constants are processor time of one thread, measured on a Xeon with AVX-512. Only their ratios matter, and
+a factor of three does no harm: a part is small beside the whole.
 """
 
 from __future__ import annotations
@@ -64,10 +64,9 @@ def problem_seconds(
     if method == "auto":
         method = "tabu" if kind == "dense" else "anneal"
     sweeps = _SWEEPS[method] if num_sweeps is None else num_sweeps
+    each = n * _PROPOSAL[kind]
     if method == "tabu":
-        each = n * (_FLIP[kind] + _FLIP_ENTRY * entries / max(n, 1))
-    else:
-        each = n * _PROPOSAL[kind]
+        each = n * _FLIP[kind] + _FLIP_ENTRY * entries
     finish = entries * (_DENSE_ENTRY if kind == "dense" else _SPARSE_ENTRY)
     seconds = problem.num_problems * (_CALL + finish + num_reads * (sweeps * each + 0.2 * finish))
     return seconds if time_limit is None else min(seconds, time_limit)

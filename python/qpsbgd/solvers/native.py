@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import os
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -29,7 +28,8 @@ from qpsbgd.problem.memory import check_memory
 from qpsbgd.solvers.presolving import check_presolve, check_presolve_fits
 from qpsbgd.solvers.protocol import timing
 from qpsbgd.solvers.schedules import Sampling
-from qpsbgd.solvers.watching import Progress, Reporter, check_num_best, check_progress, reporter, targets_of
+from qpsbgd.solvers.watching import Progress, Reporter, check_num_best, reporter, targets_of
+from qpsbgd.solvers.workers import Cancellation, Executors, PartsOf, Workers, default_num_threads, in_order
 
 __all__ = [
     "METHODS",
@@ -37,7 +37,6 @@ __all__ = [
     "NativeSolver",
     "check_answer_size",
     "default_num_threads",
-    "for_workers",
     "solve_ising",
     "solve_qubo",
 ]
@@ -47,13 +46,6 @@ _SHORTEST = 1e-9
 
 Method: TypeAlias = Literal["auto", "exact", "descent", "anneal", "tabu"]
 METHODS: tuple[str, ...] = get_args(Method)
-
-
-def default_num_threads() -> int:
-    """Processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @dataclass(frozen=True)
@@ -263,59 +255,85 @@ def check_answer_size(problems: int, reads: int, spins: int) -> None:
     check_memory(what, int(problems) * int(reads) * (2 * int(spins) + 8))
 
 
-def for_workers(solver: NativeSolver, executor: Executor, count: int) -> NativeSolver:
-    """Return the solver for each of `count` workers, which share the processors if all are on this machine.
+@dataclass(frozen=True)
+class _Part:
+    """Some problems of a batch, from number `first` on, and how to solve them."""
 
-    Examples
-    --------
-    >>> with ThreadPoolExecutor(2) as executor:
-    ...     for_workers(NativeSolver(num_threads=3), executor, 2).num_threads
-    3
-    """
-    if solver.num_threads is None and isinstance(executor, (ThreadPoolExecutor, ProcessPoolExecutor)):
-        return replace(solver, num_threads=max(1, default_num_threads() // count))
-    return solver
+    solver: NativeSolver
+    seed: int
+    first: int
+    problem: IsingProblem
+    beside: int = 1
+    """Parts of the batch, this one included."""
+
+    def call(self, workers: Workers, cancellation: Cancellation) -> tuple[Any, ...]:
+        return _solve_in_worker, self, workers.at_most(self.beside), cancellation
+
+    def halves(self) -> list[_Part]:
+        count = self.problem.num_problems
+        return [self.some(0, count // 2), self.some(count // 2, count)] if count > 1 else []
+
+    def some(self, begin: int, end: int, beside: int = 2) -> _Part:
+        """Return one of some parts of it."""
+        targets = targets_of(self.solver.target_energy, self.problem.num_problems)
+        solver = replace(self.solver, target_energy=targets[begin:end]) if targets else self.solver
+        return _Part(solver, self.seed, self.first + begin, self.problem.rows(slice(begin, end)), beside)
+
+    def lost(self, error: BaseException) -> Solutions:
+        name = type(error).__name__
+        raise RuntimeError(
+            f"problem {self.first} of the batch: each worker that got it died ({name}: {error})"
+        ) from error
 
 
-def _solve_part(solver: NativeSolver, problem: IsingProblem, seed: int, first_problem: int) -> Solutions:
-    return solver._solve(problem, seed, first_problem, time.perf_counter_ns())
+def _solve_in_worker(part: _Part, workers: Workers, cancellation: Cancellation) -> Solutions:
+    solver = part.solver
+    if solver.num_threads is None:
+        solver = replace(solver, num_threads=workers.num_threads())
+    found = solver._solve(part.problem, part.seed, part.first, time.perf_counter_ns(), cancellation.asked)
+    if cancellation.asked():  # what was found is not what was asked for
+        raise CancelledError("nobody waits for this part any more")
+    return found
 
 
 def _solve_on(
     solver: NativeSolver,
     problem: IsingProblem,
     seed: int,
-    executor: Executor | None,
+    executor: Executors | None,
     begin: int,
     progress: Progress,
 ) -> Solutions:
-    """Solve here, or in one part per worker of the executor; the random streams make both answers equal."""
+    """Solve here, or in parts on an executor; the random streams make both answers equal."""
     if executor is None:
         with reporter(progress, problem.num_problems, solver.time_limit) as report:
             return solver._solve(problem, seed, 0, begin, None, report)
-    check_progress(progress)
-    if progress:
-        raise ValueError("progress must be None where an executor is given: other threads do the work")
     check_presolve_fits(solver.presolve, problem, num_best=solver.num_best, sampling=solver.sampling)
-    if problem.num_problems > 1:
+    count = problem.num_problems
+    if count > 1:
         solver = replace(solver, presolve=False)  # a part of one problem is solved as in the whole batch
-    solver = solver.within(begin)
-    workers = getattr(executor, "_max_workers", None) or default_num_threads()
-    num_parts = min(workers, problem.num_problems)
-    solver = for_workers(solver, executor, num_parts)
-    targets = targets_of(solver.target_energy, problem.num_problems)
-    bounds = np.linspace(0, problem.num_problems, num_parts + 1).astype(int).tolist()
-    futures = [
-        executor.submit(
-            _solve_part,
-            replace(solver, target_energy=targets[begin:end]) if targets else solver,
-            problem.rows(slice(begin, end)),
-            seed,
-            begin,
-        )
-        for begin, end in itertools.pairwise(bounds)
-    ]
-    return _joined([future.result() for future in futures])
+    whole = _Part(solver.within(begin), seed, 0, problem)
+    energies, found = np.full(count, np.inf), list[Solutions]()
+    with reporter(progress, count, solver.time_limit) as report:
+        # The problems of a batch have one size, so parts of equal cost are those of equally many. More of
+        # them tell more of the progress; with a time limit they must all be at work at once.
+        more = 1 if report is None or solver.time_limit is not None else 4
+        parts = PartsOf(lambda workers: _cut(whole, more * workers.count))
+        for answer in in_order(parts, executor):
+            found.append(answer)
+            done = sum(part.samples.shape[0] for part in found)
+            energies[done - answer.samples.shape[0] : done] = answer.best_energies
+            if report is not None:
+                report((time.perf_counter_ns() - begin) / 1e9, energies)
+    return _joined(found)
+
+
+def _cut(whole: _Part, num_parts: int) -> Iterator[_Part]:
+    """Cut a batch into that many parts, or into its problems."""
+    count = whole.problem.num_problems
+    num_parts = min(num_parts, count)
+    bounds = np.linspace(0, count, num_parts + 1).astype(int).tolist()
+    return (whole.some(begin, end, num_parts) for begin, end in itertools.pairwise(bounds))
 
 
 def _joined(parts: list[Solutions]) -> Solutions:
@@ -350,7 +368,7 @@ def solve_ising(
     initial_states: npt.ArrayLike | None = None,
     beta_range: tuple[float, float] | None = None,
     time_limit: float | None = None,
-    executor: Executor | None = None,
+    executor: Executors | None = None,
     target_energy: float | Sequence[float] | None = None,
     progress: Progress = None,
     num_best: int | None = None,
@@ -372,15 +390,16 @@ def solve_ising(
         the batch. None draws one.
     initial_states : array (n,), (b, n) or (b, num_reads, n) of -1 and +1, optional
         Spins to start from; random otherwise, and for dense "tabu" leaning to where the fields point.
-    executor : concurrent.futures.Executor, optional
-        Solves one part of the batch per worker of it, for example in other processes or on other machines.
-        The workers of a `ThreadPoolExecutor` or `ProcessPoolExecutor` share this machine: without
-        `num_threads` each part gets its share of the processors, one at least. Workers of other executors
-        may be anywhere: each part then uses every processor of its worker's machine. A given `num_threads`
-        is used by every part. ``info["timing"]`` is the sum over the parts. With `time_limit` all problems
-        get as many reads as the part that has had the fewest.
+    executor : concurrent.futures.Executor, or function that makes one, optional
+        Solves one part of the batch per worker of it, for example in other processes or on other machines. A
+        function makes another executor when workers die, as in `solve_stream`. Without `num_threads` the
+        parts that are at work on a machine share its processors, where the executor tells how many these
+        are: pools of threads and processes, and Dask's. A given `num_threads` is used by every part.
+        ``info["timing"]`` is the sum over the parts. With `time_limit` all problems get as many reads as the
+        part that has had the fewest.
     progress : True or function, optional
-        A bar, or a function of seconds and lowest energy, as `NativeSolver.solve` takes it; no executor then.
+        A bar, or a function of seconds and lowest energy, as `NativeSolver.solve` takes it; with an executor
+        it is called after each part.
 
     Returns
     -------
@@ -430,7 +449,7 @@ def solve_qubo(
     initial_states: npt.ArrayLike | None = None,
     beta_range: tuple[float, float] | None = None,
     time_limit: float | None = None,
-    executor: Executor | None = None,
+    executor: Executors | None = None,
     target_energy: float | Sequence[float] | None = None,
     progress: Progress = None,
     num_best: int | None = None,

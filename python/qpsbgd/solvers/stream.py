@@ -1,8 +1,8 @@
 """Streams of problems: an iterator in, an iterator of solutions out, in bounded memory and on any executor.
 
-Problems are cut into parts of about equal estimated cost. A part is solved here, or by a worker of an executor,
-where neighbours of the same shape are one native call. Every problem draws its random numbers by its number in
-the stream, so answers depend neither on the parts nor on the executor.
+Problems are cut into parts of about equal estimated cost. A part is solved here, or by a worker of an
+executor, where neighbours of the same shape are one native call. Every problem draws its random numbers by
+its number in the stream, so answers depend neither on the parts nor on the executor.
 """
 
 from __future__ import annotations
@@ -108,12 +108,9 @@ def solve_stream(
     solver = NativeSolver() if solver is None else solver
     drawn = seed_or_random(seed)
     parts = _parts(problems, solver, drawn)
-    answers: Iterator[list[Solutions | ProblemError]]
     if executor is None:
-        answers = (_solve_part(part) for part in parts)
-    else:
-        answers = in_order(parts, executor)
-    return _flattened(answers, errors)
+        return _flattened((_solve_part(part) for part in parts), errors)
+    return _flattened(in_order(parts, executor), errors)
 
 
 @dataclass(frozen=True)
@@ -182,9 +179,7 @@ def _solve_in_worker(
     return _solve_part(part, cancellation.asked)
 
 
-def _solve_part(
-    part: _Part, cancelled: Callable[[], bool] | None = None
-) -> list[Solutions | ProblemError]:
+def _solve_part(part: _Part, cancelled: Callable[[], bool] | None = None) -> list[Solutions | ProblemError]:
     """Solve neighbours of the same shape together; where one of them fails, each alone."""
     found: list[Solutions | ProblemError] = []
     number = part.first

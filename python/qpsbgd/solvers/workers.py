@@ -15,12 +15,20 @@ import sys
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    wait,
+)
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 from urllib.parse import urlsplit
 
-__all__ = ["Cancellation", "Executors", "Part", "Workers", "default_num_threads", "in_order"]
+__all__ = ["Cancellation", "Executors", "Part", "PartsOf", "Workers", "default_num_threads", "in_order"]
 
 Executors: TypeAlias = Executor | Callable[[], Executor]
 """An executor, or a function that makes one, and another one when that breaks."""
@@ -28,11 +36,11 @@ Executors: TypeAlias = Executor | Callable[[], Executor]
 _TRIES = 2
 """How often a part is sent alone before its loss counts as its own fault."""
 
-_PARTS_PER_WORKER = 2
-"""Parts at work: one that is solved and one that waits. As many again may be finished and wait for their turn."""
+_AT_WORK, _AHEAD = 2, 3
+"""Parts a worker: one that is solved and one that waits; and one more that is finished before its turn."""
 
 _LOST = ("KilledWorker", "WorkerCrashedError", "OutOfMemoryError", "NodeDiedError", "TerminatedWorkerError")
-"""What Dask, Ray and loky call the loss of a part; none of them is an exception of this process's own code."""
+"""What Dask, Ray and loky call the loss of a part with its worker."""
 
 
 def default_num_threads() -> int:
@@ -67,18 +75,30 @@ class Workers:
     @classmethod
     def of(cls, executor: Executor) -> Workers:
         """Ask an executor: a pool of threads or processes, Dask's, MPI's, or one with `num_workers`."""
-        client = getattr(executor, "_client", None)
+        client: Any = getattr(executor, "_client", None)
         if type(executor).__module__.startswith("distributed") and hasattr(client, "nthreads"):
             hosts: dict[str | None, int] = {}
             for address, threads in client.nthreads().items():
                 host = urlsplit(address).hostname
                 hosts[host] = hosts.get(host, 0) + threads
             return cls(max(1, sum(hosts.values())), max(hosts.values(), default=None))
-        count = getattr(executor, "_max_workers", None)
-        if isinstance(count, int) and count > 0 and not hasattr(executor, "num_workers"):
-            return cls(count, count)  # a pool of this machine: of the standard library, or loky's
-        count = getattr(executor, "num_workers", None)
-        return cls(count if isinstance(count, int) and count > 0 else default_num_threads(), None)
+        count = getattr(executor, "num_workers", getattr(executor, "_max_workers", None))
+        if not isinstance(count, int) or count < 1:
+            return cls(default_num_threads(), None)
+        pools = ThreadPoolExecutor, ProcessPoolExecutor
+        pool = isinstance(executor, pools) or "loky" in type(executor).__module__
+        return cls(count, count if pool else None)
+
+    def at_most(self, parts: int) -> Workers:
+        """Return what of them works where there are no more parts than that.
+
+        Examples
+        --------
+        >>> Workers(8, 4).at_most(2)
+        Workers(count=2, beside=2)
+        """
+        beside = None if self.beside is None else min(self.beside, parts)
+        return Workers(min(self.count, parts), beside)
 
     def num_threads(self) -> int:
         """Threads of a part, told in the process that works on it, so that its machine is full once.
@@ -98,7 +118,7 @@ class Workers:
 
 
 def _ranks_of_this_machine() -> int:
-    """Processes that MPI has started here, as Open MPI and MPICH tell them; 1 without MPI."""
+    """Count the processes that MPI has started here, as Open MPI and MPICH tell them; 1 without MPI."""
     for name in ("OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS"):
         if os.environ.get(name, "").isdecimal():
             return max(1, int(os.environ[name]))
@@ -179,7 +199,14 @@ class _Sent:
     """How often it was sent with nothing beside it, and was lost."""
 
 
-def in_order(parts: Iterator[Part], executor: Executors) -> Iterator[Any]:
+@dataclass(frozen=True)
+class PartsOf:
+    """Parts that depend on how many workers there are."""
+
+    cut: Callable[[Workers], Iterator[Part]]
+
+
+def in_order(parts: Iterator[Part] | PartsOf, executor: Executors) -> Iterator[Any]:
     """Yield the answers of parts in their order.
 
     Parts are made a few ahead of the answers. All that is at work is cancelled when the iterator is closed.
@@ -191,7 +218,7 @@ def in_order(parts: Iterator[Part], executor: Executors) -> Iterator[Any]:
     """
     run = _Run(executor)
     try:
-        yield from run.answers(parts)
+        yield from run.answers(parts.cut(run.workers) if isinstance(parts, PartsOf) else parts)
     finally:
         run.close()
 
@@ -200,7 +227,7 @@ class _Run:
     def __init__(self, executor: Executors) -> None:
         self._make = None if isinstance(executor, Executor) else executor
         self._executor = executor if isinstance(executor, Executor) else executor()
-        self._workers = Workers.of(self._executor)
+        self.workers = Workers.of(self._executor)
         self._cancellation = Cancellation()
         self._queue: deque[_Sent] = deque()
         self._suspects = 0
@@ -234,9 +261,9 @@ class _Run:
 
     def _fill(self, parts: Iterator[Part]) -> None:
         """Send parts until every worker has enough, unless those that are suspected go one by one."""
-        most = self._workers.count * _PARTS_PER_WORKER
-        while not self._suspects and len(self._queue) < 2 * most:
-            if sum(not one.future.done() for one in self._queue) >= most:
+        count = self.workers.count
+        while not self._suspects and len(self._queue) < _AHEAD * count:
+            if sum(not one.future.done() for one in self._queue) >= _AT_WORK * count:
                 return
             part = next(parts, None)
             if part is None:
@@ -245,7 +272,7 @@ class _Run:
 
     def _submit(self, part: Part) -> Future[Any]:
         try:
-            return self._executor.submit(*part.call(self._workers, self._cancellation))
+            return self._executor.submit(*part.call(self.workers, self._cancellation))
         except BrokenExecutor as error:  # noticed when the part before is awaited
             future: Future[Any] = Future()
             future.set_exception(error)
@@ -302,7 +329,7 @@ class _Run:
         with contextlib.suppress(Exception):
             self._executor.shutdown(wait=False, cancel_futures=True)
         self._executor = make()
-        self._workers = Workers.of(self._executor)
+        self.workers = Workers.of(self._executor)
 
 
 def _waiting() -> Future[Any]:
