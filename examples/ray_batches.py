@@ -3,9 +3,8 @@
     pip install ray
     python examples/ray_batches.py
 
-For many machines, start `ray start --head` on one, `ray start --address=HEAD` on the others, and run this with
-``ray.init("auto")``. Nothing else changes. Ray sends the parts of a lost worker again by itself; `ray.cancel`
-interrupts workers when the stream is closed.
+For many machines, run `ray start --head` on one and `ray start --address=HEAD` on the others, and call
+``ray.init("auto")`` here. Nothing else changes. Ray sends the parts of a lost worker again by itself.
 """
 
 from __future__ import annotations

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -28,8 +26,9 @@ from qpsbgd.problem.memory import check_memory
 from qpsbgd.solvers.presolving import check_presolve, check_presolve_fits
 from qpsbgd.solvers.protocol import timing
 from qpsbgd.solvers.schedules import Sampling
+from qpsbgd.solvers.shares import solve_on
 from qpsbgd.solvers.watching import Progress, Reporter, check_num_best, reporter, targets_of
-from qpsbgd.solvers.workers import Cancellation, Executors, PartsOf, Workers, default_num_threads, in_order
+from qpsbgd.solvers.workers import Executors, default_num_threads
 
 __all__ = [
     "METHODS",
@@ -255,107 +254,6 @@ def check_answer_size(problems: int, reads: int, spins: int) -> None:
     check_memory(what, int(problems) * int(reads) * (2 * int(spins) + 8))
 
 
-@dataclass(frozen=True)
-class _Part:
-    """Some problems of a batch, from number `first` on, and how to solve them."""
-
-    solver: NativeSolver
-    seed: int
-    first: int
-    problem: IsingProblem
-    beside: int = 1
-    """Parts of the batch, this one included."""
-
-    def call(self, workers: Workers, cancellation: Cancellation) -> tuple[Any, ...]:
-        return _solve_in_worker, self, workers.at_most(self.beside), cancellation
-
-    def halves(self) -> list[_Part]:
-        count = self.problem.num_problems
-        return [self.some(0, count // 2), self.some(count // 2, count)] if count > 1 else []
-
-    def some(self, begin: int, end: int, beside: int = 2) -> _Part:
-        """Return one of some parts of it."""
-        targets = targets_of(self.solver.target_energy, self.problem.num_problems)
-        solver = replace(self.solver, target_energy=targets[begin:end]) if targets else self.solver
-        return _Part(solver, self.seed, self.first + begin, self.problem.rows(slice(begin, end)), beside)
-
-    def lost(self, error: BaseException) -> Solutions:
-        name = type(error).__name__
-        raise RuntimeError(
-            f"problem {self.first} of the batch: each worker that got it died ({name}: {error})"
-        ) from error
-
-
-def _solve_in_worker(part: _Part, workers: Workers, cancellation: Cancellation) -> Solutions:
-    solver = part.solver
-    if solver.num_threads is None:
-        solver = replace(solver, num_threads=workers.num_threads())
-    found = solver._solve(part.problem, part.seed, part.first, time.perf_counter_ns(), cancellation.asked)
-    if cancellation.asked():  # what was found is not what was asked for
-        raise CancelledError("nobody waits for this part any more")
-    return found
-
-
-def _solve_on(
-    solver: NativeSolver,
-    problem: IsingProblem,
-    seed: int,
-    executor: Executors | None,
-    begin: int,
-    progress: Progress,
-) -> Solutions:
-    """Solve here, or in parts on an executor; the random streams make both answers equal."""
-    if executor is None:
-        with reporter(progress, problem.num_problems, solver.time_limit) as report:
-            return solver._solve(problem, seed, 0, begin, None, report)
-    check_presolve_fits(solver.presolve, problem, num_best=solver.num_best, sampling=solver.sampling)
-    count = problem.num_problems
-    if count > 1:
-        solver = replace(solver, presolve=False)  # a part of one problem is solved as in the whole batch
-    whole = _Part(solver.within(begin), seed, 0, problem)
-    energies, found = np.full(count, np.inf), list[Solutions]()
-    with reporter(progress, count, solver.time_limit) as report:
-        # The problems of a batch have one size, so parts of equal cost are those of equally many. More of
-        # them tell more of the progress; with a time limit they must all be at work at once.
-        more = 1 if report is None or solver.time_limit is not None else 4
-        parts = PartsOf(lambda workers: _cut(whole, more * workers.count))
-        for answer in in_order(parts, executor):
-            found.append(answer)
-            done = sum(part.samples.shape[0] for part in found)
-            energies[done - answer.samples.shape[0] : done] = answer.best_energies
-            if report is not None:
-                report((time.perf_counter_ns() - begin) / 1e9, energies)
-    return _joined(found)
-
-
-def _cut(whole: _Part, num_parts: int) -> Iterator[_Part]:
-    """Cut a batch into that many parts, or into its problems."""
-    count = whole.problem.num_problems
-    num_parts = min(num_parts, count)
-    bounds = np.linspace(0, count, num_parts + 1).astype(int).tolist()
-    return (whole.some(begin, end, num_parts) for begin, end in itertools.pairwise(bounds))
-
-
-def _joined(parts: list[Solutions]) -> Solutions:
-    """Put the parts of a batch together: as many reads as every part has."""
-    info = dict(parts[0].info)
-    info["sweeps"] = sum(part.info["sweeps"] for part in parts)
-    info["proven_optimal"] = all(part.info["proven_optimal"] for part in parts)
-    info["timing"] = {key: sum(part.info["timing"][key] for part in parts) for key in parts[0].info["timing"]}
-    asked = info["num_reads"] + info["reads_left_out"]
-    done = min(part.info["num_reads"] for part in parts)  # a time limit leaves some parts fewer than others
-    info["num_reads"], info["reads_left_out"] = done, asked - done
-    if "trace" in info:
-        info["trace"] = [trace for part in parts for trace in part.info["trace"]]
-    reads = min(part.samples.shape[1] for part in parts)
-    return Solutions(
-        np.concatenate([part.samples[:, :reads] for part in parts]),
-        np.concatenate([part.energies[:, :reads] for part in parts]),
-        info,
-        parts[0].binary,
-    )
-
-
 def solve_ising(
     h: Any,
     J: Any = None,
@@ -434,7 +332,7 @@ def solve_ising(
         presolve=presolve,
     )
     problem = ising_problem(h, J, initial_states=initial_states, num_reads=solver.num_reads)
-    return _solve_on(solver, problem, seed_or_random(seed), executor, begin, progress)
+    return solve_on(solver, problem, seed_or_random(seed), executor, begin, progress)
 
 
 def solve_qubo(
@@ -501,4 +399,4 @@ def solve_qubo(
         presolve=presolve,
     )
     problem = qubo_problem(Q, linear, initial_states=initial_states, num_reads=solver.num_reads)
-    return _solve_on(solver, problem, seed_or_random(seed), executor, begin, progress)
+    return solve_on(solver, problem, seed_or_random(seed), executor, begin, progress)
