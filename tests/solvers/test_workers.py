@@ -33,7 +33,7 @@ def test_estimated_costs_are_in_proportion_to_measured_ones(method):
     def seconds(problem):
         solver = NativeSolver(method=method, num_threads=1)
         times = []
-        for _ in range(3):
+        for _ in range(7):
             begin = time.process_time()
             solver.solve(problem, seed=0)
             times.append(time.process_time() - begin)
@@ -42,7 +42,7 @@ def test_estimated_costs_are_in_proportion_to_measured_ones(method):
     small, large = problems(1, 60)[0], problems(1, 700)[0]
     measured = seconds(large) / seconds(small)
     estimated = problem_seconds(large, method) / problem_seconds(small, method)
-    assert 1 / 4 < measured / estimated < 4
+    assert 1 / 6 < measured / estimated < 6
 
 
 def test_parts_of_a_stream_are_of_about_equal_cost():

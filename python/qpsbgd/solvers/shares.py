@@ -57,7 +57,9 @@ def _solve_in_worker(part: _Part, workers: Workers, cancellation: Cancellation) 
     solver = part.solver
     if solver.num_threads is None:
         solver = replace(solver, num_threads=workers.num_threads())
-    found: Solutions = solver._solve(part.problem, part.seed, part.first, time.perf_counter_ns(), cancellation.asked)
+    found: Solutions = solver._solve(
+        part.problem, part.seed, part.first, time.perf_counter_ns(), cancellation.asked
+    )
     if cancellation.asked():  # what was found is not what was asked for
         raise CancelledError("nobody waits for this part any more")
     return found
