@@ -20,6 +20,7 @@ from qpsbgd.optim.adam import adam_step
 from qpsbgd.optim.checkpoints import checked_state_dict, restore_state
 from qpsbgd.optim.commit import Uninterrupted
 from qpsbgd.optim.naming import check_gradient
+from qpsbgd.optim.showing import as_html, as_text
 from qpsbgd.problem.checks import (
     NotFiniteError,
     check_betas,
@@ -29,7 +30,6 @@ from qpsbgd.problem.checks import (
     check_learning_rate,
     check_nonnegative,
 )
-from qpsbgd.step.processes import Processes
 from qpsbgd.step.weights import move_weights
 
 __all__ = ["LatentWeightOptimizer", "Update", "adam_step", "descend", "restore_state"]
@@ -49,7 +49,7 @@ class Update(NamedTuple):
     group: dict[str, Any]
     parameter: Tensor
     gradient: Tensor
-    """To be descended: averaged over the processes and negated by `maximize`."""
+    """To be descended: averaged over the processes, unless they vote, and negated by `maximize`."""
     number: int
     """Number of the parameter, counted over all groups."""
 
@@ -184,7 +184,7 @@ class LatentWeightOptimizer(Optimizer, ABC):
         updates = []
         for number, (group, parameter) in enumerate(self._numbered()):
             if parameter.grad is not None:
-                updates.append(self._update(group, parameter, parameter.grad, number, Processes()))
+                updates.append(self._update(group, parameter, parameter.grad, number))
         return updates
 
     def _check_binary(self) -> None:
@@ -200,12 +200,9 @@ class LatentWeightOptimizer(Optimizer, ABC):
         """Every parameter with its group, in the order of their numbers."""
         return [(group, parameter) for group in self.param_groups for parameter in group["params"]]
 
-    def _update(
-        self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, number: int, processes: Processes
-    ) -> Update:
-        """Average a gradient over the processes, check it, and turn it downhill."""
+    def _update(self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, number: int) -> Update:
+        """Check a gradient, and turn it downhill."""
         self._check_dense(gradient)
-        gradient = processes.mean(gradient)
         check_gradient(group, parameter, gradient)
         return Update(group, parameter, -gradient if group["maximize"] else gradient, number)
 
@@ -226,6 +223,13 @@ class LatentWeightOptimizer(Optimizer, ABC):
         )
         super().load_state_dict(checked)
         restore_state(self, checked)
+
+    def __repr__(self) -> str:
+        """Show what it steps, the options that were chosen, and how far it is."""
+        return as_text(self, self._steps)
+
+    def _repr_html_(self) -> str:
+        return as_html(self, self._steps)
 
     def __copy__(self: _OptimizerT) -> _OptimizerT:
         # A shallow copy shares everything, what is recorded included.
