@@ -165,7 +165,14 @@ def seed_or_random(seed: Any) -> int:
 
 
 def check_finite(name: str, array: npt.NDArray[Any]) -> None:
-    """Raise a ValueError that names the first entry of `array` that is not finite."""
+    """Raise a ValueError that names the first entry of `array` that is not finite.
+
+    Examples
+    --------
+    >>> check_finite("h", np.array([1.0, np.nan]))
+    Traceback (most recent call last):
+    ValueError: h of shape (2,) has nan at (1,), not a finite number
+    """
     # A sum is NaN or infinite if any entry is; only then is the entry looked for.
     with np.errstate(over="ignore", invalid="ignore"):
         suspicious = not np.isfinite(array.sum(dtype=np.float64))
