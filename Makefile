@@ -31,6 +31,8 @@ lint: $(STAMPS)/package $(STAMPS)/lint native
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/stubtest qpsbgd._core
+	$(BIN)/basedpyright --level error
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/clang-format --dry-run -Werror $(CPP_FILES)
 	@for unit in $(CPP_UNITS); do grep -q "$$unit" $(NATIVE)/compile_commands.json && echo "$$unit"; done \
