@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -83,9 +84,15 @@ def diagonal(A: Matrix, layer: LayerStep) -> Matrix:
 
 def rotated(A: Matrix, layer: LayerStep) -> Matrix:
     """The spectrum of A with random directions, the same in all steps."""
-    rng = np.random.default_rng(len(A))
-    Q, _ = np.linalg.qr(rng.standard_normal(A.shape))
-    return Q @ A.astype(np.float64) @ Q.T
+    Q = _rotation(len(A)).astype(A.dtype)
+    turned: Matrix = Q @ A @ Q.T
+    return turned
+
+
+@cache
+def _rotation(size: int) -> Matrix:
+    Q: Matrix = np.linalg.qr(np.random.default_rng(size).standard_normal((size, size)))[0]
+    return Q
 
 
 def leading(rank: int) -> Callable[[Matrix, LayerStep], Matrix]:
