@@ -149,6 +149,7 @@ def random_network(seed):
 
 @some
 @given(seeds)
+@torch.no_grad()
 def test_forms_of_a_network_compute_the_same(seed):
     plain, widths = random_network(seed)
     weights = [layer.weight.detach().clone() for layer in plain if isinstance(layer, nn.Linear)]
