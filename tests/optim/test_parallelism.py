@@ -343,13 +343,15 @@ def test_traffic_of_a_step_is_what_the_page_states(tmp_path):
     m, d = 96, 256
     matrix, gradient, bits = 4 * d * (d + 1) // 2, 4 * m * d, m * d // 8
 
-    def sent(optimizer, model, backward_too=False):
+    def sent(optimizer, model):
         """Bytes that this process sends in its second step."""
         for _ in range(2):
             optimizer.zero_grad()
             model(torch.randn(64, d)).square().mean().backward()
+            distributed.barrier()  # nothing is under way any more
             before = bytes_sent()
             optimizer.step()
+            distributed.barrier()
         return bytes_sent() - before
 
     def counted(rank):

@@ -13,7 +13,7 @@ import torch
 import torch._dynamo  # optimizers import it when first used: once here, not in every process
 from torch import distributed
 
-# Of struct tcp_info in linux/tcp.h.
+# Of struct tcp_info in linux/tcp.h: tcpi_bytes_sent, and tcpi_bytes_retrans behind it.
 _BYTES_SENT = 200
 
 
@@ -83,5 +83,6 @@ def bytes_sent():
                 continue
             with socket.socket(fileno=socket.dup(int(entry.name))) as connection:
                 information = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
-                total += struct.unpack_from("Q", information, _BYTES_SENT)[0]
+                sent, again = struct.unpack_from("QQ", information, _BYTES_SENT)
+                total += sent - again
     return total
