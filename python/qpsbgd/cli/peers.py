@@ -79,7 +79,7 @@ class Search:
     problem: IsingProblem
     seed: int
     time_limit: float
-    begin: float = field(default_factory=time.perf_counter)
+    begin: float = field(default_factory=lambda: time.perf_counter())
     _best: Attempt | None = None
 
     def seconds(self) -> float:
