@@ -295,6 +295,13 @@ class Capture:
                 total = known.output_gradient + cast(Tensor, record.output_gradient)
                 reported.committed = self.records[place] = known._replace(output_gradient=total)
 
+    @property
+    def gradient_was_written(self) -> bool:
+        """Whether ``weight.grad`` is the tensor that the records are of, but someone has written to it."""
+        gradient = self.parameter.grad
+        same = gradient is not None and self._gradient is not None and self._gradient() is gradient
+        return same and gradient is not None and gradient._version != self._gradient_version
+
     def gradient_was_dropped(self) -> bool:
         """Tell whether ``weight.grad`` has lost what the records are of: dropped, or set to zero."""
         gradient = self.parameter.grad

@@ -141,10 +141,10 @@ class LatentWeightOptimizer(Optimizer, ABC):
             for group, parameter, gradient, _ in updates:
                 if not self._steps(parameter):
                     state, rate = self.state[parameter], rates[id(group)]
-                    decay = group.get("weight_decay", 0.0)
-                    if decay:
-                        parameter.mul_(1.0 - rate * decay)
-                    adam_step(parameter, gradient, state, rate, group["other_betas"], group["other_eps"])
+                    decay = 1.0 - rate * group.get("weight_decay", 0.0)
+                    betas, eps = group["other_betas"], group["other_eps"]
+                    only = self._only(parameter)
+                    adam_step(parameter, gradient, state, rate, betas, eps, decay, only)
             for group in self.param_groups:
                 group["step"] += 1
 
@@ -181,11 +181,19 @@ class LatentWeightOptimizer(Optimizer, ABC):
         """Average a gradient over the processes, check it, and turn it downhill."""
         self._check_dense(gradient)
         gradient = processes.mean(gradient)
+        self._check_finite(parameter, gradient)
+        return Update(group, parameter, -gradient if group["maximize"] else gradient, number)
+
+    def _check_finite(self, parameter: Tensor, gradient: Tensor) -> None:
+        """Refuse a gradient that is not finite."""
         # A finite sum has only finite terms; the terms are looked at only when it is not.
         if not gradient.sum().isfinite() and not gradient.isfinite().all():
             shape = tuple(parameter.shape)
             raise ValueError(f"the gradient of the parameter of shape {shape} is not finite")
-        return Update(group, parameter, -gradient if group["maximize"] else gradient, number)
+
+    def _only(self, parameter: Tensor) -> Tensor | None:
+        """Give the bool on the parameter's device that tells whether the step may change it; None: it may."""
+        return None
 
     def _check_dense(self, gradient: Tensor) -> None:
         if gradient.is_sparse:

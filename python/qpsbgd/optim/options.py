@@ -18,6 +18,7 @@ from qpsbgd.problem.checks import (
     check_seed,
 )
 from qpsbgd.step.projected import MAJORIZERS
+from qpsbgd.step.weights import Move
 
 __all__ = [
     "EARLIER_DEFAULTS",
@@ -25,6 +26,7 @@ __all__ = [
     "check_kinds",
     "check_options",
     "fill_options",
+    "move_of",
     "uses_factors",
     "with_rate",
 ]
@@ -141,6 +143,15 @@ def fill_options(group: dict[str, Any], kinds: Kinds) -> None:
         group["kappa"] = 0.5 if group["memory"] == "momentum" else 1.0
     group.setdefault("num_qubos", 0)
     group.setdefault("qpu_seconds", 0.0)
+
+
+def move_of(group: dict[str, Any], weight: Tensor, replaces: bool) -> Move:
+    """Tell how a weight moves by its step, with the options of its group."""
+    lr = float(group["lr"])
+    if is_binary(weight):
+        return Move(lr, clip=group["clip"], replaces=replaces)
+    width = weight.numel() // weight.shape[0]
+    return Move(lr * width**-0.5, decay=1.0 - lr * group["weight_decay"])
 
 
 def uses_factors(group: dict[str, Any]) -> bool:

@@ -21,6 +21,7 @@ from torch.utils.hooks import RemovableHandle
 from qpsbgd.capture.record import Capture, attach
 from qpsbgd.capture.weight import is_binary, is_captured
 from qpsbgd.optim.agreement import LocalView, agree, processes_of
+from qpsbgd.optim.gate import Gate, GatedSteps, gated
 from qpsbgd.optim.latent import LatentWeightOptimizer, Update
 from qpsbgd.optim.options import (
     EARLIER_DEFAULTS,
@@ -28,6 +29,7 @@ from qpsbgd.optim.options import (
     check_kinds,
     check_options,
     fill_options,
+    move_of,
     uses_factors,
     with_rate,
 )
@@ -38,20 +40,24 @@ from qpsbgd.solvers.protocol import AsyncQuboSolver
 from qpsbgd.solvers.requests import Work, answer_requests
 from qpsbgd.solvers.resolve import resolve_solver
 from qpsbgd.step.continuous import ContinuousRule
-from qpsbgd.step.inputs import LayerInputs, Seen, StaticInputs, fold_inputs
+from qpsbgd.step.device.rules import DeviceContinuousRule, DeviceProjectedRule
+from qpsbgd.step.inputs import LayerInputs, Seen, StaticInputs, fold_inputs, fold_on_device
 from qpsbgd.step.kept import KeptGrams
 from qpsbgd.step.memory import empty_state
 from qpsbgd.step.processes import Processes
 from qpsbgd.step.projected import ProjectedRule
 from qpsbgd.step.rule import LayerStep, Projection, StepResult, StepRule
-from qpsbgd.step.weights import Move
 
 __all__ = ["QPSBGD", "Projection", "layer_seed"]
 
 _RULES: dict[str, StepRule] = {"continuous": ContinuousRule(), "projected": ProjectedRule()}
+_DEVICE_RULES: dict[str, StepRule] = {
+    "continuous": DeviceContinuousRule(),
+    "projected": DeviceProjectedRule(),
+}
 
 
-class QPSBGD(PackedSteps, LatentWeightOptimizer):
+class QPSBGD(PackedSteps, GatedSteps, LatentWeightOptimizer):
     """Quadratic projection stochastic binary gradient descent.
 
     Every weight of a `qpsbgd.nn` layer takes a step G in {-1, +1}: the gradient p (plus memory) projected
@@ -93,10 +99,10 @@ class QPSBGD(PackedSteps, LatentWeightOptimizer):
         output of the activation behind it, which gives neuron j ``A_j = (a²/n) X' diag(φ'(z_j)²) X``. The
         second needs layers inside `qpsbgd.nn.Activated` (others count as linear outputs), costs a Gram matrix
         a neuron and does not go with momentum.
-    solver : {"auto", "native", "neal", "qpu"}, dimod.Sampler or QuboSolver
-        The built-in greedy descent from sign(p), simulated annealing from dwave-samplers, a D-Wave QPU, or
-        your own. "auto" is "native", unless the environment has ``QPSBGD_SOLVER=qpu`` and a token is
-        configured. Not part of the state dict.
+    solver : {"auto", "native", "device", "neal", "qpu"}, dimod.Sampler or QuboSolver
+        The built-in greedy descent from sign(p) on the host, or all of the step on the device of the weights;
+        simulated annealing from dwave-samplers, a D-Wave QPU, or your own. "auto" is "native", unless the
+        environment has ``QPSBGD_SOLVER=qpu`` and a token is configured. Not part of the state dict.
     betas : (float, float), optional
         Weights of the past in the running means of p and of A, with momentum. (0.9, 0.9), or (0.5, 0.95) for
         real weights.
@@ -192,7 +198,7 @@ class QPSBGD(PackedSteps, LatentWeightOptimizer):
         gram_every: int = 1,
         process_group: Any = None,
     ) -> None:
-        self._solver = resolve_solver(solver)
+        self._solver = resolve_solver(solver, on_device=True)
         self._process_group = process_group
         if isinstance(process_group, str) and process_group != "independent":
             raise ValueError(
@@ -321,8 +327,9 @@ class QPSBGD(PackedSteps, LatentWeightOptimizer):
         views: list[LocalView] = []
         error: Exception | None = None
         try:
+            self._gate.open()
             views = [self._view(parameter) for _, parameter in numbered]
-        except RuntimeError as wrong:
+        except (RuntimeError, ValueError) as wrong:
             error = wrong
         if processes.alone and error is not None:
             raise error
@@ -348,7 +355,7 @@ class QPSBGD(PackedSteps, LatentWeightOptimizer):
         if parameter.grad is not None:
             self._check_dense(parameter.grad)
         if self._steps(parameter):
-            return view_of(parameter, self._captures.get(parameter))
+            return view_of(parameter, self._captures.get(parameter), looks=not self._waits_for(parameter))
         return LocalView(parameter, parameter.grad is not None, NOTHING)
 
     def _processes(self) -> Processes:
@@ -397,19 +404,25 @@ class QPSBGD(PackedSteps, LatentWeightOptimizer):
             observed=bool(self._projection_hooks),
         )
         result = yield from self.step_rule(group).work(layer)
+        if result.finite is not None:
+            self._gate.note(result.finite, f"p or A of the weight of shape {tuple(weight.shape)}")
         return replace(result, state={**result.state, **kept.state})
 
     def step_rule(self, group: dict[str, Any]) -> StepRule:
         """Return the mathematics of a parameter group's steps; a subclass may return a rule of its own."""
-        return _RULES[group["variant"]]
+        return (_DEVICE_RULES if self._on_device else _RULES)[group["variant"]]
 
     def _commit(self, updates: Sequence[Update], worked: Sequence[StepResult]) -> None:
         last = []
-        for (group, weight, _, number), result in zip(updates, worked, strict=True):
-            move = _move(group, weight, result.replaces)
-            move.apply(weight, result.values.view(weight.shape))
-            last.append(LastStep(number, weight.shape, result.values, move))
-            self.state[weight].update(result.state)
+        self._allowed = self._gate.close()
+        for (group, weight, gradient, number), result in zip(updates, worked, strict=True):
+            move, only = move_of(group, weight, result.replaces), self._only(weight)
+            if only is not None and self._captures[weight].gradient_was_written:
+                only = only & gradient.any()  # it may have been set to zero
+            move.apply(weight, result.values.view(weight.shape), only)
+            values = result.values if only is None else result.values * only
+            last.append(LastStep(number, weight.shape, values, move))
+            self.state[weight].update(gated(result.state, self.state[weight], only))
             group["num_qubos"] += len(result.values)
         self._last = last
         for group, parameter in self._numbered():
@@ -438,13 +451,14 @@ class QPSBGD(PackedSteps, LatentWeightOptimizer):
                     parameter,
                     keep_output_gradients=uses_factors(group),
                     keep_slopes=group["jacobian"] == "post-activation",
-                    fold=fold_inputs,
+                    fold=fold_on_device if self._on_device else fold_inputs,
                 )
 
     def _forget(self) -> None:
         self._is_built = False
         self._captures: dict[Tensor, Capture] = {}
-        self._static = StaticInputs()
+        self._static = StaticInputs(self._on_device)
+        self._gate, self._allowed = Gate(), None
         self._seen: dict[Tensor, tuple[Seen, Seen]] = {}  # in this process, and in all
         self._together = Processes()
         self._projection_hooks: OrderedDict[int, Callable[[Projection], None]] = OrderedDict()
@@ -469,15 +483,6 @@ class QPSBGD(PackedSteps, LatentWeightOptimizer):
             self._is_built = True
             for group in self.param_groups:
                 self._attach(group)
-
-
-def _move(group: dict[str, Any], weight: Tensor, replaces: bool) -> Move:
-    """Tell how a weight moves by its step, with the options of its group."""
-    lr = float(group["lr"])
-    if is_binary(weight):
-        return Move(lr, clip=group["clip"], replaces=replaces)
-    width = weight.numel() // weight.shape[0]
-    return Move(lr * width**-0.5, decay=1.0 - lr * group["weight_decay"])
 
 
 def layer_seed(seed: int, step: int, number: int, first_row: int) -> int:

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from qpsbgd.capture.record import Capture, Record
-from qpsbgd.step.arrays import Floats, to_host
+from qpsbgd.step.arrays import Floats, Matrix, to_host
 from qpsbgd.step.gram import gram_matrices, row_chunks, weighted_grams
 from qpsbgd.step.kept import KeptGrams
 from qpsbgd.step.processes import Processes
+from qpsbgd.step.tensor_gram import tensor_grams, weighted_tensor_grams
 from qpsbgd.step.wide import by_inputs, first_by_inputs
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Seen",
     "StaticInputs",
     "fold_inputs",
+    "fold_on_device",
     "seen_by",
 ]
 
@@ -39,8 +41,8 @@ class Part(NamedTuple):
 
     rows: slice
     """Which rows of the weight."""
-    A: Floats
-    """Their Gram matrix (d, d), or one for each, (r, d, d)."""
+    A: Matrix
+    """Their Gram matrix (d, d), or one for each, (r, d, d). On devices (q, d, d), each for r / q rows."""
     num_samples: int
     """Number of samples in it, of all processes."""
 
@@ -62,7 +64,7 @@ class InputStatistics:
     ----------
     num_samples : int
         Number n of samples.
-    grams : list of array (d, d)
+    grams : list of array or Tensor (d, d)
         Mean Gram matrix of each channel group; empty where n is 0.
     products : list of Tensor (m / groups, d)
         Sum of γ x' over all samples, γ the gradient of the loss with respect to Z, where that is kept.
@@ -71,7 +73,7 @@ class InputStatistics:
     """
 
     num_samples: int
-    grams: list[Floats]
+    grams: list[Matrix]
     products: list[Tensor] = field(default_factory=list)
     squares: list[Tensor] = field(default_factory=list)
 
@@ -88,8 +90,10 @@ class InputStatistics:
         )
 
 
-def _mean(one: Floats, first: float, two: Floats, second: float) -> Floats:
+def _mean(one: Matrix, first: float, two: Matrix, second: float) -> Matrix:
     """``first one + second two``, with one matrix of memory."""
+    if isinstance(one, Tensor):
+        return (one * first).add_(two, alpha=second)
     mean = one * one.dtype.type(first)
     for begin in range(0, len(mean), _BLOCK_ROWS):
         rows = slice(begin, begin + _BLOCK_ROWS)
@@ -103,13 +107,23 @@ def fold_inputs(before: InputStatistics | None, records: Sequence[Record]) -> In
     return added if before is None else before + added
 
 
-def _statistics(records: Sequence[Record], grams: list[Floats] | None = None) -> InputStatistics:
+def fold_on_device(before: InputStatistics | None, records: Sequence[Record]) -> InputStatistics:
+    """As `fold_inputs`, with matrices that stay on the device of the inputs."""
+    added = _statistics(records, on_device=True)
+    return added if before is None else before + added
+
+
+def _statistics(
+    records: Sequence[Record], grams: list[Matrix] | None = None, on_device: bool = False
+) -> InputStatistics:
     """Statistics of records, whose Gram matrices may be known already."""
     records = [record for record in records if record.num_samples]
     num_samples = sum(record.num_samples for record in records)
     if not records:
         return InputStatistics(0, [])
-    if grams is None:
+    if grams is None and on_device:
+        grams = list(tensor_grams((X for record in records for X, _ in record.blocks()), num_samples))
+    elif grams is None:
         grams = gram_matrices(
             ([to_host(X, _dtype(X)) for X in block] for record in records for block, _ in record.blocks()),
             num_samples,
@@ -146,20 +160,27 @@ def _dtype(tensor: Tensor) -> torch.dtype:
 
 
 class StaticInputs:
-    """Gram matrices of layers whose input is the same unchanged tensor in every step."""
+    """Gram matrices of layers whose input is the same unchanged tensor in every step.
 
-    def __init__(self) -> None:
-        self._known: dict[Tensor, tuple[weakref.ref[Tensor], int, list[Floats]]] = {}
+    Parameters
+    ----------
+    on_device : bool
+        Whether they are tensors on the device of the inputs.
+    """
+
+    def __init__(self, on_device: bool = False) -> None:
+        self.on_device = on_device
+        self._known: dict[Tensor, tuple[weakref.ref[Tensor], int, list[Matrix]]] = {}
 
     def statistics(self, weight: Tensor, records: Sequence[Record]) -> InputStatistics:
         """Statistics of all samples behind a gradient; a static input's Gram matrix is known already."""
         source = records[0].source() if len(records) == 1 else None
         known = self._known.pop(weight, None)
         if source is None:
-            return _statistics(records)
+            return _statistics(records, on_device=self.on_device)
         record = records[0]
         same = known is not None and known[0]() is source and known[1] == record.source_version
-        found = _statistics(records, known[2] if known is not None and same else None)
+        found = _statistics(records, known[2] if known is not None and same else None, self.on_device)
         self._known[weight] = (record.source, record.source_version, found.grams)
         return found
 
@@ -238,17 +259,30 @@ class LayerInputs:
         for group, A in enumerate(self._grams(groups)):
             yield Part(slice(group * rows, (group + 1) * rows), A, self.num_samples)
 
-    def _grams(self, groups: int) -> list[Floats]:
+    def _grams(self, groups: int) -> list[Matrix]:
         """Give the matrix of every channel group: the mean over all processes, or one that is kept."""
-        kept = self._kept.of_groups(groups)
+        kept = self._kept.of_groups(groups, self._static.on_device)
         if kept is not None:
             return kept
         own, width = self._statistics(matrices=True).grams, self._width
         if not own:
-            own = [np.zeros((width, width), self._numpy_dtype) for _ in range(groups)]
+            own = [self._zeros(width, width) for _ in range(groups)]
         grams = [self._mean_gram(A) for A in own]
         self._kept.keep(grams, self._weight.device)
         return grams
+
+    def tensor_parts(self, jacobian: str) -> Iterator[Part]:
+        """Give the weight's rows with their Gram matrices on its device, in order.
+
+        All rows come together, with a matrix for each channel group. With post-activation Jacobians there are
+        chunks of rows, with a matrix for each row.
+        """
+        if jacobian == "post-activation" and self._all.has_slopes:
+            yield from self._weighted_parts()
+            return
+        grams = self._grams(max(1, self._all.groups))
+        A = grams[0][None] if len(grams) == 1 else torch.stack(grams)
+        yield Part(slice(0, len(self._weight)), A, self.num_samples)
 
     def few_samples(self) -> tuple[Floats, Floats | None] | None:
         """X (n, d) of all samples, where a layer has so few that the rows descend by X; else None.
@@ -325,21 +359,29 @@ class LayerInputs:
         per_group = len(weight) // self._all.groups
         for group in range(self._all.groups):
             for rows in row_chunks(per_group, width):
-                size = rows.stop - rows.start
-                if self._own.num_samples:
-                    blocks = (
-                        (to_host(X[group], dtype), to_host(slopes[group][:, rows], dtype))
-                        for record in records
-                        for X, slopes in record.blocks()
-                        if slopes is not None
-                    )
-                    A = weighted_grams(blocks, self._own.num_samples)
+                blocks = (
+                    (X[group], slopes[group][:, rows])
+                    for record in records
+                    for X, slopes in record.blocks()
+                    if slopes is not None
+                )
+                if not self._own.num_samples:
+                    A = self._zeros(rows.stop - rows.start, width, width)
+                elif self._static.on_device:
+                    A = weighted_tensor_grams(blocks, self._own.num_samples)
                 else:
-                    A = np.zeros((size, width, width), self._numpy_dtype)
+                    host = ((to_host(X, dtype), to_host(slopes, dtype)) for X, slopes in blocks)
+                    A = weighted_grams(host, self._own.num_samples)
                 first = group * per_group
                 yield Part(slice(first + rows.start, first + rows.stop), self._mean_gram(A), self.num_samples)
 
-    def _mean_gram(self, A: Floats) -> Floats:
+    def _zeros(self, *shape: int) -> Matrix:
+        zeros = torch.zeros(shape, dtype=_dtype(self._weight), device=self._weight.device)
+        return zeros if self._static.on_device else to_host(zeros, zeros.dtype)
+
+    def _mean_gram(self, A: Matrix) -> Matrix:
+        if self._static.on_device:
+            return self._processes.mean(A, self._share).to(_dtype(self._weight))
         if not self._processes.alone:
             mean = self._processes.mean(torch.from_numpy(A).to(self._weight.device), self._share)
             A = to_host(mean, mean.dtype)

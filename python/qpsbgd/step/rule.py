@@ -53,7 +53,7 @@ class LayerStep:
         The optimizer's state of the weight. A rule reads it only.
     options : mapping
         The options of its parameter group.
-    solver : "native" or QuboSolver
+    solver : "native", "device" or QuboSolver
         What solves the rows' problems.
     seed : function
         Gives the solver's seed for rows that begin with the given one.
@@ -94,12 +94,15 @@ class StepResult:
         What the state becomes.
     projections : list of Projection
         How the rows were projected, if the layer is observed.
+    finite : bool Tensor, optional
+        Whether p and A are finite, where nobody has waited for the device to know.
     """
 
     values: Tensor
     replaces: bool
     state: dict[str, Any]
     projections: list[Projection] = field(default_factory=list)
+    finite: Tensor | None = None
 
 
 class StepRule(Protocol):
