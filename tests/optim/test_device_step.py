@@ -1,6 +1,7 @@
 """Steps of ``solver="device"``: as good as steps through the host, without the host."""
 
 import copy
+import itertools
 
 import numpy as np
 import pytest
@@ -64,11 +65,11 @@ def test_training_descends_as_far_as_through_the_host(options):
     for solver in ("native", "device"):
         model = network()
         losses[solver] = steps_of(
-            model, QPSBGD(model.parameters(), 0.05, solver=solver, **OPTIONS[options]), 15
+            model, QPSBGD(model.parameters(), 0.05, solver=solver, **OPTIONS[options]), 10
         )
     assert losses["device"][0] == losses["native"][0]
     fallen = {solver: values[0] - np.mean(values[-3:]) for solver, values in losses.items()}
-    assert fallen["native"] > 0.5
+    assert fallen["native"] > 0.4
     assert fallen["device"] > 0.85 * fallen["native"]
 
 
@@ -102,7 +103,7 @@ def test_projected_steps_of_full_batches_never_raise_the_loss_and_end_in_a_fixed
         model.parameters(), variant="projected", majorizer="softmax", memory=None, solver="device"
     )
     losses = steps_of(model, optimizer, 25, (x, y))
-    assert all(after <= before + 1e-6 for before, after in zip(losses[1:], losses[2:], strict=False))
+    assert all(after <= before + 1e-6 for before, after in itertools.pairwise(losses[1:]))
     before = model.weight.detach().clone()
     steps_of(model, optimizer, 1, (x, y))
     assert torch.equal(model.weight, before)
@@ -258,7 +259,7 @@ def test_step_looks_at_no_number_of_the_device(options, clipped, unwatched, no_w
     optimizer = QPSBGD(model.parameters(), 0.05, solver="device", **OPTIONS[options])
     before = copy.deepcopy(model)
     x, y = samples()
-    for _ in range(3):
+    for _ in range(2):
         optimizer.zero_grad()
         nn.functional.cross_entropy(model(x), y).backward()
         if clipped:
