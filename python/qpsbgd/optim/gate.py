@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from qpsbgd.optim.agreement import processes_of
+
 __all__ = ["Gate", "GatedSteps", "gated", "waits_for"]
 
 
@@ -27,9 +29,12 @@ class Gate:
     Examples
     --------
     >>> gate = Gate()
-    >>> gate.note(torch.tensor(True), "the gradient")
-    >>> gate.close() is None  # the CPU does not wait: it has looked
+    >>> gate.note(torch.tensor(True), "the gradient", later=False)
+    >>> gate.close() is None  # it has looked
     True
+    >>> gate.note(torch.tensor(True), "the gradient", later=True)
+    >>> gate.close()
+    tensor(True)
     """
 
     def __init__(self) -> None:
@@ -55,15 +60,15 @@ class Gate:
                     "a gradient or an input of an earlier step was not finite; that step has changed nothing"
                 )
 
-    def note(self, finite: Tensor, what: str) -> None:
-        """Take note of whether something is finite.
+    def note(self, finite: Tensor, what: str, *, later: bool) -> None:
+        """Take note of whether something is finite, now or `later`.
 
         Raises
         ------
         ValueError
-            If it is not, and the host need not wait to know.
+            If it is looked at, and is not.
         """
-        if waits_for(finite.device):
+        if later:
             self._flags.append(finite)
         elif not bool(finite):
             raise ValueError(f"{what} is not finite")
@@ -91,19 +96,24 @@ class GatedSteps:
     _solver: Any
     _gate: Gate
     _allowed: Tensor | None
+    _process_group: Any
 
     @property
     def _on_device(self) -> bool:
         return isinstance(self._solver, str) and self._solver == "device"
 
+    def _open_gate(self) -> None:
+        """Raise if an earlier step has turned out not to be finite."""
+        self._gate.open()
+
     def _waits_for(self, tensor: Tensor) -> bool:
-        """Whether the host is not to look at this tensor."""
-        return self._on_device and waits_for(tensor.device)
+        """Whether the host is not to look at this tensor; processes that exchange numbers look at all."""
+        return self._on_device and waits_for(tensor.device) and processes_of(self._process_group).alone
 
     def _check_finite(self, parameter: Tensor, gradient: Tensor) -> None:
         """Refuse a gradient that is not finite, now or by the gate."""
         if self._waits_for(gradient):
-            self._gate.note(gradient.isfinite().all(), "a gradient")
+            self._gate.note(gradient.isfinite().all(), "a gradient", later=True)
         else:
             super()._check_finite(parameter, gradient)  # type: ignore[misc]
 

@@ -26,7 +26,6 @@ from qpsbgd.problem.checks import (
     check_learning_rate,
     check_nonnegative,
 )
-from qpsbgd.step.processes import Processes
 from qpsbgd.step.weights import move_weights
 
 __all__ = ["LatentWeightOptimizer", "Update", "adam_step", "descend", "restore_state"]
@@ -44,7 +43,7 @@ class Update(NamedTuple):
     group: dict[str, Any]
     parameter: Tensor
     gradient: Tensor
-    """To be descended: averaged over the processes and negated by `maximize`."""
+    """To be descended: averaged over the processes, unless they vote, and negated by `maximize`."""
     number: int
     """Number of the parameter, counted over all groups."""
 
@@ -159,7 +158,7 @@ class LatentWeightOptimizer(Optimizer, ABC):
         updates = []
         for number, (group, parameter) in enumerate(self._numbered()):
             if parameter.grad is not None:
-                updates.append(self._update(group, parameter, parameter.grad, number, Processes()))
+                updates.append(self._update(group, parameter, parameter.grad, number))
         return updates
 
     def _check_binary(self) -> None:
@@ -175,12 +174,9 @@ class LatentWeightOptimizer(Optimizer, ABC):
         """Every parameter with its group, in the order of their numbers."""
         return [(group, parameter) for group in self.param_groups for parameter in group["params"]]
 
-    def _update(
-        self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, number: int, processes: Processes
-    ) -> Update:
-        """Average a gradient over the processes, check it, and turn it downhill."""
+    def _update(self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, number: int) -> Update:
+        """Check a gradient, and turn it downhill."""
         self._check_dense(gradient)
-        gradient = processes.mean(gradient)
         self._check_finite(parameter, gradient)
         return Update(group, parameter, -gradient if group["maximize"] else gradient, number)
 

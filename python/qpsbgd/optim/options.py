@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -25,6 +26,7 @@ __all__ = [
     "Kinds",
     "check_kinds",
     "check_options",
+    "check_unsharded",
     "fill_options",
     "move_of",
     "uses_factors",
@@ -113,6 +115,19 @@ def check_kinds(options: dict[str, Any], kinds: Kinds) -> None:
     for name, default in (("variant", "continuous"), ("jacobian", "pre-activation")):
         if options[name] != default:
             raise ValueError(f"{name} {options[name]!r} has no meaning for real weights, use {default!r}")
+
+
+def check_unsharded(group: dict[str, Any]) -> None:
+    """Raise if a parameter of a group is sharded over processes, as those of FSDP2 and DTensor are."""
+    sharded = sys.modules.get("torch.distributed.tensor")  # without it no parameter is one
+    names = group.get("param_names", range(len(group["params"])))
+    for name, parameter in zip(names, group["params"], strict=True):
+        if sharded is not None and isinstance(parameter, sharded.DTensor):
+            raise TypeError(
+                f"params: {name!r} of shape {tuple(parameter.shape)} is a DTensor, sharded over processes as "
+                "by FSDP2, but a row needs its whole weight and input; keep parameters replicated, as "
+                "DistributedDataParallel does, and parallelism='rows' shares the work"
+            )
 
 
 def with_rate(group: dict[str, Any], default: Any) -> dict[str, Any]:

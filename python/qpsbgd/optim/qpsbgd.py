@@ -19,30 +19,29 @@ from torch.optim.optimizer import ParamsT
 from torch.utils.hooks import RemovableHandle
 
 from qpsbgd.capture.record import Capture, attach
-from qpsbgd.capture.weight import is_binary, is_captured
-from qpsbgd.optim.agreement import LocalView, agree, processes_of
+from qpsbgd.capture.weight import is_binary
 from qpsbgd.optim.gate import Gate, GatedSteps, gated
-from qpsbgd.optim.latent import LatentWeightOptimizer, Update
+from qpsbgd.optim.gathering import GathersTogether
+from qpsbgd.optim.latent import Update
 from qpsbgd.optim.options import (
     EARLIER_DEFAULTS,
     Kinds,
     check_kinds,
     check_options,
+    check_unsharded,
     fill_options,
     move_of,
     uses_factors,
     with_rate,
 )
 from qpsbgd.optim.packed import LastStep, PackedSteps
-from qpsbgd.optim.views import NOTHING, view_of
-from qpsbgd.problem.checks import Domain, Memory, Scale
-from qpsbgd.solvers.protocol import AsyncQuboSolver
+from qpsbgd.optim.parallel import PARALLELISMS, Team
+from qpsbgd.problem.checks import Domain, Memory, Scale, check_choice
 from qpsbgd.solvers.requests import Work, answer_requests
 from qpsbgd.solvers.resolve import resolve_solver
 from qpsbgd.step.continuous import ContinuousRule
 from qpsbgd.step.device.rules import DeviceContinuousRule, DeviceProjectedRule
 from qpsbgd.step.inputs import LayerInputs, Seen, StaticInputs, fold_inputs, fold_on_device
-from qpsbgd.step.kept import KeptGrams
 from qpsbgd.step.memory import empty_state
 from qpsbgd.step.processes import Processes
 from qpsbgd.step.projected import ProjectedRule
@@ -57,7 +56,7 @@ _DEVICE_RULES: dict[str, StepRule] = {
 }
 
 
-class QPSBGD(PackedSteps, GatedSteps, LatentWeightOptimizer):
+class QPSBGD(PackedSteps, GatedSteps, GathersTogether):
     """Quadratic projection stochastic binary gradient descent.
 
     Every weight of a `qpsbgd.nn` layer takes a step G in {-1, +1}: the gradient p (plus memory) projected
@@ -133,6 +132,11 @@ class QPSBGD(PackedSteps, GatedSteps, LatentWeightOptimizer):
         Processes that train together. Gradients and Gram matrices are averaged over them, so that every
         process takes the same step, that of all their samples. The default is the world, where
         torch.distributed is initialised. "independent" is for processes that train models of their own.
+    parallelism : {"auto", "rows", "replicated", "vote"}
+        How several processes divide a step. "rows": each solves its part of every layer's rows, and sends
+        its steps in a bit a weight. "replicated": each solves all. "auto" takes what is faster, where the
+        answers do not depend on it. "vote": each projects its own gradients, which are not averaged, and
+        the majority of the processes decides on every entry; draws do not move.
 
     Raises
     ------
@@ -141,8 +145,8 @@ class QPSBGD(PackedSteps, GatedSteps, LatentWeightOptimizer):
 
     Notes
     -----
-    All options but solver and process_group may differ between parameter groups. A group holds binary or real
-    weights, not both.
+    All options but solver, process_group and parallelism may differ between parameter groups. A group holds
+    binary or real weights, not both.
     ``scale="step"`` and ``"raw"`` depend on the size of the loss, which they take to be a mean over samples;
     the other scales do not. A layer whose input is the same unchanged tensor as in the last step keeps its
     Gram matrix; write to such a tensor through torch, which counts its versions.
@@ -197,9 +201,12 @@ class QPSBGD(PackedSteps, GatedSteps, LatentWeightOptimizer):
         seed: int = 0,
         gram_every: int = 1,
         process_group: Any = None,
+        parallelism: Literal["auto", "rows", "replicated", "vote"] = "auto",
     ) -> None:
         self._solver = resolve_solver(solver, on_device=True)
         self._process_group = process_group
+        check_choice("parallelism", parallelism, PARALLELISMS)
+        self._parallelism = parallelism
         if isinstance(process_group, str) and process_group != "independent":
             raise ValueError(
                 f"Invalid process_group: {process_group!r} (expected 'independent' or a process group)"
@@ -245,7 +252,10 @@ class QPSBGD(PackedSteps, GatedSteps, LatentWeightOptimizer):
         kinds = Kinds.of(group)
         try:
             check_kinds(group, kinds)
-        except ValueError:
+            check_unsharded(group)
+            if self._parallelism == "vote" and group["variant"] == "projected":
+                raise ValueError("parallelism 'vote' has no meaning with variant 'projected'")
+        except (TypeError, ValueError):
             self.param_groups.pop()
             raise
         fill_options(group, kinds)
@@ -314,99 +324,74 @@ class QPSBGD(PackedSteps, GatedSteps, LatentWeightOptimizer):
         for capture in self._captures.values():
             capture.clear()
 
-    def _steps(self, parameter: Tensor) -> bool:
-        return is_captured(parameter)
-
-    # Gather
-
-    def _gather(self) -> list[Update]:
-        """All parameters that take part in the step, the same ones in every process."""
-        self._check_binary()
-        self._together = processes = self._processes()
-        numbered = self._numbered()
-        views: list[LocalView] = []
-        error: Exception | None = None
-        try:
-            self._gate.open()
-            views = [self._view(parameter) for _, parameter in numbered]
-        except (RuntimeError, ValueError) as wrong:
-            error = wrong
-        if processes.alone and error is not None:
-            raise error
-        own = views
-        if not processes.alone:
-            steps = sum(int(group["step"]) for group in self.param_groups)
-            views = agree(processes, views, steps, error)
-        stepped = [view for view in views if view.has_gradient and self._steps(view.parameter)]
-        if stepped and not any(view.seen.num_samples for view in stepped):
-            return []  # batches without samples are no step for anything
-        updates = []
-        both = zip(numbered, own, views, strict=True)
-        for number, ((group, parameter), local, view) in enumerate(both):
-            if not view.has_gradient or (self._steps(parameter) and not view.seen.num_samples):
-                continue
-            gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-            updates.append(self._update(group, parameter, gradient, number, processes))
-            self._seen[parameter] = (local.seen, view.seen)
-        return updates
-
-    def _view(self, parameter: Tensor) -> LocalView:
-        """Tell what this process has of a parameter."""
-        if parameter.grad is not None:
-            self._check_dense(parameter.grad)
-        if self._steps(parameter):
-            return view_of(parameter, self._captures.get(parameter), looks=not self._waits_for(parameter))
-        return LocalView(parameter, parameter.grad is not None, NOTHING)
-
-    def _processes(self) -> Processes:
-        processes = processes_of(self._process_group)
-        if not processes.alone and isinstance(self._solver, AsyncQuboSolver):  # protocols are slow to ask
-            raise ValueError(
-                f"process_group needs a solver whose answers depend on the seed alone, so that every process "
-                f"takes the same step; {type(self._solver).__name__} is none"
-            )
-        return processes
-
     # Work, and commit
 
     def _work(self, updates: Sequence[Update]) -> list[StepResult]:
         """Work out the step of every weight; all that a solver is asked is asked together."""
+        if not updates:
+            return []
         self._check_slopes(updates)
+        results: dict[int, StepResult] = {}
+        error: BaseException | None = None
         before = self._solver_seconds()
         try:
-            results = answer_requests([self._work_of(update) for update in updates], self._solver)
+            numbers = [number for number, update in enumerate(updates) if self._has(update)]
+            works = {number: self._work_of(updates[number]) for number in numbers}
+            answers = answer_requests(list(works.values()), self._solver)
+            results = dict(zip(works, answers, strict=True))
+        except BaseException as wrong:
+            if self._team.processes.alone:
+                raise
+            error = wrong  # the others wait for this process
         finally:
-            group = self.param_groups[0]
-            group["qpu_seconds"] += self._solver_seconds() - before
-        with torch._C._EnableTorchFunction():  # hooks may run the model
-            for result in results:
-                for projection in result.projections:
-                    for hook in list(self._projection_hooks.values()):
-                        hook(projection)
-        return results
+            self.param_groups[0]["qpu_seconds"] += self._solver_seconds() - before
+        if self._team.processes.alone:
+            settled = list(results.values())
+        else:
+            settled = self._team.settle([update.parameter for update in updates], results, error)
+        self._call_hooks(settled, updates[0].parameter.device)
+        return settled
+
+    def _has(self, update: Update) -> bool:
+        """Tell whether this process works on a weight: with votes it abstains if it has no samples."""
+        return not self._team.votes or self._inputs[update.parameter].num_samples > 0
+
+    def _call_hooks(self, results: Sequence[StepResult], device: torch.device) -> None:
+        error: Exception | None = None
+        try:
+            with torch._C._EnableTorchFunction():  # hooks may run the model
+                for result in results:
+                    for projection in result.projections:
+                        for hook in list(self._projection_hooks.values()):
+                            hook(projection)
+        except Exception as wrong:
+            error = wrong
+        self._team.raise_together(error, device)
 
     def _work_of(self, update: Update) -> Work[StepResult]:
         group, weight, gradient, _ = update
-        capture, (own, seen) = self._captures[weight], self._seen[weight]
-        kept = KeptGrams(group["gram_every"], group["step"], self.state.get(weight))
         gradient = gradient.reshape(weight.shape[0], -1)
         if not is_binary(weight):
             # With W = a U, a = 1/sqrt(d), the layer is Z = a X U' as a binary one. This is the gradient of U.
             gradient = gradient * gradient.shape[1] ** -0.5
+        inputs, share = self._inputs[weight], self._team.share
         layer = LayerStep(
             weight=weight,
             gradient=gradient,
-            inputs=LayerInputs(weight, capture, self._static, self._together, own, seen, kept),
+            inputs=inputs,
             state=self.state.get(weight, {}),
             options=group,
             solver=self._solver,
             seed=partial(layer_seed, group["seed"], group["step"], update.number),
             observed=bool(self._projection_hooks),
+            share=share,
+            shared=share.size > 1 or self._team.votes,
         )
         result = yield from self.step_rule(group).work(layer)
         if result.finite is not None:
-            self._gate.note(result.finite, f"p or A of the weight of shape {tuple(weight.shape)}")
-        return replace(result, state={**result.state, **kept.state})
+            what = f"p or A of the weight of shape {tuple(weight.shape)}"
+            self._gate.note(result.finite, what, later=self._waits_for(weight))
+        return replace(result, state={**result.state, **inputs.kept.state})
 
     def step_rule(self, group: dict[str, Any]) -> StepRule:
         """Return the mathematics of a parameter group's steps; a subclass may return a rule of its own."""
@@ -433,7 +418,7 @@ class QPSBGD(PackedSteps, GatedSteps, LatentWeightOptimizer):
     def _check_slopes(self, updates: Sequence[Update]) -> None:
         """Refuse post-activation Jacobians of a net none of whose layers tells its activation's slopes."""
         asked = [u.parameter for u in updates if u.group["jacobian"] == "post-activation"]
-        if asked and not any(self._seen[weight][1].has_slopes for weight in asked):
+        if asked and not any(self._seen[weight].has_slopes for weight in asked):
             raise RuntimeError(
                 "jacobian is 'post-activation', but no layer told its activation's slopes: "
                 "put each layer and its activation into one qpsbgd.nn.Activated"
@@ -459,15 +444,17 @@ class QPSBGD(PackedSteps, GatedSteps, LatentWeightOptimizer):
         self._captures: dict[Tensor, Capture] = {}
         self._static = StaticInputs(self._on_device)
         self._gate, self._allowed = Gate(), None
-        self._seen: dict[Tensor, tuple[Seen, Seen]] = {}  # in this process, and in all
-        self._together = Processes()
+        self._seen: dict[Tensor, Seen] = {}
+        self._inputs: dict[Tensor, LayerInputs] = {}
+        self._team = Team(Processes())
         self._projection_hooks: OrderedDict[int, Callable[[Projection], None]] = OrderedDict()
         self._last = []
 
     def __getstate__(self) -> dict[str, Any]:
         # A process group belongs to this process: a copy in another one needs its own.
         group = self._process_group if isinstance(self._process_group, str) else None
-        return {**super().__getstate__(), "_solver": self._solver, "_process_group": group}
+        own = {"_solver": self._solver, "_process_group": group, "_parallelism": self._parallelism}
+        return {**super().__getstate__(), **own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)

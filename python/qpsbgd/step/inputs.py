@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,8 +16,9 @@ from qpsbgd.capture.record import Capture, Record
 from qpsbgd.step.arrays import Floats, Matrix, to_host
 from qpsbgd.step.gram import gram_matrices, row_chunks, weighted_grams
 from qpsbgd.step.kept import KeptGrams
-from qpsbgd.step.processes import Processes
+from qpsbgd.step.processes import Form, Means, Processes, Promise
 from qpsbgd.step.tensor_gram import tensor_grams, weighted_tensor_grams
+from qpsbgd.step.triangles import pack_symmetric, packed_size, unpack_symmetric
 from qpsbgd.step.wide import by_inputs, first_by_inputs
 
 __all__ = [
@@ -227,7 +229,7 @@ class LayerInputs:
         seen: Seen | None = None,
         kept: KeptGrams | None = None,
     ) -> None:
-        self._kept = KeptGrams() if kept is None else kept
+        self.kept = KeptGrams() if kept is None else kept
         self._weight = weight
         self._capture = capture
         self._static = static
@@ -235,10 +237,18 @@ class LayerInputs:
         self._own = seen_by(capture) if own is None else own
         self._all = self._own if seen is None else seen
         self._known: InputStatistics | None = None
+        self._means = Means(processes)
+        self._asked_grams: Promise | None = None
+        self._asked_factors: tuple[Promise, Promise] | None = None
 
     @property
     def _width(self) -> int:
         return self._weight.numel() // self._weight.shape[0]
+
+    @property
+    def alone(self) -> bool:
+        """Whether they are this process's own, which no other has a share in."""
+        return self._processes.alone
 
     @property
     def num_samples(self) -> int:
@@ -261,15 +271,36 @@ class LayerInputs:
 
     def _grams(self, groups: int) -> list[Matrix]:
         """Give the matrix of every channel group: the mean over all processes, or one that is kept."""
-        kept = self._kept.of_groups(groups, self._static.on_device)
+        kept = self.kept.of_groups(groups, self._static.on_device)
         if kept is not None:
             return kept
-        own, width = self._statistics(matrices=True).grams, self._width
-        if not own:
-            own = [self._zeros(width, width) for _ in range(groups)]
-        grams = [self._mean_gram(A) for A in own]
-        self._kept.keep(grams, self._weight.device)
+        if self._processes.alone:
+            grams = [self._as_own_type(A) for A in self._statistics(matrices=True).grams]
+        else:
+            asked = self._asked_grams or self._ask_grams(groups)
+            grams = [self._at_home(A) for A in unpack_symmetric(asked.mean(), self._width)]
+        self.kept.keep(grams, self._weight.device)
         return grams
+
+    def ask(self, means: Means, jacobian: str, factors: bool) -> None:
+        """Start the averages over the processes that a step of this weight will need, in `means`."""
+        self._means = means
+        if jacobian == "post-activation" and self._all.has_slopes:
+            return  # chunk by chunk: all matrices together may not fit
+        groups = max(1, self._all.groups)
+        if self.kept.of_groups(groups) is None:
+            self._asked_grams = self._ask_grams(groups)
+        if factors:
+            self._asked_factors = self._ask_factors(groups)
+
+    def _ask_grams(self, groups: int) -> Promise:
+        form = Form((groups, packed_size(self._width)), _dtype(self._weight), self._weight.device)
+
+        def packed() -> Tensor | None:
+            grams = [self._as_tensor(A) for A in self._statistics(matrices=True).grams]
+            return pack_symmetric(torch.stack(grams)) if grams else None
+
+        return self._means.add(packed, form, self._share)
 
     def tensor_parts(self, jacobian: str) -> Iterator[Part]:
         """Give the weight's rows with their Gram matrices on its device, in order.
@@ -296,7 +327,7 @@ class LayerInputs:
         if not records or not first_by_inputs(self.num_samples, width):
             return None
         by_samples = by_inputs(self.num_samples, width, itemsize)
-        if self._kept.active and not by_samples:
+        if self.kept.active and not by_samples:
             return None
         dtype = _dtype(self._weight)
         blocks = [to_host(X[0], dtype) for record in records for X, _ in record.blocks()]
@@ -307,22 +338,32 @@ class LayerInputs:
 
     def curvature_factors(self) -> list[CurvatureFactors]:
         """Give the Gauss-Newton factors of each channel group."""
-        found = self._statistics()
-        width = self._weight[0].numel()
-        factors = []
         groups = max(1, self._all.groups)
-        rows = len(self._weight) // groups
-        for group in range(groups):
-            if found.products:
-                recorded, squares = found.products[group] / width**0.5, found.squares[group]
-            else:
-                dtype = torch.promote_types(self._weight.dtype, torch.float32)
-                recorded = self._weight.new_zeros((rows, width), dtype=dtype)
-                squares = self._weight.new_zeros(rows, dtype=torch.float64)
-            # V is n times the gradient with respect to Z, so that its mean square is n times the sum of γ².
-            mean_squares = self._processes.mean(found.num_samples * squares, self._share)
-            factors.append(CurvatureFactors(self._processes.mean(recorded), mean_squares))
-        return factors
+        recorded, squares = self._asked_factors or self._ask_factors(groups)
+        both = zip(recorded.mean().chunk(groups), squares.mean().chunk(groups), strict=True)
+        return [CurvatureFactors(*factors) for factors in both]
+
+    def _ask_factors(self, groups: int) -> tuple[Promise, Promise]:
+        width, device = self._width, self._weight.device
+
+        def recorded() -> Tensor | None:
+            products = self._statistics().products
+            return torch.cat(products) / width**0.5 if products else None
+
+        def squares() -> Tensor | None:
+            found = self._statistics()
+            # The step's gradient is the mean over the N processes. So V is n/N times the gradient with
+            # respect to Z, and its mean square n/N times the mean over the processes of the sum of γ².
+            return (
+                self.num_samples / self._processes.size * torch.cat(found.squares) if found.squares else None
+            )
+
+        dtype = torch.promote_types(self._weight.dtype, torch.float32)
+        rows = len(self._weight)
+        return (
+            self._means.add(recorded, Form((rows, width), dtype, device)),
+            self._means.add(squares, Form((rows,), torch.float64, device)),
+        )
 
     @property
     def _share(self) -> float:
@@ -334,7 +375,7 @@ class LayerInputs:
     def _statistics(self, matrices: bool = False) -> InputStatistics:
         """Statistics of everything recorded here; without matrices where others serve, unless asked for."""
         if self._known is None or (matrices and not self._known.grams):
-            self._known = self._computed(matrices or not self._kept.serves)
+            self._known = self._computed(matrices or not self.kept.serves)
         return self._known
 
     def _computed(self, matrices: bool) -> InputStatistics:
@@ -354,37 +395,44 @@ class LayerInputs:
     def _weighted_parts(self) -> Iterator[Part]:
         """As `parts`, of post-activation Jacobians."""
         weight, records = self._weight, self._capture.records
-        dtype = torch.float64 if weight.dtype == torch.float64 else torch.float32
-        width = weight[0].numel()
+        dtype, width = _dtype(weight), self._width
         per_group = len(weight) // self._all.groups
         for group in range(self._all.groups):
             for rows in row_chunks(per_group, width):
-                blocks = (
-                    (X[group], slopes[group][:, rows])
-                    for record in records
-                    for X, slopes in record.blocks()
-                    if slopes is not None
-                )
-                if not self._own.num_samples:
-                    A = self._zeros(rows.stop - rows.start, width, width)
-                elif self._static.on_device:
-                    A = weighted_tensor_grams(blocks, self._own.num_samples)
-                else:
-                    host = ((to_host(X, dtype), to_host(slopes, dtype)) for X, slopes in blocks)
-                    A = weighted_grams(host, self._own.num_samples)
+                size = rows.stop - rows.start
+                form = Form((size, width, width), dtype, weight.device)
+                make = partial(self._weighted, records, group, rows)
+                A = self._means.add(make, form, self._share).mean()
                 first = group * per_group
-                yield Part(slice(first + rows.start, first + rows.stop), self._mean_gram(A), self.num_samples)
+                chunk = slice(first + rows.start, first + rows.stop)
+                yield Part(chunk, self._at_home(A), self.num_samples)
 
-    def _zeros(self, *shape: int) -> Matrix:
-        zeros = torch.zeros(shape, dtype=_dtype(self._weight), device=self._weight.device)
-        return zeros if self._static.on_device else to_host(zeros, zeros.dtype)
-
-    def _mean_gram(self, A: Matrix) -> Matrix:
+    def _weighted(self, records: Sequence[Record], group: int, rows: slice) -> Tensor | None:
+        """Matrix of each of the given rows of a channel group, in this process."""
+        if not self._own.num_samples:
+            return None
+        dtype = _dtype(self._weight)
+        blocks = (
+            (X[group], slopes[group][:, rows])
+            for record in records
+            for X, slopes in record.blocks()
+            if slopes is not None
+        )
         if self._static.on_device:
-            return self._processes.mean(A, self._share).to(_dtype(self._weight))
-        if not self._processes.alone:
-            mean = self._processes.mean(torch.from_numpy(A).to(self._weight.device), self._share)
-            A = to_host(mean, mean.dtype)
+            return self._as_tensor(weighted_tensor_grams(blocks, self._own.num_samples))
+        host = ((to_host(X, dtype), to_host(slopes, dtype)) for X, slopes in blocks)
+        return self._as_tensor(weighted_grams(host, self._own.num_samples))
+
+    def _at_home(self, A: Tensor) -> Matrix:
+        """Give a matrix as rules get it."""
+        return A if self._static.on_device else to_host(A, A.dtype)
+
+    def _as_tensor(self, A: Matrix) -> Tensor:
+        return torch.as_tensor(self._as_own_type(A), device=self._weight.device)
+
+    def _as_own_type(self, A: Matrix) -> Matrix:
+        if isinstance(A, Tensor):
+            return A.to(_dtype(self._weight))
         return A.astype(self._numpy_dtype, copy=False)
 
     @property

@@ -42,14 +42,17 @@ class DeviceContinuousRule:
         scale = float(options["lr"]) if options["scale"] == "step" else options["scale"]
         how = {"scale": scale, "kappa": options["kappa"], "domain": options["domain"]}
         how["num_samples"] = part.num_samples
-        G = project_tensors(p, A, **how)
-        if options["memory"] == "error-feedback":
-            state["residual"] = error_feedback(p, G.to(layer.dtype))
+        G = _own_rows(layer, part, p, A, how)
+        left = p if options["memory"] == "error-feedback" else None
+        if left is not None and not layer.shared:
+            state["residual"], left = error_feedback(left, G.to(layer.dtype)), None
         return StepResult(
             G,
             replaces=False,
             state=state,
             projections=_shown(layer, part, p, A, G, lambda rows: how),
+            p=left,
+            split=(part.rows,),
             finite=_are_finite(p, A),
         )
 
@@ -102,6 +105,19 @@ class DeviceProjectedRule:
         )
 
 
+def _own_rows(layer: LayerStep, part: Part, p: Tensor, A: Tensor, how: dict[str, Any]) -> Tensor:
+    """Project the rows of a part that this process solves: all, where they share several matrices."""
+    if 1 not in (len(A), len(p) // len(A)):
+        return project_tensors(p, A, **how)
+    own = layer.share.of(slice(0, len(p)))
+    if own == slice(0, len(p)):
+        return project_tensors(p, A, **how)
+    G = torch.zeros_like(p, dtype=torch.int8)
+    if own.start < own.stop:
+        G[own] = project_tensors(p[own], A if len(A) == 1 else A[own], **how)
+    return G
+
+
 def _joined(parts: list[StepResult], *, replaces: bool) -> StepResult:
     """Put the rows together."""
     return StepResult(
@@ -109,6 +125,8 @@ def _joined(parts: list[StepResult], *, replaces: bool) -> StepResult:
         replaces=replaces,
         state=join_states([part.state for part in parts]),
         projections=[projection for part in parts for projection in part.projections],
+        p=torch.cat([part.p for part in parts if part.p is not None]) if parts[0].p is not None else None,
+        split=tuple(rows for part in parts for rows in part.split) if len(parts) > 1 else (),
         finite=torch.stack([part.finite for part in parts if part.finite is not None]).all(),
     )
 
