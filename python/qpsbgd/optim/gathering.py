@@ -24,6 +24,7 @@ from qpsbgd.solvers.resolve import Solver
 from qpsbgd.step.inputs import LayerInputs, Seen, StaticInputs
 from qpsbgd.step.kept import KeptGrams
 from qpsbgd.step.processes import Form, Means, Processes, Promise
+from qpsbgd.step.sampling import SampleDraw
 
 __all__ = ["GathersTogether"]
 
@@ -111,6 +112,7 @@ class GathersTogether(LatentWeightOptimizer):
                 own[number].seen,
                 own[number].seen if votes else everyone,
                 KeptGrams(group["gram_every"], group["step"], self.state.get(weight)),
+                SampleDraw(group, number),
             )
             self._seen[weight] = everyone
             if not inputs.alone:

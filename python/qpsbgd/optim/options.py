@@ -45,6 +45,7 @@ EARLIER_DEFAULTS = {
     "betas": (0.9, 0.9),
     "weight_decay": 0.0,
     "gram_every": 1,
+    "gram_samples": None,
 }
 """Defaults for checkpoints that predate these options."""
 
@@ -85,11 +86,16 @@ def check_options(options: dict[str, Any]) -> None:
         check_betas("betas", options["betas"])
     check_nonnegative("weight_decay", options["weight_decay"])
     check_count("gram_every", options["gram_every"])
-    if options["jacobian"] == "post-activation" and options["gram_every"] > 1:
-        raise ValueError(
-            "jacobian 'post-activation' does not go with gram_every above 1, which would keep "
-            "a Gram matrix of every neuron"
-        )
+    if options["gram_samples"] is not None:
+        check_count("gram_samples", options["gram_samples"])
+    if options["jacobian"] == "post-activation":
+        if options["gram_every"] > 1:
+            raise ValueError(
+                "jacobian 'post-activation' does not go with gram_every above 1, which would keep "
+                "a Gram matrix of every neuron"
+            )
+        if options["gram_samples"] is not None:
+            raise ValueError("jacobian 'post-activation' does not go with gram_samples, use None")
     check_seed(options["seed"])
     _check_majorizer(options["majorizer"])
     if options["damping"] is not None:

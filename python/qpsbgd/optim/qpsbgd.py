@@ -41,11 +41,12 @@ from qpsbgd.solvers.requests import Work, answer_requests
 from qpsbgd.solvers.resolve import resolve_solver
 from qpsbgd.step.continuous import ContinuousRule
 from qpsbgd.step.device.rules import DeviceContinuousRule, DeviceProjectedRule
-from qpsbgd.step.inputs import LayerInputs, Seen, StaticInputs, fold_inputs, fold_on_device
+from qpsbgd.step.inputs import LayerInputs, Seen, StaticInputs, fold_inputs
 from qpsbgd.step.memory import empty_state
 from qpsbgd.step.processes import Processes
 from qpsbgd.step.projected import ProjectedRule
 from qpsbgd.step.rule import LayerStep, Projection, StepResult, StepRule
+from qpsbgd.step.sampling import SampleDraw
 
 __all__ = ["QPSBGD", "Projection", "layer_seed"]
 
@@ -128,6 +129,9 @@ class QPSBGD(PackedSteps, GatedSteps, GathersTogether):
         A is made anew, and averaged over the processes, every so many steps; the steps between keep it. 1 by
         default. It saves most where X has many samples, as in convolutions. Layers so wide that they are
         projected by their samples have no A.
+    gram_samples : int, optional
+        At most so many samples of each pass through a layer count in A, drawn at random in each step; all of
+        them by default. A convolution has a sample for every place of every image.
     process_group : torch.distributed.ProcessGroup or "independent", optional
         Processes that train together. Gradients and Gram matrices are averaged over them, so that every
         process takes the same step, that of all their samples. The default is the world, where
@@ -200,6 +204,7 @@ class QPSBGD(PackedSteps, GatedSteps, GathersTogether):
         damping: float | None = None,
         seed: int = 0,
         gram_every: int = 1,
+        gram_samples: int | None = None,
         process_group: Any = None,
         parallelism: Literal["auto", "rows", "replicated", "vote"] = "auto",
     ) -> None:
@@ -232,6 +237,7 @@ class QPSBGD(PackedSteps, GatedSteps, GathersTogether):
             "damping": damping,
             "seed": seed,
             "gram_every": gram_every,
+            "gram_samples": gram_samples,
         }
         super().__init__(params, defaults)
         # Only now, so that options that are refused leave another optimizer's captures where they are.
@@ -436,8 +442,13 @@ class QPSBGD(PackedSteps, GatedSteps, GathersTogether):
                     parameter,
                     keep_output_gradients=uses_factors(group),
                     keep_slopes=group["jacobian"] == "post-activation",
-                    fold=fold_on_device if self._on_device else fold_inputs,
+                    fold=self._fold_of(group, parameter),
                 )
+
+    def _fold_of(self, group: dict[str, Any], weight: Tensor) -> Callable[..., Any]:
+        """Give what makes one object of several passes through the layers of a weight."""
+        number = next(place for place, (_, known) in enumerate(self._numbered()) if known is weight)
+        return partial(fold_inputs, on_device=self._on_device, draw=SampleDraw(group, number))
 
     def _forget(self) -> None:
         self._is_built = False
@@ -464,6 +475,7 @@ class QPSBGD(PackedSteps, GatedSteps, GathersTogether):
                 if capture is not None:
                     capture.keep_output_gradients = uses_factors(group)
                     capture.keep_slopes = group["jacobian"] == "post-activation"
+                    capture.fold_with(self._fold_of(group, parameter))
         # load_state_dict comes through here too, with captures in place.
         if "_captures" not in self.__dict__:
             self._forget()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
@@ -17,6 +17,7 @@ from qpsbgd.step.arrays import Floats, Matrix, to_host
 from qpsbgd.step.gram import gram_matrices, row_chunks, weighted_grams
 from qpsbgd.step.kept import KeptGrams
 from qpsbgd.step.processes import Form, Means, Processes, Promise
+from qpsbgd.step.sampling import SampleDraw
 from qpsbgd.step.tensor_gram import tensor_grams, weighted_tensor_grams
 from qpsbgd.step.triangles import pack_symmetric, packed_size, unpack_symmetric
 from qpsbgd.step.wide import by_inputs, first_by_inputs
@@ -29,7 +30,6 @@ __all__ = [
     "Seen",
     "StaticInputs",
     "fold_inputs",
-    "fold_on_device",
     "seen_by",
 ]
 
@@ -103,33 +103,32 @@ def _mean(one: Matrix, first: float, two: Matrix, second: float) -> Matrix:
     return mean
 
 
-def fold_inputs(before: InputStatistics | None, records: Sequence[Record]) -> InputStatistics:
+def fold_inputs(
+    before: InputStatistics | None,
+    records: Sequence[Record],
+    on_device: bool = False,
+    draw: SampleDraw | None = None,
+) -> InputStatistics:
     """Add records to what earlier ones came to; what an optimizer's capture folds with."""
-    added = _statistics(records)
-    return added if before is None else before + added
-
-
-def fold_on_device(before: InputStatistics | None, records: Sequence[Record]) -> InputStatistics:
-    """As `fold_inputs`, with matrices that stay on the device of the inputs."""
-    added = _statistics(records, on_device=True)
+    first = 0 if before is None else before.num_samples
+    added = _statistics(records, None, on_device, draw, first)
     return added if before is None else before + added
 
 
 def _statistics(
-    records: Sequence[Record], grams: list[Matrix] | None = None, on_device: bool = False
+    records: Sequence[Record],
+    grams: list[Matrix] | None = None,
+    on_device: bool = False,
+    draw: SampleDraw | None = None,
+    first: int = 0,
 ) -> InputStatistics:
     """Statistics of records, whose Gram matrices may be known already."""
     records = [record for record in records if record.num_samples]
     num_samples = sum(record.num_samples for record in records)
     if not records:
         return InputStatistics(0, [])
-    if grams is None and on_device:
-        grams = list(tensor_grams((X for record in records for X, _ in record.blocks()), num_samples))
-    elif grams is None:
-        grams = gram_matrices(
-            ([to_host(X, _dtype(X)) for X in block] for record in records for block, _ in record.blocks()),
-            num_samples,
-        )
+    if grams is None:
+        grams = _made(records, num_samples, on_device, draw or SampleDraw(), first)
     products: list[Tensor] = []
     squares: list[Tensor] = []
     for record in records:
@@ -139,6 +138,25 @@ def _statistics(
         products = _sum(products, _products(record, gradients))
         squares = _sum(squares, [rows.double().square().sum(dim=0) for rows in gradients])
     return InputStatistics(num_samples, grams, products, squares)
+
+
+def _made(
+    records: Sequence[Record], num_samples: int, on_device: bool, draw: SampleDraw, first: int
+) -> list[Matrix]:
+    """Mean Gram matrix of each channel group."""
+    if not any(draw.cuts(record) for record in records):
+        return _grams_of((X for record in records for X, _ in record.blocks()), num_samples, on_device)
+    total = InputStatistics(0, [])
+    for record in records:
+        blocks, count = draw.blocks(record, first + total.num_samples)
+        total += InputStatistics(record.num_samples, _grams_of(blocks, count, on_device))
+    return total.grams
+
+
+def _grams_of(blocks: Iterable[Tensor], num_samples: int, on_device: bool) -> list[Matrix]:
+    if on_device:
+        return list(tensor_grams(blocks, num_samples))
+    return list(gram_matrices(([to_host(X, _dtype(X)) for X in block] for block in blocks), num_samples))
 
 
 def _sum(total: list[Tensor], added: list[Tensor]) -> list[Tensor]:
@@ -174,12 +192,14 @@ class StaticInputs:
         self.on_device = on_device
         self._known: dict[Tensor, tuple[weakref.ref[Tensor], int, list[Matrix]]] = {}
 
-    def statistics(self, weight: Tensor, records: Sequence[Record]) -> InputStatistics:
+    def statistics(
+        self, weight: Tensor, records: Sequence[Record], draw: SampleDraw | None = None
+    ) -> InputStatistics:
         """Statistics of all samples behind a gradient; a static input's Gram matrix is known already."""
         source = records[0].source() if len(records) == 1 else None
         known = self._known.pop(weight, None)
-        if source is None:
-            return _statistics(records, on_device=self.on_device)
+        if source is None or (draw is not None and draw.cuts(records[0])):
+            return _statistics(records, None, self.on_device, draw)
         record = records[0]
         same = known is not None and known[0]() is source and known[1] == record.source_version
         found = _statistics(records, known[2] if known is not None and same else None, self.on_device)
@@ -217,6 +237,8 @@ class LayerInputs:
         What lies behind the gradient in all processes. Not needed by a process alone.
     kept : KeptGrams, optional
         Matrices of earlier steps that serve this one; it takes what this step makes.
+    draw : SampleDraw, optional
+        Which samples count in the matrices.
     """
 
     def __init__(
@@ -228,7 +250,9 @@ class LayerInputs:
         own: Seen | None = None,
         seen: Seen | None = None,
         kept: KeptGrams | None = None,
+        draw: SampleDraw | None = None,
     ) -> None:
+        self._draw = SampleDraw() if draw is None else draw
         self.kept = KeptGrams() if kept is None else kept
         self._weight = weight
         self._capture = capture
@@ -324,13 +348,16 @@ class LayerInputs:
         width, itemsize = self._width, np.dtype(self._numpy_dtype).itemsize
         if not self._processes.alone or self._all.groups != 1 or self._capture.folded is not None:
             return None
-        if not records or not first_by_inputs(self.num_samples, width):
+        cut = any(self._draw.cuts(record) for record in records)
+        if not records or (cut and len(records) > 1):
             return None
-        by_samples = by_inputs(self.num_samples, width, itemsize)
-        if self.kept.active and not by_samples:
+        drawn = [self._draw.blocks(record, 0) for record in records]
+        num_samples = sum(count for _, count in drawn)
+        by_samples = by_inputs(num_samples, width, itemsize)
+        if not first_by_inputs(num_samples, width) or (self.kept.active and not by_samples):
             return None
         dtype = _dtype(self._weight)
-        blocks = [to_host(X[0], dtype) for record in records for X, _ in record.blocks()]
+        blocks = [to_host(X[0], dtype) for drawn_blocks, _ in drawn for X in drawn_blocks]
         X = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
         if by_samples:
             return X, None
@@ -383,11 +410,11 @@ class LayerInputs:
         if not matrices and capture.folded is None:
             return _statistics(capture.records, grams=[])
         if not capture.folds:
-            return self._static.statistics(self._weight, capture.records)
+            return self._static.statistics(self._weight, capture.records, self._draw)
         if capture.folded is not None or not capture.records:
             folded = capture.fold()
             return InputStatistics(0, []) if folded is None else folded
-        found = self._static.statistics(self._weight, capture.records)
+        found = self._static.statistics(self._weight, capture.records, self._draw)
         if found.num_samples > self._width:
             capture.replace_records(found)  # the matrix is smaller than the inputs
         return found
