@@ -1,6 +1,7 @@
 """Test accuracy and time of a step with cheaper Gram matrices beside the full ones; prints a table.
 
 python benchmarks/cheaper_gram.py digits              8x8 digits, 64-128-10
+python benchmarks/cheaper_gram.py digits-cnn          two binary convolutions on 8x8 digits
 python benchmarks/cheaper_gram.py mnist               784-256-10, one epoch
 python benchmarks/cheaper_gram.py cnn                 two binary convolutions on 12,000 images of MNIST
 python benchmarks/cheaper_gram.py cnn --device cuda   with the weights on a GPU
@@ -47,6 +48,7 @@ class Task(NamedTuple):
 TASKS = {
     "digits": Task("digits", Mlp((64, 128, 10), "relu"), 1500, 8),
     "mnist": Task("mnist", Mlp((784, 256, 10), "sign"), 60_000, 1),
+    "digits-cnn": Task("digits", Cnn(8, (16, 32), 10, kernel=3), 1400, 6),
     "cnn": Task("mnist", Cnn(28, (16, 32), 10, kernel=3), 12_000, 1),
 }
 

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from process_groups import assert_equal_weights, in_processes, weights
 from qpsbgd import QPSBGD, project
 from qpsbgd.nn import Activated, BinaryConv2d, BinaryLinear, to_recorded
 from qpsbgd.optim.gate import Gate
@@ -376,6 +377,43 @@ def test_empty_batches_and_channels_without_input_are_no_trouble():
     model(x[:0]).sum().backward()
     optimizer.step()
     assert torch.equal(model.weight, moved)
+
+
+PARALLEL = {
+    "rows": {"parallelism": "rows"},
+    "replicated": {"parallelism": "replicated"},
+    "momentum": {"parallelism": "rows", "memory": "momentum"},
+    "post-activation": {"parallelism": "rows", "jacobian": "post-activation"},
+    "gauss-newton": {"parallelism": "rows", "variant": "projected"},
+    "kept matrices": {"parallelism": "rows", "gram_every": 2},
+}
+
+
+@pytest.mark.parametrize("options", PARALLEL)
+def test_processes_take_the_step_of_all_their_samples(options, tmp_path):
+    x, y = samples()
+
+    def trained(rank):
+        """Two of the processes have parts of the batch; rank 2 stands for a process alone."""
+        model = network()
+        model[2].eval()  # batch norm of the same numbers everywhere
+        group = "independent" if rank == 2 else None
+        optimizer = QPSBGD(
+            model.parameters(), 0.05, solver="device", process_group=group, **PARALLEL[options]
+        )
+        part = (slice(0, 24), slice(24, 64), slice(0, 64))[rank]
+        share = 1.0 if rank == 2 else 2 * (part.stop - part.start) / 64
+        for _ in range(2):
+            optimizer.zero_grad()
+            (share * nn.functional.cross_entropy(model(x[part]), y[part])).backward()
+            optimizer.step()
+        return weights(model)
+
+    together, errors = in_processes(tmp_path, trained)
+    assert errors == [None, None]
+    assert_equal_weights(together)
+    for one, other in zip(trained(2), together[0], strict=True):
+        assert np.isclose(one, other, rtol=1e-3, atol=1e-4).mean() > 0.99
 
 
 def test_project_does_not_know_the_device_yet():
