@@ -246,10 +246,11 @@ def test_errors_of_one_process_are_raised_in_all_and_change_nothing(tmp_path):
             solver.fails = name == "solver" and rank == 1
             fresh.zero_grad()
             model(torch.randn(5, 12)).square().mean().backward()
-            if name == "vote" and rank == 1:
+            if name in ("vote", "skip") and rank == 1:
                 model[0].weight.grad[0, 0] = torch.nan
             try:
                 fresh.step()
+                found[name] = f"skipped {fresh.num_skipped}"
             except Exception as error:
                 found[name] = f"{type(error).__name__}: {error}"
             assert all((one == two).all() for one, two in zip(before, weights(model), strict=True))
@@ -267,8 +268,11 @@ def test_errors_of_one_process_are_raised_in_all_and_change_nothing(tmp_path):
     others, own = (messages for messages, _ in found)
     assert own["solver"] == "OSError: the device is away"
     assert others["solver"] == "RuntimeError: process 1 could not take the step; its own error says why"
-    assert own["vote"].startswith("ValueError: the gradient of the parameter of shape (8, 12) is not finite")
-    assert others["vote"] == "RuntimeError: another process could not take the step; its own error says why"
+    nan = "the gradient of the parameter of shape (8, 12) is not finite in step 1: nan at (0, 0)"
+    elsewhere = "another process could not take the step; its own error says why"
+    assert own["vote"].startswith(f"NotFiniteError: {nan}")
+    assert others["vote"] == f"NotFiniteElsewhereError: {elsewhere}"
+    assert own["skip"] == others["skip"] == "skipped 1"
     assert all("differ in their options" in messages["options"] for messages in (others, own))
     assert own["hook"].startswith("KeyError")
     assert "process 1 could not take the step" in others["hook"]
@@ -278,6 +282,7 @@ def test_errors_of_one_process_are_raised_in_all_and_change_nothing(tmp_path):
 ATTEMPTS = {
     "solver": lambda rank, solver: {"solver": solver, "parallelism": "rows"},
     "vote": lambda rank, solver: {"parallelism": "vote"},
+    "skip": lambda rank, solver: {"parallelism": "vote", "nonfinite": "skip"},
     "options": lambda rank, solver: {"gram_every": 1 + rank},
     "hook": lambda rank, solver: {},
 }

@@ -88,6 +88,14 @@ class QuboRecorder:
             matrix, _ = qubo_matrix(p, A, float(scale), domain=solved.domain)
             self.matrices[self._step, int(row)] = matrix
 
+    def __repr__(self) -> str:
+        """Show whose problems it keeps, and how many it has."""
+        m, d = self._weight.shape[0], self._weight[0].numel()
+        steps = sorted(self._steps)
+        return (
+            f"QuboRecorder(rows {self._rows} of {m} x {d}, steps {steps}; {len(self.matrices)} matrices kept)"
+        )
+
     def remove(self) -> None:
         """Stop recording; the matrices stay."""
         self._handle.remove()

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from qpsbgd.step.inputs import Seen
-from qpsbgd.step.processes import Processes, raise_failed
+from qpsbgd.step.processes import Processes, failure, raise_failed
 
 __all__ = ["Agreement", "LocalView", "agree", "fingerprint", "processes_of"]
 
@@ -48,6 +48,10 @@ class Agreement(NamedTuple):
 def processes_of(process_group: object) -> Processes:
     """Return who trains together: a given group, the world if there is one (None), or this process alone."""
     if isinstance(process_group, str):
+        if process_group != "independent":
+            raise ValueError(
+                f"Invalid process_group: {process_group!r} (expected 'independent' or a process group)"
+            )
         return Processes(None)
     distributed = torch.distributed
     if process_group is None and distributed.is_available() and distributed.is_initialized():
@@ -88,11 +92,9 @@ def agree(
         In the others then; or if numbers of parameters, of steps, options or weights differ.
     """
     device = next((view.parameter.device for view in views), torch.device("cpu"))
-    head = [error is not None, observed, len(views), step, zlib.crc32(options.encode())]
+    head = [failure(error), observed, len(views), step, zlib.crc32(options.encode())]
     heads = torch.stack(processes.gather(torch.tensor(head, dtype=torch.int64, device=device))).cpu()
-    if error is not None:
-        raise error
-    raise_failed(heads[:, 0].tolist())
+    raise_failed(heads[:, 0].tolist(), error)
     for place, what in ((2, "parameters"), (3, "steps taken")):
         counts = heads[:, place].tolist()
         if len(set(counts)) > 1:

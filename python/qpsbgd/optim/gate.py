@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from qpsbgd.optim.agreement import processes_of
+from qpsbgd.optim.naming import check_gradient, named
+from qpsbgd.problem.checks import NotFiniteError
 
 __all__ = ["Gate", "GatedSteps", "gated", "waits_for"]
 
@@ -46,7 +48,7 @@ class Gate:
 
         Raises
         ------
-        ValueError
+        NotFiniteError
             If an earlier step has turned out not to be finite.
         """
         self._flags = []
@@ -56,7 +58,7 @@ class Gate:
                 return
             del self._awaited[0]
             if not bool(answer):
-                raise ValueError(
+                raise NotFiniteError(
                     "a gradient or an input of an earlier step was not finite; that step has changed nothing"
                 )
 
@@ -65,13 +67,13 @@ class Gate:
 
         Raises
         ------
-        ValueError
+        NotFiniteError
             If it is looked at, and is not.
         """
         if later:
             self._flags.append(finite)
         elif not bool(finite):
-            raise ValueError(f"{what} is not finite")
+            raise NotFiniteError(f"{what} is not finite")
 
     def close(self) -> Tensor | None:
         """Tell whether everything is finite, as a number on the device; None if that is known already."""
@@ -97,25 +99,39 @@ class GatedSteps:
     _gate: Gate
     _allowed: Tensor | None
     _process_group: Any
+    param_groups: list[dict[str, Any]]
 
     @property
     def _on_device(self) -> bool:
         return isinstance(self._solver, str) and self._solver == "device"
 
     def _open_gate(self) -> None:
-        """Raise if an earlier step has turned out not to be finite."""
-        self._gate.open()
+        """Raise if an earlier step has turned out not to be finite, or count it as skipped."""
+        try:
+            self._gate.open()
+        except NotFiniteError:
+            if not all(group["nonfinite"] == "skip" for group in self.param_groups):
+                raise
+            for group in self.param_groups:
+                group["num_skipped"] += 1
+            self._open_gate()  # others may have come too
 
     def _waits_for(self, tensor: Tensor) -> bool:
         """Whether the host is not to look at this tensor; processes that exchange numbers look at all."""
         return self._on_device and waits_for(tensor.device) and processes_of(self._process_group).alone
 
-    def _check_finite(self, parameter: Tensor, gradient: Tensor) -> None:
+    def _check_gradient(self, group: dict[str, Any], parameter: Tensor, gradient: Tensor) -> None:
         """Refuse a gradient that is not finite, now or by the gate."""
         if self._waits_for(gradient):
             self._gate.note(gradient.isfinite().all(), "a gradient", later=True)
         else:
-            super()._check_finite(parameter, gradient)  # type: ignore[misc]
+            check_gradient(group, parameter, gradient)
+
+    def _note_finite(self, group: dict[str, Any], weight: Tensor, finite: Tensor | None) -> None:
+        """Refuse a step of a weight that is not finite, now or by the gate; on the host it is checked."""
+        if finite is not None:
+            what = f"step {group['step'] + 1} of the {named(group, weight)}: p or A"
+            self._gate.note(finite, what, later=self._waits_for(weight))
 
     def _only(self, parameter: Tensor) -> Tensor | None:
         """Give the bool on the parameter's device that tells whether the step may change it; None: it may."""

@@ -16,6 +16,7 @@ from qpsbgd.capture.record import Capture
 from qpsbgd.capture.weight import is_captured
 from qpsbgd.optim.agreement import Agreement, LocalView, agree, processes_of
 from qpsbgd.optim.latent import LatentWeightOptimizer, Update
+from qpsbgd.optim.naming import check_gradient
 from qpsbgd.optim.options import uses_factors
 from qpsbgd.optim.parallel import Team, chosen
 from qpsbgd.optim.views import NOTHING, view_of
@@ -73,11 +74,11 @@ class GathersTogether(LatentWeightOptimizer):
         numbered, means, alone = self._numbered(), Means(self._team.processes), Means(Processes())
         promises: list[Promise] = []
         for number in taking:
-            parameter, votes = numbered[number][1], self._team.votes
+            (group, parameter), votes = numbered[number], self._team.votes
             gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
             if votes and self._steps(parameter):
                 # What is not finite here is to be raised everywhere.
-                checked = partial(self._checked, parameter, gradient)
+                checked = partial(check_gradient, group, parameter, gradient)
                 promises.append(means.add(checked, Form((1,), torch.float32, parameter.device)))
                 continue
             form = Form(tuple(gradient.shape), gradient.dtype, gradient.device)
@@ -125,9 +126,6 @@ class GathersTogether(LatentWeightOptimizer):
     def _waits_for(self, tensor: Tensor) -> bool:
         """Whether the host is not to look at this tensor, which is on a device."""
         return False
-
-    def _checked(self, parameter: Tensor, gradient: Tensor) -> None:
-        self._check_finite(parameter, gradient)
 
     def _agreed(self, processes: Processes) -> tuple[list[LocalView], Agreement]:
         """Return what this process has of every parameter, and what all have together."""

@@ -23,6 +23,7 @@ from qpsbgd.capture.weight import is_binary
 from qpsbgd.optim.gate import Gate, GatedSteps, gated
 from qpsbgd.optim.gathering import GathersTogether
 from qpsbgd.optim.latent import Update
+from qpsbgd.optim.naming import naming_errors
 from qpsbgd.optim.options import (
     EARLIER_DEFAULTS,
     Kinds,
@@ -141,6 +142,9 @@ class QPSBGD(PackedSteps, GatedSteps, GathersTogether):
         its steps in a bit a weight. "replicated": each solves all. "auto" takes what is faster, where the
         answers do not depend on it. "vote": each projects its own gradients, which are not averaged, and
         the majority of the processes decides on every entry; draws do not move.
+    nonfinite : {"raise", "skip"}
+        What a NaN or an infinity in a gradient or in a layer's inputs does: raise before anything changes, or
+        leave the step out and count it in `num_skipped`, as `torch.amp.GradScaler` does.
 
     Raises
     ------
@@ -207,16 +211,13 @@ class QPSBGD(PackedSteps, GatedSteps, GathersTogether):
         gram_samples: int | None = None,
         process_group: Any = None,
         parallelism: Literal["auto", "rows", "replicated", "vote"] = "auto",
+        nonfinite: Literal["raise", "skip"] = "raise",
     ) -> None:
         self._solver = resolve_solver(solver, on_device=True)
         self._process_group = process_group
         check_choice("parallelism", parallelism, PARALLELISMS)
         self._parallelism = parallelism
-        if isinstance(process_group, str) and process_group != "independent":
-            raise ValueError(
-                f"Invalid process_group: {process_group!r} (expected 'independent' or a process group)"
-            )
-        self._processes()  # refuses solvers that do not go with several processes
+        self._processes()  # refuses groups that are none, and solvers that do not go with several processes
         self._forget()
         defaults = {
             "lr": lr,
@@ -238,6 +239,7 @@ class QPSBGD(PackedSteps, GatedSteps, GathersTogether):
             "seed": seed,
             "gram_every": gram_every,
             "gram_samples": gram_samples,
+            "nonfinite": nonfinite,
         }
         super().__init__(params, defaults)
         # Only now, so that options that are refused leave another optimizer's captures where they are.
@@ -393,10 +395,8 @@ class QPSBGD(PackedSteps, GatedSteps, GathersTogether):
             share=share,
             shared=share.size > 1 or self._team.votes,
         )
-        result = yield from self.step_rule(group).work(layer)
-        if result.finite is not None:
-            what = f"p or A of the weight of shape {tuple(weight.shape)}"
-            self._gate.note(result.finite, what, later=self._waits_for(weight))
+        result = yield from naming_errors(group, weight, self.step_rule(group).work(layer))
+        self._note_finite(group, weight, result.finite)
         return replace(result, state={**result.state, **inputs.kept.state})
 
     def step_rule(self, group: dict[str, Any]) -> StepRule:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -64,7 +65,7 @@ class ContinuousRule:
         if options["memory"] == "error-feedback" and "residual" in known:
             p = p + known["residual"]
         elif options["memory"] == "momentum":
-            p, A, state = running_means(p, A, known, options["betas"])
+            p, A, state = self.means(layer, p, A, known)
         G = yield from self._solved(layer, part, p, A)
         left = p if options["memory"] == "error-feedback" else None
         if left is not None and not layer.shared:
@@ -96,6 +97,22 @@ class ContinuousRule:
         )
         G[mine] = torch.from_numpy(spins).to(p.device)
         return G
+
+    def means(
+        self, layer: LayerStep, p: Tensor, A: Floats, state: Mapping[str, Any]
+    ) -> tuple[Tensor, Floats, dict[str, Any]]:
+        """Return p and A of the QUBOs as running means, and the state after this step.
+
+        Parameters
+        ----------
+        layer : LayerStep
+            The weight in this step.
+        p, A : Tensor (m, d) and array (d, d)
+            Gradient and Gram matrix of this step, of some rows.
+        state : mapping
+            Their state.
+        """
+        return running_means(p, A, state, layer.options["betas"])
 
     def _in_one_pass(self, layer: LayerStep, part: Part, scale: str | float) -> _Rows:
         """Project and keep the residual by one native function: the common case, which asks no solver."""

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from qpsbgd.problem.checks import NotFiniteError
+
 __all__ = ["Form", "Means", "Processes", "Promise", "Share"]
 
 _BUCKET_BYTES = 2**22
@@ -68,13 +70,11 @@ class Processes:
         BaseException
             `error`, in the process that has one.
         RuntimeError
-            In the others then.
+            In the others then: a `NotFiniteElsewhereError` where nothing else than such numbers failed.
         """
-        head = torch.tensor([error is not None, len(payload)], dtype=torch.int64, device=device)
+        head = torch.tensor([failure(error), len(payload)], dtype=torch.int64, device=device)
         heads = torch.stack(self.gather(head)).cpu()
-        if error is not None:
-            raise error
-        raise_failed(heads[:, 0].tolist())
+        raise_failed(heads[:, 0].tolist(), error)
         lengths = heads[:, 1].tolist()
         longest = max(lengths)
         if not longest:
@@ -88,11 +88,31 @@ class Processes:
         return torch.distributed.all_reduce(tensor, group=self._group, async_op=True)
 
 
-def raise_failed(failed: Sequence[Any]) -> None:
-    """Raise if a process has told that it failed; `failed` has an entry for each of them."""
-    for rank, flag in enumerate(failed):
-        if flag:
-            raise RuntimeError(f"process {rank} could not take the step; its own error says why")
+class NotFiniteElsewhereError(NotFiniteError, RuntimeError):
+    """Another process has met a number that is not finite: whoever skips such steps skips it everywhere."""
+
+
+_FAILED, _NOT_FINITE = 1, 2
+
+
+def failure(error: BaseException | None) -> int:
+    """Return what a process tells the others of its error: a number, 0 for none."""
+    if error is None:
+        return 0
+    return _NOT_FINITE if isinstance(error, NotFiniteError) else _FAILED
+
+
+def raise_failed(failures: Sequence[int], error: BaseException | None) -> None:
+    """Raise this process's error, or tell of another's; `failures` has what each process tells.
+
+    An error that is no matter of numbers comes first, so that no process skips a step that others fail in.
+    """
+    if error is not None and (failure(error) == _FAILED or _FAILED not in failures):
+        raise error
+    for kind, exception in ((_FAILED, RuntimeError), (_NOT_FINITE, NotFiniteElsewhereError)):
+        if kind in failures:
+            rank = list(failures).index(kind)
+            raise exception(f"process {rank} could not take the step; its own error says why") from error
 
 
 class Form(NamedTuple):
@@ -157,16 +177,18 @@ class Means:
             self._send(place)
 
     def _send(self, place: tuple[torch.dtype, torch.device]) -> None:
-        self._buckets.pop(place).send(failed=self._error is not None)
+        self._buckets.pop(place).send(failure(self._error))
 
     def received(self, bucket: _Bucket) -> Tensor:
         """Return the means of a bucket, or raise if any process has failed before it was sent."""
         self.send()
-        means, failed = bucket.receive()
-        if self._error is not None:
+        means, failed, not_finite = bucket.receive()
+        if self._error is not None and not (failed and isinstance(self._error, NotFiniteError)):
             raise self._error
-        if failed:
-            raise RuntimeError("another process could not take the step; its own error says why")
+        if failed or not_finite:
+            exception = RuntimeError if failed else NotFiniteElsewhereError
+            message = "another process could not take the step; its own error says why"
+            raise exception(message) from self._error
         return means
 
 
@@ -217,18 +239,19 @@ class _Bucket:
         self.length += tensor.numel()
         self.nbytes += tensor.numel() * tensor.element_size()
 
-    def send(self, failed: bool) -> None:
-        """Start the collective."""
-        first = self._tensors[0]
-        self._flat = torch.cat([*self._tensors, first.new_full((1,), float(failed))])
+    def send(self, failed: int) -> None:
+        """Start the collective; `failed` is what `failure` gives."""
+        flags = self._tensors[0].new_tensor([failed == _FAILED, failed == _NOT_FINITE])
+        self._flat = torch.cat([*self._tensors, flags])
         self._tensors = []
         self._work = self._processes.sum_later(self._flat)
 
-    def receive(self) -> tuple[Tensor, bool]:
-        """Wait for the means; tell whether any process has failed."""
+    def receive(self) -> tuple[Tensor, bool, bool]:
+        """Wait for the means; tell whether any process has failed, and whether any met NaN or infinity."""
         assert self._flat is not None
         if self._work is not None:
             self._work.wait()
             self._work = None
             self._flat /= self._processes.size
-        return self._flat[:-1], bool(self._flat[-1] != 0)
+        failed, not_finite = (self._flat[-2:] != 0).tolist()
+        return self._flat[:-2], failed, not_finite
