@@ -33,7 +33,8 @@ class Unfolding(Protocol):
     """How a layer's inputs and outputs become the matrices X and Z; a fixed property of the layer.
 
     A layer with channel groups is several layers side by side. Each has inputs, a Gram matrix and rows of its
-    own.
+    own. An unfolding may also have ``input_samples_at(inputs, places)``, which gives ``X[:, places]`` without
+    all of X.
     """
 
     @property
@@ -102,6 +103,16 @@ class Record(NamedTuple):
             X = self.unfolding.input_samples(inputs[first : first + step])
             start = first * places
             yield X, None if slopes is None else slopes[:, start : start + X.shape[1]]
+
+    def samples_at(self, places: Tensor) -> Tensor:
+        """X (groups, k, d) of the k samples at these places, which are in order."""
+        if self.unfolding is None:
+            return self.inputs[places][None]
+        inputs = self.unfolding.batched(self.inputs)
+        at = getattr(self.unfolding, "input_samples_at", None)
+        if at is not None:
+            return cast(Tensor, at(inputs, places))
+        return torch.cat([X for X, _ in self.blocks()], dim=1)[:, places]
 
     def output_gradient_samples(self) -> Tensor | None:
         """Gradient of the loss with respect to Z, (groups, n, m / groups)."""
@@ -297,6 +308,13 @@ class Capture:
                 total = known.output_gradient + cast(Tensor, record.output_gradient)
                 reported.committed = self.records[place] = known._replace(output_gradient=total)
 
+    @property
+    def gradient_was_written(self) -> bool:
+        """Whether ``weight.grad`` is the tensor that the records are of, but someone has written to it."""
+        gradient = self.parameter.grad
+        same = gradient is not None and self._gradient is not None and self._gradient() is gradient
+        return same and gradient is not None and gradient._version != self._gradient_version
+
     def gradient_was_dropped(self) -> bool:
         """Tell whether ``weight.grad`` has lost what the records are of: dropped, or set to zero."""
         gradient = self.parameter.grad
@@ -319,6 +337,10 @@ class Capture:
             width = self.parameter.numel() // self.parameter.shape[0]
         if sum(record.num_samples for record in self.records) > width:
             self.fold()
+
+    def fold_with(self, fold: Callable[[Any, Sequence[Record]], Any]) -> None:
+        """Fold later records with another function, which goes on from what the last one returned."""
+        self._fold = fold
 
     def fold(self) -> Any:
         """Turn all records into one small object, and return it."""

@@ -23,6 +23,7 @@ _OPTIONAL_PARTS = {
     "scipy": "scipy",
     "dwave-samplers": "dwave.samplers",
     "dwave-system": "dwave.system",
+    "triton": "triton",
 }
 """Distribution -> a module of it."""
 
@@ -47,9 +48,24 @@ def run(_arguments: argparse.Namespace) -> None:
         facts[distribution] = (
             importlib.metadata.version(distribution) if _is_installed(module) else "not installed (optional)"
         )
+    facts["solver='device'"] = _device_path()
     width = max(map(len, facts)) + 2
     for name, fact in facts.items():
         print(f"{name:<{width}}{fact}")
+
+
+def _device_path() -> str:
+    """Tell how steps on a device are made here."""
+    if not _is_installed("torch"):
+        return "needs torch"
+    import torch
+
+    from qpsbgd.step.device.choose import has_triton
+
+    if not torch.cuda.is_available():
+        return "torch operations, no CUDA device"
+    how = "Triton kernel" if has_triton() else "torch operations, Triton is not installed"
+    return f"{how}, {torch.cuda.get_device_name()}"
 
 
 def _is_installed(module: str) -> bool:

@@ -169,6 +169,20 @@ class ImageUnfolding:
         grouped = columns.reshape(images, self.groups, fan_in, places).permute(1, 0, 3, 2)
         return grouped.reshape(self.groups, images * places, fan_in)
 
+    def input_samples_at(self, inputs: Tensor, places: Tensor) -> Tensor:
+        """Give X[:, places] (groups, k, d) of images (N, C, H, W): only these places are unfolded."""
+        padded = F.pad(inputs, self.padding, mode=self.padding_mode)
+        windows = padded
+        for dimension, (kernel, stride, dilation) in enumerate(
+            zip(self.kernel_size, self.stride, self.dilation, strict=True), start=2
+        ):
+            windows = windows.unfold(dimension, dilation * (kernel - 1) + 1, stride)
+        (down, right), (rows, columns) = self.dilation, windows.shape[2:4]
+        windows = windows[..., ::down, ::right]
+        image, place = places // (rows * columns), places % (rows * columns)
+        taken = windows[image, :, place // columns, place % columns]  # (k, C, kernel height, kernel width)
+        return taken.reshape(len(places), self.groups, -1).transpose(0, 1)
+
     def output_samples(self, outputs: Tensor) -> Tensor:
         """Give Z (groups, n, m / groups) of output images (N, m, H', W')."""
         # Every size is spelled out: torch cannot infer one of an empty batch.

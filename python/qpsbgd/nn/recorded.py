@@ -168,6 +168,10 @@ class _SequenceUnfolding:
         """Give X (groups, n, d) of sequences (N, C, L)."""
         return self.image.input_samples(inputs.unsqueeze(-2))
 
+    def input_samples_at(self, inputs: Tensor, places: Tensor) -> Tensor:
+        """Give X[:, places] (groups, k, d) of sequences (N, C, L)."""
+        return self.image.input_samples_at(inputs.unsqueeze(-2), places)
+
     def output_samples(self, outputs: Tensor) -> Tensor:
         """Give Z (groups, n, m / groups) of output sequences (N, m, L')."""
         return self.image.output_samples(self.batched(outputs).unsqueeze(-2))

@@ -25,6 +25,7 @@ from qpsbgd.solvers.resolve import Solver
 from qpsbgd.step.inputs import LayerInputs, Seen, StaticInputs
 from qpsbgd.step.kept import KeptGrams
 from qpsbgd.step.processes import Form, Means, Processes, Promise
+from qpsbgd.step.sampling import SampleDraw
 
 __all__ = ["GathersTogether"]
 
@@ -112,19 +113,28 @@ class GathersTogether(LatentWeightOptimizer):
                 own[number].seen,
                 own[number].seen if votes else everyone,
                 KeptGrams(group["gram_every"], group["step"], self.state.get(weight)),
+                SampleDraw(group, number),
             )
             self._seen[weight] = everyone
             if not inputs.alone:
                 inputs.ask(means, group["jacobian"], uses_factors(group))
         means.send()
 
+    def _open_gate(self) -> None:
+        """Raise if an earlier step has turned out not to be finite."""
+
+    def _waits_for(self, tensor: Tensor) -> bool:
+        """Whether the host is not to look at this tensor, which is on a device."""
+        return False
+
     def _agreed(self, processes: Processes) -> tuple[list[LocalView], Agreement]:
         """Return what this process has of every parameter, and what all have together."""
         views: list[LocalView] = []
         error: Exception | None = None
         try:
+            self._open_gate()
             views = [self._view(parameter) for _, parameter in self._numbered()]
-        except RuntimeError as wrong:
+        except (RuntimeError, ValueError) as wrong:
             error = wrong
         if processes.alone:
             if error is not None:
@@ -146,7 +156,7 @@ class GathersTogether(LatentWeightOptimizer):
         if parameter.grad is not None:
             self._check_dense(parameter.grad)
         if self._steps(parameter):
-            return view_of(parameter, self._captures.get(parameter))
+            return view_of(parameter, self._captures.get(parameter), looks=not self._waits_for(parameter))
         return LocalView(parameter, parameter.grad is not None, NOTHING)
 
     def _processes(self) -> Processes:

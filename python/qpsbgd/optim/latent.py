@@ -155,10 +155,10 @@ class LatentWeightOptimizer(Optimizer, ABC):
             for group, parameter, gradient, _ in updates:
                 if not self._steps(parameter):
                     state, rate = self.state[parameter], rates[id(group)]
-                    decay = group.get("weight_decay", 0.0)
-                    if decay:
-                        parameter.mul_(1.0 - rate * decay)
-                    adam_step(parameter, gradient, state, rate, group["other_betas"], group["other_eps"])
+                    decay = 1.0 - rate * group.get("weight_decay", 0.0)
+                    betas, eps = group["other_betas"], group["other_eps"]
+                    only = self._only(parameter)
+                    adam_step(parameter, gradient, state, rate, betas, eps, decay, only)
             for group in self.param_groups:
                 group["step"] += 1
 
@@ -203,8 +203,16 @@ class LatentWeightOptimizer(Optimizer, ABC):
     def _update(self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, number: int) -> Update:
         """Check a gradient, and turn it downhill."""
         self._check_dense(gradient)
-        check_gradient(group, parameter, gradient)
+        self._check_gradient(group, parameter, gradient)
         return Update(group, parameter, -gradient if group["maximize"] else gradient, number)
+
+    def _check_gradient(self, group: dict[str, Any], parameter: Tensor, gradient: Tensor) -> None:
+        """Refuse a gradient that is not finite."""
+        check_gradient(group, parameter, gradient)
+
+    def _only(self, parameter: Tensor) -> Tensor | None:
+        """Give the bool on the parameter's device that tells whether the step may change it; None: it may."""
+        return None
 
     def _check_dense(self, gradient: Tensor) -> None:
         if gradient.is_sparse:

@@ -19,6 +19,7 @@ from qpsbgd.problem.checks import (
     check_seed,
 )
 from qpsbgd.step.projected import MAJORIZERS
+from qpsbgd.step.weights import Move
 
 __all__ = [
     "EARLIER_DEFAULTS",
@@ -27,6 +28,7 @@ __all__ = [
     "check_options",
     "check_unsharded",
     "fill_options",
+    "move_of",
     "uses_factors",
     "with_rate",
 ]
@@ -43,6 +45,7 @@ EARLIER_DEFAULTS = {
     "betas": (0.9, 0.9),
     "weight_decay": 0.0,
     "gram_every": 1,
+    "gram_samples": None,
 }
 """Defaults for checkpoints that predate these options."""
 
@@ -83,11 +86,16 @@ def check_options(options: dict[str, Any]) -> None:
         check_betas("betas", options["betas"])
     check_nonnegative("weight_decay", options["weight_decay"])
     check_count("gram_every", options["gram_every"])
-    if options["jacobian"] == "post-activation" and options["gram_every"] > 1:
-        raise ValueError(
-            "jacobian 'post-activation' does not go with gram_every above 1, which would keep "
-            "a Gram matrix of every neuron"
-        )
+    if options["gram_samples"] is not None:
+        check_count("gram_samples", options["gram_samples"])
+    if options["jacobian"] == "post-activation":
+        if options["gram_every"] > 1:
+            raise ValueError(
+                "jacobian 'post-activation' does not go with gram_every above 1, which would keep "
+                "a Gram matrix of every neuron"
+            )
+        if options["gram_samples"] is not None:
+            raise ValueError("jacobian 'post-activation' does not go with gram_samples, use None")
     check_seed(options["seed"])
     _check_majorizer(options["majorizer"])
     if options["damping"] is not None:
@@ -156,6 +164,15 @@ def fill_options(group: dict[str, Any], kinds: Kinds) -> None:
         group["kappa"] = 0.5 if group["memory"] == "momentum" else 1.0
     group.setdefault("num_qubos", 0)
     group.setdefault("qpu_seconds", 0.0)
+
+
+def move_of(group: dict[str, Any], weight: Tensor, replaces: bool) -> Move:
+    """Tell how a weight moves by its step, with the options of its group."""
+    lr = float(group["lr"])
+    if is_binary(weight):
+        return Move(lr, clip=group["clip"], replaces=replaces)
+    width = weight.numel() // weight.shape[0]
+    return Move(lr * width**-0.5, decay=1.0 - lr * group["weight_decay"])
 
 
 def uses_factors(group: dict[str, Any]) -> bool:

@@ -20,6 +20,7 @@ from torch.utils.hooks import RemovableHandle
 
 from qpsbgd.capture.record import Capture, attach
 from qpsbgd.capture.weight import is_binary
+from qpsbgd.optim.gate import Gate, GatedSteps, gated
 from qpsbgd.optim.gathering import GathersTogether
 from qpsbgd.optim.latent import Update
 from qpsbgd.optim.naming import naming_errors
@@ -30,6 +31,7 @@ from qpsbgd.optim.options import (
     check_options,
     check_unsharded,
     fill_options,
+    move_of,
     uses_factors,
     with_rate,
 )
@@ -39,19 +41,24 @@ from qpsbgd.problem.checks import Domain, Memory, Scale, check_choice
 from qpsbgd.solvers.requests import Work, answer_requests
 from qpsbgd.solvers.resolve import resolve_solver
 from qpsbgd.step.continuous import ContinuousRule
+from qpsbgd.step.device.rules import DeviceContinuousRule, DeviceProjectedRule
 from qpsbgd.step.inputs import LayerInputs, Seen, StaticInputs, fold_inputs
 from qpsbgd.step.memory import empty_state
 from qpsbgd.step.processes import Processes
 from qpsbgd.step.projected import ProjectedRule
 from qpsbgd.step.rule import LayerStep, Projection, StepResult, StepRule
-from qpsbgd.step.weights import Move
+from qpsbgd.step.sampling import SampleDraw
 
 __all__ = ["QPSBGD", "Projection", "layer_seed"]
 
 _RULES: dict[str, StepRule] = {"continuous": ContinuousRule(), "projected": ProjectedRule()}
+_DEVICE_RULES: dict[str, StepRule] = {
+    "continuous": DeviceContinuousRule(),
+    "projected": DeviceProjectedRule(),
+}
 
 
-class QPSBGD(PackedSteps, GathersTogether):
+class QPSBGD(PackedSteps, GatedSteps, GathersTogether):
     """Quadratic projection stochastic binary gradient descent.
 
     Every weight of a `qpsbgd.nn` layer takes a step G in {-1, +1}: the gradient p (plus memory) projected
@@ -93,10 +100,10 @@ class QPSBGD(PackedSteps, GathersTogether):
         output of the activation behind it, which gives neuron j ``A_j = (a²/n) X' diag(φ'(z_j)²) X``. The
         second needs layers inside `qpsbgd.nn.Activated` (others count as linear outputs), costs a Gram matrix
         a neuron and does not go with momentum.
-    solver : {"auto", "native", "neal", "qpu"}, dimod.Sampler or QuboSolver
-        The built-in greedy descent from sign(p), simulated annealing from dwave-samplers, a D-Wave QPU, or
-        your own. "auto" is "native", unless the environment has ``QPSBGD_SOLVER=qpu`` and a token is
-        configured. Not part of the state dict.
+    solver : {"auto", "native", "device", "neal", "qpu"}, dimod.Sampler or QuboSolver
+        The built-in greedy descent from sign(p) on the host, or all of the step on the device of the weights;
+        simulated annealing from dwave-samplers, a D-Wave QPU, or your own. "auto" is "native", unless the
+        environment has ``QPSBGD_SOLVER=qpu`` and a token is configured. Not part of the state dict.
     betas : (float, float), optional
         Weights of the past in the running means of p and of A, with momentum. (0.9, 0.9), or (0.5, 0.95) for
         real weights.
@@ -123,6 +130,9 @@ class QPSBGD(PackedSteps, GathersTogether):
         A is made anew, and averaged over the processes, every so many steps; the steps between keep it. 1 by
         default. It saves most where X has many samples, as in convolutions. Layers so wide that they are
         projected by their samples have no A.
+    gram_samples : int, optional
+        At most so many samples of each pass through a layer count in A, drawn at random in each step; all of
+        them by default. A convolution has a sample for every place of every image.
     process_group : torch.distributed.ProcessGroup or "independent", optional
         Processes that train together. Gradients and Gram matrices are averaged over them, so that every
         process takes the same step, that of all their samples. The default is the world, where
@@ -198,11 +208,12 @@ class QPSBGD(PackedSteps, GathersTogether):
         damping: float | None = None,
         seed: int = 0,
         gram_every: int = 1,
+        gram_samples: int | None = None,
         process_group: Any = None,
         parallelism: Literal["auto", "rows", "replicated", "vote"] = "auto",
         nonfinite: Literal["raise", "skip"] = "raise",
     ) -> None:
-        self._solver = resolve_solver(solver)
+        self._solver = resolve_solver(solver, on_device=True)
         self._process_group = process_group
         check_choice("parallelism", parallelism, PARALLELISMS)
         self._parallelism = parallelism
@@ -227,6 +238,7 @@ class QPSBGD(PackedSteps, GathersTogether):
             "damping": damping,
             "seed": seed,
             "gram_every": gram_every,
+            "gram_samples": gram_samples,
             "nonfinite": nonfinite,
         }
         super().__init__(params, defaults)
@@ -384,19 +396,24 @@ class QPSBGD(PackedSteps, GathersTogether):
             shared=share.size > 1 or self._team.votes,
         )
         result = yield from naming_errors(group, weight, self.step_rule(group).work(layer))
+        self._note_finite(group, weight, result.finite)
         return replace(result, state={**result.state, **inputs.kept.state})
 
     def step_rule(self, group: dict[str, Any]) -> StepRule:
         """Return the mathematics of a parameter group's steps; a subclass may return a rule of its own."""
-        return _RULES[group["variant"]]
+        return (_DEVICE_RULES if self._on_device else _RULES)[group["variant"]]
 
     def _commit(self, updates: Sequence[Update], worked: Sequence[StepResult]) -> None:
         last = []
-        for (group, weight, _, number), result in zip(updates, worked, strict=True):
-            move = _move(group, weight, result.replaces)
-            move.apply(weight, result.values.view(weight.shape))
-            last.append(LastStep(number, weight.shape, result.values, move))
-            self.state[weight].update(result.state)
+        self._allowed = self._gate.close()
+        for (group, weight, gradient, number), result in zip(updates, worked, strict=True):
+            move, only = move_of(group, weight, result.replaces), self._only(weight)
+            if only is not None and self._captures[weight].gradient_was_written:
+                only = only & gradient.any()  # it may have been set to zero
+            move.apply(weight, result.values.view(weight.shape), only)
+            values = result.values if only is None else result.values * only
+            last.append(LastStep(number, weight.shape, values, move))
+            self.state[weight].update(gated(result.state, self.state[weight], only))
             group["num_qubos"] += len(result.values)
         self._last = last
         for group, parameter in self._numbered():
@@ -425,13 +442,19 @@ class QPSBGD(PackedSteps, GathersTogether):
                     parameter,
                     keep_output_gradients=uses_factors(group),
                     keep_slopes=group["jacobian"] == "post-activation",
-                    fold=fold_inputs,
+                    fold=self._fold_of(group, parameter),
                 )
+
+    def _fold_of(self, group: dict[str, Any], weight: Tensor) -> Callable[..., Any]:
+        """Give what makes one object of several passes through the layers of a weight."""
+        number = next(place for place, (_, known) in enumerate(self._numbered()) if known is weight)
+        return partial(fold_inputs, on_device=self._on_device, draw=SampleDraw(group, number))
 
     def _forget(self) -> None:
         self._is_built = False
         self._captures: dict[Tensor, Capture] = {}
-        self._static = StaticInputs()
+        self._static = StaticInputs(self._on_device)
+        self._gate, self._allowed = Gate(), None
         self._seen: dict[Tensor, Seen] = {}
         self._inputs: dict[Tensor, LayerInputs] = {}
         self._team = Team(Processes())
@@ -452,21 +475,13 @@ class QPSBGD(PackedSteps, GathersTogether):
                 if capture is not None:
                     capture.keep_output_gradients = uses_factors(group)
                     capture.keep_slopes = group["jacobian"] == "post-activation"
+                    capture.fold_with(self._fold_of(group, parameter))
         # load_state_dict comes through here too, with captures in place.
         if "_captures" not in self.__dict__:
             self._forget()
             self._is_built = True
             for group in self.param_groups:
                 self._attach(group)
-
-
-def _move(group: dict[str, Any], weight: Tensor, replaces: bool) -> Move:
-    """Tell how a weight moves by its step, with the options of its group."""
-    lr = float(group["lr"])
-    if is_binary(weight):
-        return Move(lr, clip=group["clip"], replaces=replaces)
-    width = weight.numel() // weight.shape[0]
-    return Move(lr * width**-0.5, decay=1.0 - lr * group["weight_decay"])
 
 
 def layer_seed(seed: int, step: int, number: int, first_row: int) -> int:

@@ -15,8 +15,10 @@ NOTHING = Seen(0, 0, False)
 """What lies behind a gradient that no layer recorded."""
 
 
-def view_of(weight: Tensor, capture: Capture | None) -> LocalView:
+def view_of(weight: Tensor, capture: Capture | None, *, looks: bool = True) -> LocalView:
     """Tell what this process has of a weight whose layers record their inputs.
+
+    If not `looks`, a gradient that someone wrote to is taken to be one still, not one that was set to zero.
 
     Raises
     ------
@@ -26,7 +28,8 @@ def view_of(weight: Tensor, capture: Capture | None) -> LocalView:
     if weight.grad is None or not weight.numel():  # a layer without inputs has nothing to step
         return LocalView(weight, False, NOTHING)
     if capture is not None and capture.attached:
-        if capture.gradient_was_dropped():
+        written = not looks and capture.gradient_was_written
+        if not written and capture.gradient_was_dropped():
             capture.clear()
         if capture.records or capture.folded is not None:
             _check(weight, capture)

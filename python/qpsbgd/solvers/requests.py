@@ -47,7 +47,9 @@ Work: TypeAlias = Generator[list[Request], list[Solutions], ResultT]
 """Yields lists of requests, is sent lists of their solutions, and returns its result."""
 
 
-def answer_requests(works: Sequence[Work[ResultT]], solver: QuboSolver | Literal["native"]) -> list[ResultT]:
+def answer_requests(
+    works: Sequence[Work[ResultT]], solver: QuboSolver | Literal["native", "device"]
+) -> list[ResultT]:
     """Run all pieces of work to their end and return their results.
 
     An ordinary solver gets one problem after the other. An `AsyncQuboSolver` sees the whole step:
@@ -63,8 +65,8 @@ def answer_requests(works: Sequence[Work[ResultT]], solver: QuboSolver | Literal
     ----------
     works : sequence of generators
         Fresh ones.
-    solver : QuboSolver or "native"
-        What answers; "native" is for work that needs no answers.
+    solver : QuboSolver, "native" or "device"
+        What answers; the names are for work that needs no answers.
 
     Raises
     ------
@@ -167,7 +169,7 @@ class _Running(Generic[ResultT]):
             work.close()
 
 
-def _answer_one(work: Work[ResultT], solver: QuboSolver | Literal["native"]) -> ResultT:
+def _answer_one(work: Work[ResultT], solver: QuboSolver | Literal["native", "device"]) -> ResultT:
     """Run one piece of work; its problems are solved one after the other."""
     try:
         requests = next(work)

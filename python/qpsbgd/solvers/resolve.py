@@ -12,22 +12,24 @@ from qpsbgd.solvers.protocol import QuboSolver
 
 __all__ = ["Solver", "resolve_solver"]
 
-Solver: TypeAlias = QuboSolver | Literal["native"]
+Solver: TypeAlias = QuboSolver | Literal["native", "device"]
 
 SOLVERS = ("auto", "native", "neal", "qpu")
 
 
-def resolve_solver(solver: Any) -> Solver:
+def resolve_solver(solver: Any, *, on_device: bool = False) -> Solver:
     """Return what a `solver=` argument means: "native", or an object with ``solve(problem, *, seed)``.
 
     "auto" is "native", unless the environment has ``QPSBGD_SOLVER=qpu`` and a D-Wave token is configured;
     "neal" is simulated annealing from dwave-samplers; "qpu" is a `QPUSolver` with its defaults, which opens
     nothing yet. A `dimod.Sampler` gets one model a row, one with a QPU's topology many rows at once.
 
+    "device" is the built-in descent on the device of a weight. `on_device` tells that the caller knows it.
+
     Raises
     ------
     ValueError
-        If the name is unknown.
+        If the name is unknown, or is "device" and the caller works on the host.
     QPUConfigError
         If "qpu" is chosen and no token is configured.
     TypeError
@@ -44,6 +46,8 @@ def resolve_solver(solver: Any) -> Solver:
         return _automatic_solver()
     if isinstance(solver, str) and solver == "native":
         return "native"
+    if isinstance(solver, str) and solver == "device" and on_device:
+        return "device"
     if isinstance(solver, str) and solver == "qpu":
         from qpsbgd.solvers.qpu import QPUSolver
         from qpsbgd.solvers.qpu.config import require_token
@@ -56,8 +60,9 @@ def resolve_solver(solver: Any) -> Solver:
             from dwave.samplers import SimulatedAnnealingSampler
         solver = SimulatedAnnealingSampler()
     if isinstance(solver, str):
+        known = (*SOLVERS, "device") if on_device else SOLVERS
         raise ValueError(
-            f"Invalid solver: {solver!r} (expected one of {SOLVERS}, a dimod.Sampler, or a QuboSolver)"
+            f"Invalid solver: {solver!r} (expected one of {known}, a dimod.Sampler, or a QuboSolver)"
         )
     if isinstance(solver, QuboSolver):
         return solver

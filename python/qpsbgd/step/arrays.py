@@ -9,11 +9,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-__all__ = ["Doubles", "Floats", "Spins", "to_host"]
+__all__ = ["Doubles", "Floats", "Matrix", "Spins", "to_host"]
 
 Floats: TypeAlias = npt.NDArray[np.floating[Any]]
 Doubles: TypeAlias = npt.NDArray[np.float64]
 Spins: TypeAlias = npt.NDArray[np.int8]
+Matrix: TypeAlias = Any
+"""A Gram matrix: a `Floats` array, or a Tensor where a step stays on the device of its weight."""
 
 
 def to_host(tensor: Tensor, dtype: torch.dtype) -> Floats:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
@@ -13,10 +13,12 @@ import torch
 from torch import Tensor
 
 from qpsbgd.capture.record import Capture, Record
-from qpsbgd.step.arrays import Floats, to_host
+from qpsbgd.step.arrays import Floats, Matrix, to_host
 from qpsbgd.step.gram import gram_matrices, row_chunks, weighted_grams
 from qpsbgd.step.kept import KeptGrams
 from qpsbgd.step.processes import Form, Means, Processes, Promise
+from qpsbgd.step.sampling import SampleDraw
+from qpsbgd.step.tensor_gram import tensor_grams, weighted_tensor_grams
 from qpsbgd.step.triangles import pack_symmetric, packed_size, unpack_symmetric
 from qpsbgd.step.wide import by_inputs, first_by_inputs
 
@@ -41,8 +43,8 @@ class Part(NamedTuple):
 
     rows: slice
     """Which rows of the weight."""
-    A: Floats
-    """Their Gram matrix (d, d), or one for each, (r, d, d)."""
+    A: Matrix
+    """Their Gram matrix (d, d), or one for each, (r, d, d). On devices (q, d, d), each for r / q rows."""
     num_samples: int
     """Number of samples in it, of all processes."""
 
@@ -64,7 +66,7 @@ class InputStatistics:
     ----------
     num_samples : int
         Number n of samples.
-    grams : list of array (d, d)
+    grams : list of array or Tensor (d, d)
         Mean Gram matrix of each channel group; empty where n is 0.
     products : list of Tensor (m / groups, d)
         Sum of γ x' over all samples, γ the gradient of the loss with respect to Z, where that is kept.
@@ -73,7 +75,7 @@ class InputStatistics:
     """
 
     num_samples: int
-    grams: list[Floats]
+    grams: list[Matrix]
     products: list[Tensor] = field(default_factory=list)
     squares: list[Tensor] = field(default_factory=list)
 
@@ -90,8 +92,10 @@ class InputStatistics:
         )
 
 
-def _mean(one: Floats, first: float, two: Floats, second: float) -> Floats:
+def _mean(one: Matrix, first: float, two: Matrix, second: float) -> Matrix:
     """``first one + second two``, with one matrix of memory."""
+    if isinstance(one, Tensor):
+        return (one * first).add_(two, alpha=second)
     mean = one * one.dtype.type(first)
     for begin in range(0, len(mean), _BLOCK_ROWS):
         rows = slice(begin, begin + _BLOCK_ROWS)
@@ -99,23 +103,32 @@ def _mean(one: Floats, first: float, two: Floats, second: float) -> Floats:
     return mean
 
 
-def fold_inputs(before: InputStatistics | None, records: Sequence[Record]) -> InputStatistics:
+def fold_inputs(
+    before: InputStatistics | None,
+    records: Sequence[Record],
+    on_device: bool = False,
+    draw: SampleDraw | None = None,
+) -> InputStatistics:
     """Add records to what earlier ones came to; what an optimizer's capture folds with."""
-    added = _statistics(records)
+    first = 0 if before is None else before.num_samples
+    added = _statistics(records, None, on_device, draw, first)
     return added if before is None else before + added
 
 
-def _statistics(records: Sequence[Record], grams: list[Floats] | None = None) -> InputStatistics:
+def _statistics(
+    records: Sequence[Record],
+    grams: list[Matrix] | None = None,
+    on_device: bool = False,
+    draw: SampleDraw | None = None,
+    first: int = 0,
+) -> InputStatistics:
     """Statistics of records, whose Gram matrices may be known already."""
     records = [record for record in records if record.num_samples]
     num_samples = sum(record.num_samples for record in records)
     if not records:
         return InputStatistics(0, [])
     if grams is None:
-        grams = gram_matrices(
-            ([to_host(X, _dtype(X)) for X in block] for record in records for block, _ in record.blocks()),
-            num_samples,
-        )
+        grams = _made(records, num_samples, on_device, draw or SampleDraw(), first)
     products: list[Tensor] = []
     squares: list[Tensor] = []
     for record in records:
@@ -125,6 +138,25 @@ def _statistics(records: Sequence[Record], grams: list[Floats] | None = None) ->
         products = _sum(products, _products(record, gradients))
         squares = _sum(squares, [rows.double().square().sum(dim=0) for rows in gradients])
     return InputStatistics(num_samples, grams, products, squares)
+
+
+def _made(
+    records: Sequence[Record], num_samples: int, on_device: bool, draw: SampleDraw, first: int
+) -> list[Matrix]:
+    """Mean Gram matrix of each channel group."""
+    if not any(draw.cuts(record) for record in records):
+        return _grams_of((X for record in records for X, _ in record.blocks()), num_samples, on_device)
+    total = InputStatistics(0, [])
+    for record in records:
+        blocks, count = draw.blocks(record, first + total.num_samples)
+        total += InputStatistics(record.num_samples, _grams_of(blocks, count, on_device))
+    return total.grams
+
+
+def _grams_of(blocks: Iterable[Tensor], num_samples: int, on_device: bool) -> list[Matrix]:
+    if on_device:
+        return list(tensor_grams(blocks, num_samples))
+    return list(gram_matrices(([to_host(X, _dtype(X)) for X in block] for block in blocks), num_samples))
 
 
 def _sum(total: list[Tensor], added: list[Tensor]) -> list[Tensor]:
@@ -148,20 +180,29 @@ def _dtype(tensor: Tensor) -> torch.dtype:
 
 
 class StaticInputs:
-    """Gram matrices of layers whose input is the same unchanged tensor in every step."""
+    """Gram matrices of layers whose input is the same unchanged tensor in every step.
 
-    def __init__(self) -> None:
-        self._known: dict[Tensor, tuple[weakref.ref[Tensor], int, list[Floats]]] = {}
+    Parameters
+    ----------
+    on_device : bool
+        Whether they are tensors on the device of the inputs.
+    """
 
-    def statistics(self, weight: Tensor, records: Sequence[Record]) -> InputStatistics:
+    def __init__(self, on_device: bool = False) -> None:
+        self.on_device = on_device
+        self._known: dict[Tensor, tuple[weakref.ref[Tensor], int, list[Matrix]]] = {}
+
+    def statistics(
+        self, weight: Tensor, records: Sequence[Record], draw: SampleDraw | None = None
+    ) -> InputStatistics:
         """Statistics of all samples behind a gradient; a static input's Gram matrix is known already."""
         source = records[0].source() if len(records) == 1 else None
         known = self._known.pop(weight, None)
-        if source is None:
-            return _statistics(records)
+        if source is None or (draw is not None and draw.cuts(records[0])):
+            return _statistics(records, None, self.on_device, draw)
         record = records[0]
         same = known is not None and known[0]() is source and known[1] == record.source_version
-        found = _statistics(records, known[2] if known is not None and same else None)
+        found = _statistics(records, known[2] if known is not None and same else None, self.on_device)
         self._known[weight] = (record.source, record.source_version, found.grams)
         return found
 
@@ -196,6 +237,8 @@ class LayerInputs:
         What lies behind the gradient in all processes. Not needed by a process alone.
     kept : KeptGrams, optional
         Matrices of earlier steps that serve this one; it takes what this step makes.
+    draw : SampleDraw, optional
+        Which samples count in the matrices.
     """
 
     def __init__(
@@ -207,7 +250,9 @@ class LayerInputs:
         own: Seen | None = None,
         seen: Seen | None = None,
         kept: KeptGrams | None = None,
+        draw: SampleDraw | None = None,
     ) -> None:
+        self._draw = SampleDraw() if draw is None else draw
         self.kept = KeptGrams() if kept is None else kept
         self._weight = weight
         self._capture = capture
@@ -248,16 +293,16 @@ class LayerInputs:
         for group, A in enumerate(self._grams(groups)):
             yield Part(slice(group * rows, (group + 1) * rows), A, self.num_samples)
 
-    def _grams(self, groups: int) -> list[Floats]:
+    def _grams(self, groups: int) -> list[Matrix]:
         """Give the matrix of every channel group: the mean over all processes, or one that is kept."""
-        kept = self.kept.of_groups(groups)
+        kept = self.kept.of_groups(groups, self._static.on_device)
         if kept is not None:
             return kept
         if self._processes.alone:
             grams = [self._as_own_type(A) for A in self._statistics(matrices=True).grams]
         else:
             asked = self._asked_grams or self._ask_grams(groups)
-            grams = [to_host(A, A.dtype) for A in unpack_symmetric(asked.mean(), self._width)]
+            grams = [self._at_home(A) for A in unpack_symmetric(asked.mean(), self._width)]
         self.kept.keep(grams, self._weight.device)
         return grams
 
@@ -276,10 +321,23 @@ class LayerInputs:
         form = Form((groups, packed_size(self._width)), _dtype(self._weight), self._weight.device)
 
         def packed() -> Tensor | None:
-            grams = self._statistics(matrices=True).grams
-            return pack_symmetric(self._on_device(np.stack(grams))) if grams else None
+            grams = [self._as_tensor(A) for A in self._statistics(matrices=True).grams]
+            return pack_symmetric(torch.stack(grams)) if grams else None
 
         return self._means.add(packed, form, self._share)
+
+    def tensor_parts(self, jacobian: str) -> Iterator[Part]:
+        """Give the weight's rows with their Gram matrices on its device, in order.
+
+        All rows come together, with a matrix for each channel group. With post-activation Jacobians there are
+        chunks of rows, with a matrix for each row.
+        """
+        if jacobian == "post-activation" and self._all.has_slopes:
+            yield from self._weighted_parts()
+            return
+        grams = self._grams(max(1, self._all.groups))
+        A = grams[0][None] if len(grams) == 1 else torch.stack(grams)
+        yield Part(slice(0, len(self._weight)), A, self.num_samples)
 
     def few_samples(self) -> tuple[Floats, Floats | None] | None:
         """X (n, d) of all samples, where a layer has so few that the rows descend by X; else None.
@@ -290,13 +348,16 @@ class LayerInputs:
         width, itemsize = self._width, np.dtype(self._numpy_dtype).itemsize
         if not self._processes.alone or self._all.groups != 1 or self._capture.folded is not None:
             return None
-        if not records or not first_by_inputs(self.num_samples, width):
+        cut = any(self._draw.cuts(record) for record in records)
+        if not records or (cut and len(records) > 1):
             return None
-        by_samples = by_inputs(self.num_samples, width, itemsize)
-        if self.kept.active and not by_samples:
+        drawn = [self._draw.blocks(record, 0) for record in records]
+        num_samples = sum(count for _, count in drawn)
+        by_samples = by_inputs(num_samples, width, itemsize)
+        if not first_by_inputs(num_samples, width) or (self.kept.active and not by_samples):
             return None
         dtype = _dtype(self._weight)
-        blocks = [to_host(X[0], dtype) for record in records for X, _ in record.blocks()]
+        blocks = [to_host(X[0], dtype) for drawn_blocks, _ in drawn for X in drawn_blocks]
         X = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
         if by_samples:
             return X, None
@@ -349,11 +410,11 @@ class LayerInputs:
         if not matrices and capture.folded is None:
             return _statistics(capture.records, grams=[])
         if not capture.folds:
-            return self._static.statistics(self._weight, capture.records)
+            return self._static.statistics(self._weight, capture.records, self._draw)
         if capture.folded is not None or not capture.records:
             folded = capture.fold()
             return InputStatistics(0, []) if folded is None else folded
-        found = self._static.statistics(self._weight, capture.records)
+        found = self._static.statistics(self._weight, capture.records, self._draw)
         if found.num_samples > self._width:
             capture.replace_records(found)  # the matrix is smaller than the inputs
         return found
@@ -371,7 +432,7 @@ class LayerInputs:
                 A = self._means.add(make, form, self._share).mean()
                 first = group * per_group
                 chunk = slice(first + rows.start, first + rows.stop)
-                yield Part(chunk, to_host(A, A.dtype), self.num_samples)
+                yield Part(chunk, self._at_home(A), self.num_samples)
 
     def _weighted(self, records: Sequence[Record], group: int, rows: slice) -> Tensor | None:
         """Matrix of each of the given rows of a channel group, in this process."""
@@ -379,17 +440,26 @@ class LayerInputs:
             return None
         dtype = _dtype(self._weight)
         blocks = (
-            (to_host(X[group], dtype), to_host(slopes[group][:, rows], dtype))
+            (X[group], slopes[group][:, rows])
             for record in records
             for X, slopes in record.blocks()
             if slopes is not None
         )
-        return self._on_device(weighted_grams(blocks, self._own.num_samples))
+        if self._static.on_device:
+            return self._as_tensor(weighted_tensor_grams(blocks, self._own.num_samples))
+        host = ((to_host(X, dtype), to_host(slopes, dtype)) for X, slopes in blocks)
+        return self._as_tensor(weighted_grams(host, self._own.num_samples))
 
-    def _on_device(self, A: Floats) -> Tensor:
-        return torch.from_numpy(self._as_own_type(A)).to(self._weight.device)
+    def _at_home(self, A: Tensor) -> Matrix:
+        """Give a matrix as rules get it."""
+        return A if self._static.on_device else to_host(A, A.dtype)
 
-    def _as_own_type(self, A: Floats) -> Floats:
+    def _as_tensor(self, A: Matrix) -> Tensor:
+        return torch.as_tensor(self._as_own_type(A), device=self._weight.device)
+
+    def _as_own_type(self, A: Matrix) -> Matrix:
+        if isinstance(A, Tensor):
+            return A.to(_dtype(self._weight))
         return A.astype(self._numpy_dtype, copy=False)
 
     @property

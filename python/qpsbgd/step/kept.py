@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qpsbgd.step.arrays import Floats, to_host
+from qpsbgd.step.arrays import Matrix, to_host
 
 __all__ = ["NEVER_MADE", "KeptGrams"]
 
@@ -61,18 +61,19 @@ class KeptGrams:
         """Whether matrices of an earlier step serve this one, as far as is known without the layer."""
         return self._known is not None
 
-    def of_groups(self, groups: int) -> list[Floats] | None:
+    def of_groups(self, groups: int, on_device: bool = False) -> list[Matrix] | None:
         """Give the matrix of every channel group, or None where this step has to make them."""
         known = self._known
         if known is None or (known.shape[0] if known.dim() == 3 else 1) != groups:
             return None
-        return [to_host(gram, gram.dtype) for gram in (known if known.dim() == 3 else known[None])]
+        grams = list(known) if known.dim() == 3 else [known]
+        return grams if on_device else [to_host(gram, gram.dtype) for gram in grams]
 
-    def keep(self, grams: Sequence[Floats], device: torch.device) -> None:
+    def keep(self, grams: Sequence[Matrix], device: torch.device) -> None:
         """Keep what this step has made."""
         if not self.active:
             return
-        tensors = [torch.from_numpy(gram).to(device) for gram in grams]
+        tensors = [torch.as_tensor(gram, device=device) for gram in grams]
         self.state = {
             "gram": tensors[0] if len(tensors) == 1 else torch.stack(tensors),
             "gram_step": self._step,

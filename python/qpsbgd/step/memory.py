@@ -11,7 +11,15 @@ from torch import Tensor
 from qpsbgd.step.arrays import Floats, to_host
 from qpsbgd.step.kept import NEVER_MADE
 
-__all__ = ["average", "empty_state", "error_feedback", "join_states", "running_means", "state_of_rows"]
+__all__ = [
+    "average",
+    "empty_state",
+    "error_feedback",
+    "join_states",
+    "running_means",
+    "running_tensors",
+    "state_of_rows",
+]
 
 _ROW_STATE = ("residual", "gradient_average", "curvature_rows")
 """State with a row for every neuron."""
@@ -76,12 +84,18 @@ def running_means(
     betas : (float, float)
         Weights of the past in p and in A.
     """
-    gram = torch.from_numpy(A).to(p.device)
+    p, gram, memory = running_tensors(p, torch.from_numpy(A).to(p.device), state, betas)
+    return p, to_host(gram, gram.dtype), memory
+
+
+def running_tensors(
+    p: Tensor, A: Tensor, state: Mapping[str, Any], betas: tuple[float, float]
+) -> tuple[Tensor, Tensor, dict[str, Any]]:
+    """Return p and A as running means, and the state after this step, as `running_means`, all as tensors."""
     step = state.get("step", 0) + 1
     p_state, p = average(state.get("gradient_average"), p, step, betas[0])
-    gram_state, gram = average(state.get("gram_average"), gram, step, betas[1])
-    memory = {"step": step, "gradient_average": p_state, "gram_average": gram_state}
-    return p, to_host(gram, gram.dtype), memory
+    gram_state, A = average(state.get("gram_average"), A, step, betas[1])
+    return p, A, {"step": step, "gradient_average": p_state, "gram_average": gram_state}
 
 
 def state_of_rows(state: Mapping[str, Any], rows: slice, num_rows: int) -> Mapping[str, Any]:

@@ -37,6 +37,7 @@ from qpsbgd.step.rule import LayerStep, Projection, StepResult
 __all__ = [
     "MAJORIZERS",
     "ProjectedRule",
+    "curvature_tensors",
     "matched_curvatures",
     "proximal_model",
     "proximal_step",
@@ -282,15 +283,19 @@ def with_curvature_average(
     >>> A, c, state["curvature_step"]
     (array([[1.]]), array([1.]), 1)
     """
-    step = state.get("curvature_step", 0) + 1
-    gram = torch.from_numpy(A).to(curvatures.device)
-    gram_state, gram = average(
-        state.get("curvature_gram", torch.zeros_like(gram)), gram, step, CURVATURE_DECAY
-    )
-    before = state.get("curvature_rows", torch.zeros_like(curvatures))
-    row_state, rows = average(before, curvatures, step, CURVATURE_DECAY)
-    memory = {"curvature_step": step, "curvature_gram": gram_state, "curvature_rows": row_state}
+    gram, rows, memory = curvature_tensors(torch.from_numpy(A).to(curvatures.device), curvatures, state)
     return to_host(gram, gram.dtype), cast(Doubles, to_host(rows, torch.float64)), memory
+
+
+def curvature_tensors(
+    A: Tensor, curvatures: Tensor, state: Mapping[str, Any]
+) -> tuple[Tensor, Tensor, dict[str, Any]]:
+    """Return both Gauss-Newton factors as running means, as `with_curvature_average`, all as tensors."""
+    step = state.get("curvature_step", 0) + 1
+    gram_state, A = average(state.get("curvature_gram"), A, step, CURVATURE_DECAY)
+    row_state, rows = average(state.get("curvature_rows"), curvatures, step, CURVATURE_DECAY)
+    memory = {"curvature_step": step, "curvature_gram": gram_state, "curvature_rows": row_state}
+    return A, rows, memory
 
 
 class _Rows(NamedTuple):

@@ -54,7 +54,7 @@ class LayerStep:
         The optimizer's state of the weight. A rule reads it only.
     options : mapping
         The options of its parameter group.
-    solver : "native" or QuboSolver
+    solver : "native", "device" or QuboSolver
         What solves the rows' problems.
     seed : function
         Gives the solver's seed for rows that begin with the given one.
@@ -125,6 +125,8 @@ class StepResult:
         Gradient plus memory, where the state gets what is left of it once all values are known.
     split : tuple of slices
         The rows in parts, where the processes share out each part by itself; else all rows are one.
+    finite : bool Tensor, optional
+        Whether p and A are finite, where nobody has waited for the device to know.
     """
 
     values: Tensor
@@ -133,6 +135,7 @@ class StepResult:
     projections: list[Projection] = field(default_factory=list)
     p: Tensor | None = None
     split: tuple[slice, ...] = ()
+    finite: Tensor | None = None
 
 
 class StepRule(Protocol):

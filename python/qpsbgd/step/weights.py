@@ -33,14 +33,28 @@ class Move(NamedTuple):
     replaces: bool = False
     """Whether G are the next weights."""
 
-    def apply(self, weight: Tensor, step: Tensor) -> None:
-        """Move `weight` in place."""
+    def apply(self, weight: Tensor, step: Tensor, only: Tensor | None = None) -> None:
+        """Move `weight` in place; if `only` is given, only where that bool on its device is true."""
+        if only is not None:
+            self._apply_only(weight, step, only)
+            return
         if self.replaces:
             weight.copy_(step)
             return
         if self.decay != 1.0:
             weight.mul_(self.decay)
         move_weights(weight, step, self.size, self.clip)
+
+    def _apply_only(self, weight: Tensor, step: Tensor, only: Tensor) -> None:
+        """Move a weight as `apply`, or to where it is."""
+        if self.replaces:
+            weight.copy_(torch.where(only, step.to(weight.dtype), weight))
+            return
+        if self.decay != 1.0:
+            weight.mul_(torch.where(only, self.decay, 1.0))
+        weight.add_((step * only).to(weight.dtype), alpha=-self.size)
+        bound = torch.where(only, self.clip, math.inf)
+        weight.clamp_(-bound, bound)
 
 
 def move_weights(weight: Tensor, step: Tensor, lr: float, clip: float) -> None:

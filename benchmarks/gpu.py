@@ -1,0 +1,215 @@
+"""Training steps and projections on a GPU: all through the host, and all on the device.
+
+python benchmarks/gpu.py             the table, on CUDA
+python benchmarks/gpu.py --smoke     small sizes on the CPU: the program runs, the figures mean nothing
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from qpsbgd import QPSBGD
+from qpsbgd.baselines import BinaryConnect
+from qpsbgd.nn import Scale, to_binary
+from qpsbgd.step.device.choose import uses_kernel
+from qpsbgd.step.device.project import project_tensors
+from qpsbgd.step.gram import gram_matrix
+from qpsbgd.step.rows import native_step, objective
+
+CUDA = torch.cuda.is_available()
+
+
+class Net(NamedTuple):
+    """A network, and the shape of its inputs."""
+
+    name: str
+    layers: Callable[[], nn.Sequential]
+    inputs: tuple[int, ...]
+    classes: int
+
+
+def mlp(*widths: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for inputs, outputs in itertools.pairwise(widths[:-1]):
+        layers += [nn.Linear(inputs, outputs, bias=False), nn.BatchNorm1d(outputs), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Linear(widths[-2], widths[-1], bias=False))
+
+
+def cnn(channels: tuple[int, ...], hidden: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for place, (inputs, outputs) in enumerate(itertools.pairwise((3, *channels))):
+        layers += [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+        if place % 2:
+            layers.append(nn.MaxPool2d(2))
+    size = 32 // 2 ** (len(channels) // 2)
+    layers += [nn.Flatten(), nn.Linear(channels[-1] * size**2, hidden, bias=False), nn.BatchNorm1d(hidden)]
+    return nn.Sequential(*layers, nn.ReLU(), nn.Linear(hidden, 10, bias=False))
+
+
+NETS = [
+    Net("784-512-512-10, batch 128", lambda: mlp(784, 512, 512, 10), (128, 784), 10),
+    Net("1024-4096-4096-1000, batch 256", lambda: mlp(1024, 4096, 4096, 1000), (256, 1024), 1000),
+    Net("CNN 64-64-128-128, 256, 10, batch 128", lambda: cnn((64, 64, 128, 128), 256), (128, 3, 32, 32), 10),
+]
+SMALL_NETS = [
+    Net("20-16-4, batch 16", lambda: mlp(20, 16, 4), (16, 20), 4),
+    Net("CNN 4-4, 8, 10, batch 4", lambda: cnn((4, 4), 8), (4, 3, 32, 32), 10),
+]
+ROWS = [(784, 512, 128), (1024, 4096, 256), (4096, 4096, 256)]
+"""Inputs, rows and samples of layers that are projected."""
+SMALL_ROWS = [(40, 8, 16)]
+OPTIMIZERS: dict[str, Callable[[nn.Module], torch.optim.Optimizer]] = {
+    "float Adam": lambda net: torch.optim.Adam(net.parameters(), 1e-3, fused=CUDA),
+    "BinaryConnect-Adam": lambda net: BinaryConnect(net.parameters(), lr=0.01, base="adam"),
+    "QPSBGD, host": lambda net: QPSBGD(net.parameters(), 0.01),
+    "QPSBGD, device": lambda net: QPSBGD(net.parameters(), 0.01, solver="device"),
+    "device, gram_samples=4096": lambda net: QPSBGD(
+        net.parameters(), 0.01, solver="device", gram_samples=4096
+    ),
+    "device, 4096 every 4": lambda net: QPSBGD(
+        net.parameters(), 0.01, solver="device", gram_samples=4096, gram_every=4
+    ),
+}
+
+
+def wait(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def milliseconds(call: Callable[[], Any], device: str, budget: float) -> float:
+    """The median time of a call, of as many as take about `budget` seconds, three at least."""
+    call()
+    wait(device)
+    times: list[float] = []
+    end = time.perf_counter() + budget
+    while len(times) < 3 or (time.perf_counter() < end and len(times) < 50):
+        begin = time.perf_counter()
+        call()
+        wait(device)
+        times.append(time.perf_counter() - begin)
+    return 1e3 * sorted(times)[len(times) // 2]
+
+
+def training_step(net: Net, optimizer: str, device: str) -> Callable[[], torch.Tensor]:
+    """A function that takes a whole training step, and returns the loss before it."""
+    torch.manual_seed(0)
+    model = net.layers()
+    if optimizer != "float Adam":
+        model = to_binary(model).append(Scale())
+    model = model.to(device)
+    made = OPTIMIZERS[optimizer](model)
+    # Batches come again, but never twice in turn: A of an input that stays is kept.
+    batches = [
+        (torch.randn(net.inputs, device=device), torch.randint(net.classes, net.inputs[:1], device=device))
+        for _ in range(2)
+    ]
+    turns = itertools.cycle(batches)
+
+    def step() -> torch.Tensor:
+        x, y = next(turns)
+        made.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        made.step()
+        return loss.detach()
+
+    return step
+
+
+def layer(d: int, m: int, n: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """p and A of a layer of random samples."""
+    generator = torch.Generator().manual_seed(0)
+    X, V = torch.randn(n, d, generator=generator), torch.randn(n, m, generator=generator)
+    return V.T @ X / (n * d**0.5), torch.from_numpy(np.ascontiguousarray(gram_matrix([X.numpy()])))
+
+
+def mean_objective(G: torch.Tensor, p: torch.Tensor, A: torch.Tensor) -> float:
+    """Mean objective of the rows, in units of that of sign(p)."""
+    arrays = p.cpu().numpy(), A.cpu().numpy()
+    signs = np.where(arrays[0] >= 0, 1.0, -1.0)
+    scales = np.abs(arrays[0]).sum(axis=1) / np.einsum("md,md->m", signs @ arrays[1], signs)
+    own, sign = (objective(step, *arrays, scales).mean() for step in (G.cpu().numpy(), signs))
+    return float(own / -sign)
+
+
+def step_lines(nets: list[Net], device: str, budget: float) -> Iterator[str]:
+    """Milliseconds of whole training steps, and what they are of BinaryConnect-Adam's."""
+    for net in nets:
+        yield f"{net.name:<42}{'ms a step':>10}{'ratio':>8}{'peak MiB':>10}"
+        base = 0.0
+        for optimizer in OPTIMIZERS:
+            if device == "cuda":
+                torch.cuda.empty_cache()
+                torch.cuda.reset_peak_memory_stats()
+            took = milliseconds(training_step(net, optimizer, device), device, budget)
+            base = took if optimizer == "BinaryConnect-Adam" else base
+            peak = torch.cuda.max_memory_allocated() / 2**20 if device == "cuda" else 0.0
+            yield f"  {optimizer:<40}{took:>10.2f}{took / base if base else 0.0:>8.2f}{peak:>10.0f}"
+
+
+def projection_lines(rows: list[tuple[int, int, int]], device: str, budget: float) -> Iterator[str]:
+    """Milliseconds of projections by parts of the kernel, and objectives beside the native one."""
+    yield f"{'projection':<42}{'ms':>10}{'objective':>11}"
+    for d, m, n in rows:
+        p, A = layer(d, m, n)
+        begin = time.perf_counter()
+        native = native_step(p.numpy(), A.numpy())[0]
+        took = 1e3 * (time.perf_counter() - begin)
+        yield f"  {d} x {m}, host{'':<20}{took:>16.2f}{mean_objective(torch.tensor(native), p, A):>11.5f}"
+        p, A = p.to(device), A.to(device)
+        for parts in (1, 2, 4, 8) if uses_kernel(device, d) else (0,):
+            with patched_parts(parts):
+                G = project_tensors(p, A[None])
+                took = milliseconds(lambda p=p, A=A: project_tensors(p, A[None]), device, budget)
+            how = f"kernel, {parts} parts" if parts else "torch operations"
+            yield f"  {d} x {m}, {how:<24}{took:>16.2f}{mean_objective(G, p, A):>11.5f}"
+
+
+class patched_parts:
+    """Let the kernel work with so many parts; 0 leaves it as it is."""
+
+    def __init__(self, parts: int) -> None:
+        self._parts = parts
+
+    def __enter__(self) -> None:
+        if self._parts:
+            from qpsbgd.step.device import kernel
+
+            self._kernel, self._before = kernel, kernel.settings
+            kernel.settings = lambda width: {**self._before(width), "PARTS": self._parts}
+
+    def __exit__(self, *_: object) -> None:
+        if self._parts:
+            self._kernel.settings = self._before
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--smoke", action="store_true")
+    smoke = parser.parse_args().smoke
+    if not CUDA and not smoke:
+        raise SystemExit("there is no CUDA device here; --smoke runs the program on the CPU")
+    device, budget = ("cpu", 0.0) if smoke else ("cuda", 2.0)
+    if smoke:
+        torch.set_num_threads(1)  # idle threads spin: no gain for small layers
+    card = "the CPU" if smoke else torch.cuda.get_device_name()
+    kernel = "kernel" if uses_kernel(device, 784) else "torch operations"
+    print(f"{card}; {kernel}; {torch.get_num_threads()} threads of the host; torch {torch.__version__}")
+    for line in projection_lines(SMALL_ROWS if smoke else ROWS, device, budget):
+        print(line, flush=True)
+    for line in step_lines(SMALL_NETS if smoke else NETS, device, budget):
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()
