@@ -145,6 +145,36 @@ TEST(FinishSparse, flips_as_the_dense_one_does) {
     }
 }
 
+// Reads that are minima share passes, others do not; one has flips left among eight, and three are left over.
+TEST(FinishSparse, gives_the_same_bits_together_as_alone) {
+    const Sparse problem(150, 4, 2.0, 9);
+    const IsingBatch batch = problem.batch();
+    SparseFinish finish(batch);
+    FinishSpace space;
+    StopToken token(std::nullopt, {});
+    std::vector<std::vector<std::int8_t>> together;
+    for (std::size_t read = 0; read < 19; ++read) {
+        double energy = 0.0;
+        together.push_back(random_spins(problem.n, read));
+        finish.finish({0, together[read], &energy}, space, token);
+    }
+    together[5] = random_spins(problem.n, 5);
+    auto alone = together;
+    std::vector<double> energies(alone.size());
+    for (std::size_t read = 0; read < alone.size(); ++read) {
+        finish.finish({0, alone[read], &energies[read]}, space, token);
+    }
+    ASSERT_NE(together, alone);
+    std::vector<double> same(together.size());
+    std::vector<Finished> reads;
+    for (std::size_t read = 0; read < together.size(); ++read) {
+        reads.push_back({0, together[read], &same[read]});
+    }
+    finish.finish_all(reads, space, token);
+    EXPECT_EQ(together, alone);
+    EXPECT_EQ(same, energies);
+}
+
 TEST(FinishSparse, ends_in_a_minimum_where_sizes_differ_by_many_orders) {
     for (const double decades : {8.0, 14.0, 30.0}) {
         const Sparse problem(2000, 4, decades, 5);
