@@ -311,12 +311,27 @@ def test_host_that_may_look_raises_at_once():
     optimizer = QPSBGD(model.parameters(), solver="device")
     before = model.weight.detach().clone()
     model(torch.full((3, 6), 1e30)).sum().backward()
-    with pytest.raises(ValueError, match=r"p or A of the weight of shape \(4, 6\) is not finite"):
+    with pytest.raises(ValueError, match=r"step 1 of the parameter of shape \(4, 6\): p or A is not finite"):
         optimizer.step()
     model.weight.grad[0, 0] = torch.inf
     with pytest.raises(ValueError, match="gradient of the parameter"):
         optimizer.step()
     assert torch.equal(model.weight, before)
+
+
+def test_steps_that_are_not_finite_are_counted_as_skipped_if_they_may_be(unwatched):
+    model = network()
+    optimizer = QPSBGD(model.parameters(), 0.05, solver="device", nonfinite="skip")
+    x, y = samples()
+    for spoilt in (True, False):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(x), y).backward()
+        if spoilt:
+            model[0][0].weight.grad[0] = torch.nan
+        before = copy.deepcopy(model)
+        optimizer.step()
+        assert states_equal(model, before) == spoilt
+    assert optimizer.num_skipped == 1
 
 
 def test_gradient_that_was_set_to_zero_is_no_step_though_nobody_looks(unwatched):

@@ -52,10 +52,8 @@ def test_sequences_are_unfolded_at_places_too():
 
 def test_places_are_in_order_and_in_every_stretch():
     for seed in range(5):
-        places = drawn_places(7, 50, seed, torch.device("cpu"))
-        assert len(set(places.tolist())) == 7
-        assert (places.sort().values == places).all()
-        assert [int(place * 7 // 50) for place in places] == list(range(7))
+        places = drawn_places(7, 49, seed, torch.device("cpu"))
+        assert [int(place) // 7 for place in places] == list(range(7))
     assert drawn_places(50, 50, 0, torch.device("cpu")).tolist() == list(range(50))
 
 
