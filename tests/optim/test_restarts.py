@@ -59,7 +59,7 @@ def test_torchrun_restarts_from_the_last_checkpoint_to_the_same_bits(tmp_path, m
     def uninterrupted(rank):
         torchrun_training.train(whole)
 
-    _, errors = in_processes(tmp_path, uninterrupted)
+    _, errors = in_processes(tmp_path, uninterrupted, limit=240)
     assert errors == [None, None]
     one, other = (torch.load(folder / "checkpoint.pt", weights_only=True) for folder in (cut, whole))
     assert one["step"] == other["step"] == torchrun_training.STEPS

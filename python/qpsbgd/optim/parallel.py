@@ -32,7 +32,7 @@ __all__ = ["PARALLELISMS", "Team", "chosen"]
 PARALLELISMS = ("auto", "rows", "replicated", "vote")
 
 _WORTH_SHARING = 2048
-"""Width of layers from which on sharing should pay: a row costs some d² to solve, some d to send and remember.
+"""Width of layers from which on sharing should pay: a row costs some d² to solve, some d to send and keep.
 At a width of 1024 two processes took a fifth more processor time with it. Wider ones were not measured."""
 
 
