@@ -437,7 +437,7 @@ def test_fingerprints_tell_places_and_last_bits_apart(dtype):
 
 
 def test_rows_are_shared_by_default_where_it_is_worth_it_and_changes_nothing():
-    large, small = torch.empty(1024, 1024), torch.empty(10, 64)
+    large, small = torch.empty(100, 8192), torch.empty(10, 64)
     assert chosen("auto", "native", [small, large], 2) == "rows"
     assert chosen("auto", NativeSolver(), [large], 2) == "rows"
     assert chosen("auto", "native", [small], 2) == "replicated"

@@ -59,12 +59,14 @@ def test_torchrun_restarts_from_the_last_checkpoint_to_the_same_bits(tmp_path, m
     def uninterrupted(rank):
         torchrun_training.train(whole)
 
-    _, errors = in_processes(tmp_path, uninterrupted)
+    _, errors = in_processes(tmp_path, uninterrupted, limit=240)
     assert errors == [None, None]
     one, other = (torch.load(folder / "checkpoint.pt", weights_only=True) for folder in (cut, whole))
     assert one["step"] == other["step"] == torchrun_training.STEPS
+    groups = [saved["optimizer"].pop("param_groups") for saved in (one, other)]
+    assert groups[0] == groups[1]
     pairs = list(zip(tree_leaves(one), tree_leaves(other), strict=True))
-    assert len(pairs) > 20
+    assert len(pairs) > 10
     assert all(torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b for a, b in pairs)
 
 

@@ -165,22 +165,7 @@ class NativeSolver:
             return self._solve(problem, seed_or_random(seed), 0, begin, interrupt_function, report)
 
     def solve_part(self, problem: IsingProblem, *, seed: int, first_problem: int) -> Solutions:
-        """Solve some problems of a larger batch, from its problem number `first_problem` on.
-
-        The answers are those that `solve` gives for the whole batch.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from qpsbgd.problem import ising_problem
-        >>> J = np.triu(np.random.default_rng(0).normal(size=(20, 20)), 1)
-        >>> batch, last = ising_problem(np.zeros((3, 20)), J), ising_problem(np.zeros((1, 20)), J)
-        >>> solver = NativeSolver(method="anneal", num_sweeps=3)
-        >>> whole = solver.solve(batch, seed=5)
-        >>> part = solver.solve_part(last, seed=5, first_problem=2)
-        >>> bool((part.best_samples[0] == whole.best_samples[2]).all())
-        True
-        """
+        """Solve some problems of a larger batch, from number `first_problem` on, as `solve` would all."""
         return self._solve(problem, seed_or_random(seed), first_problem, time.perf_counter_ns())
 
     def _solve(
