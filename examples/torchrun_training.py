@@ -30,7 +30,7 @@ from qpsbgd.data.datasets import digits
 from qpsbgd.nn import Scale, to_binary
 
 BATCH = 100
-STEPS = 300
+STEPS = 200
 CHECKPOINT_EVERY = 20
 
 
@@ -62,6 +62,8 @@ def train(folder: Path | None = None) -> nn.Module:
         net.load_state_dict(saved["net"])
         optimizer.load_state_dict(saved["optimizer"])
         begin = saved["step"]
+        if distributed.get_rank() == 0:
+            print(f"going on from step {begin}", flush=True)
     model = DistributedDataParallel(net)
     for step in range(begin, STEPS):
         batch = batch_of(step, len(X))

@@ -156,3 +156,12 @@ def test_the_binary_dictionary_is_an_estimator(monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # checks that are skipped
         check_estimator(BinaryDictionary(3, random_state=0, max_iter=3))
+
+
+def test_ray_batches_are_those_of_one_process(tmp_path):
+    """Where Ray is installed: it is large, and has no wheel for every Python."""
+    pytest.importorskip("ray")
+    command = [sys.executable, str(ROOT / "examples" / "ray_batches.py"), "300"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.rstrip().endswith("True")

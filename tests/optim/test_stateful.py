@@ -204,7 +204,7 @@ class Training(RuleBasedStateMachine):
         parameters = iter(fresh.parameters())
         sizes = [len(group["params"]) for group in optimizer.param_groups]
         groups = [[next(parameters) for _ in range(size)] for size in sizes]
-        other = QPSBGD(groups[0], lr=1.0)
+        other = QPSBGD(groups[0], lr=1.0, other_lr=0.5)  # what later groups have
         for group in groups[1:]:
             other.add_param_group({"params": group})
         return other

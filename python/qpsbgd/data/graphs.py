@@ -206,6 +206,14 @@ def planetoid(name: str, data_dir: str | os.PathLike[str] | None = None) -> Grap
         If the name is another one, or the file does not hold what it should; the message names the array.
     FileNotFoundError
         If the file is not there.
+
+    Examples
+    --------
+    ``planetoid("cora")`` gives the graph, once ``qpsbgd data cora FOLDER`` has made its file.
+
+    >>> planetoid("citeseer")
+    Traceback (most recent call last):
+    ValueError: name is 'citeseer', expected one of cora, pubmed
     """
     if name not in _PLANETOID:
         raise ValueError(f"name is {name!r}, expected one of {', '.join(_PLANETOID)}")

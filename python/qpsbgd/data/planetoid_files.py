@@ -58,6 +58,14 @@ def convert_planetoid(
         If a file does not hold what it should; the message names it.
     OSError
         If a file is missing, or the result cannot be written.
+
+    Examples
+    --------
+    ``convert_planetoid("cora", "planetoid/data")`` writes into the data folder.
+
+    >>> convert_planetoid("cora", "no-such-folder")
+    Traceback (most recent call last):
+    FileNotFoundError: [Errno 2] No such file or directory: 'no-such-folder/ind.cora.x'
     """
     source = Path(folder)
     files = {part: source / f"ind.{name}.{part}" for part in PARTS}

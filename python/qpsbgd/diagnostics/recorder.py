@@ -134,6 +134,15 @@ def draw_qubos(matrices: Mapping[tuple[int, int], Doubles], path: str | os.PathL
         If matplotlib is not installed.
     OSError
         If the file cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     draw_qubos({(1, 0): np.eye(3), (2, 0): -np.eye(3)}, f"{folder}/qubos.png")
+    ...     (Path(folder) / "qubos.png").read_bytes()[1:4]
+    b'PNG'
     """
     if not matrices:
         raise ValueError("matrices is empty, expected at least one QUBO matrix")

@@ -170,7 +170,14 @@ class NotFiniteError(ValueError):
 
 
 def check_finite(name: str, array: npt.NDArray[Any]) -> None:
-    """Raise a `NotFiniteError` that names the first entry of `array` that is not finite."""
+    """Raise a `NotFiniteError` that names the first entry of `array` that is not finite.
+
+    Examples
+    --------
+    >>> check_finite("h", np.array([1.0, np.nan]))
+    Traceback (most recent call last):
+    qpsbgd.problem.checks.NotFiniteError: h of shape (2,) has nan at (1,), not a finite number
+    """
     # A sum is NaN or infinite if any entry is; only then is the entry looked for.
     with np.errstate(over="ignore", invalid="ignore"):
         suspicious = not np.isfinite(array.sum(dtype=np.float64))
