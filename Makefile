@@ -19,7 +19,7 @@ CPP_UNITS := $(filter-out cpp/fuzz/%,$(filter %.cpp,$(CPP_FILES)))
 PACKAGE_SOURCES := CMakeLists.txt pyproject.toml README.md LICENSE \
   $(shell find cpp/include cpp/src cpp/bindings python/qpsbgd -name __pycache__ -prune -o -print)
 
-.PHONY: site demo test lint bench wheel clean package native ctest neon sanitize sanitize-address sanitized-python fuzz soak
+.PHONY: site demo test lowest lint bench wheel clean package native ctest neon sanitize sanitize-address sanitized-python fuzz soak
 
 demo: $(STAMPS)/package
 	$(BIN)/qpsbgd demo
@@ -46,6 +46,10 @@ bench: $(STAMPS)/package $(STAMPS)/bench
 # The source archive and the wheel in dist/, repaired, checked, and used in a fresh environment without a compiler.
 wheel:
 	PYTHON=$(PYTHON) .ci/check_wheel
+
+# The Python tests with the lowest versions that pyproject.toml declares: needs Python 3.10 as PYTHON.
+lowest:
+	PYTHON=$(PYTHON) .ci/lowest
 
 # These pages and all docstrings as a site; a broken link or docstring is an error.
 site: $(STAMPS)/package $(STAMPS)/docs

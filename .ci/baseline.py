@@ -1,9 +1,13 @@
 """Check that one build runs on every x86-64: newer instructions stand only in kernels chosen at run time.
 
     python .ci/baseline.py build/ctest
+    python .ci/baseline.py build/wheel dist/qpsbgd-0.1.0-cp311-cp311-manylinux_2_28_x86_64.whl
 
 Two things are looked at. Objects other than those of kernels/isa/ hold no instruction beyond the baseline.
 Those of kernels/isa/ define no weak function, which the linker might take for the whole program.
+
+A wheel of that build, which was linked with the map `_core.map`, is looked at too: its extension holds such
+instructions only where the linker has put objects of kernels/isa/.
 """
 
 from __future__ import annotations
@@ -11,6 +15,8 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tempfile
+import zipfile
 from pathlib import Path
 
 # AVX and later start with v, or use masks and tiles. The others are of BMI, LZCNT, POPCNT, SSE3 to SSE4.2.
@@ -50,11 +56,39 @@ def weak_functions(object_file: Path) -> list[str]:
     return [line for line in run("nm", "-C", "--defined-only", object_file) if re.search(r" [Ww] ", line)]
 
 
+def places_of_kernels(link_map: Path) -> list[range]:
+    """Addresses of the functions that come from dispatched objects."""
+    pattern = re.compile(r"^ \.text\S*\s+0x(\w+)\s+0x(\w+)\s+\S*?([\w.]+)\)?$", re.MULTILINE)
+    return [
+        range(int(start, 16), int(start, 16) + int(size, 16))
+        for start, size, name in pattern.findall(link_map.read_text())
+        if name in DISPATCHED and int(start, 16)
+    ]
+
+
+def faults_of_wheel(wheel: Path, link_map: Path) -> list[str]:
+    """Newer instructions in a wheel's extension that are not in kernels chosen at run time."""
+    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(wheel) as archive:
+        (name,) = [name for name in archive.namelist() if Path(name).match("qpsbgd/_core*.so")]
+        code = run("objdump", "-d", "--no-show-raw-insn", archive.extract(name, folder))
+    kernels = places_of_kernels(link_map)
+    faults, seen = [], 0
+    for line in code:
+        address, tab, instruction = line.partition(":\t")
+        if tab and BEYOND.match(instruction.partition(" ")[0].strip()):
+            seen += 1
+            if not any(int(address, 16) in place for place in kernels):
+                faults.append(f"{wheel.name}: {address.strip()}: {instruction}")
+    assert seen > 1000, "if there are so few, the pattern is wrong"
+    return faults
+
+
 def main() -> None:
-    """Look at the objects of a build; exit with a list of faults."""
-    objects = sorted(Path(sys.argv[1]).glob("CMakeFiles/qpsbgd_native.dir/**/*.o"))
+    """Look at the objects of a build, and at a wheel of it; exit with a list of faults."""
+    build, *wheels = map(Path, sys.argv[1:])
+    objects = sorted(build.glob("CMakeFiles/qpsbgd_native.dir/**/*.o"))
     dispatched = [path for path in objects if path.name in DISPATCHED]
-    assert len(dispatched) >= 2, f"{sys.argv[1]} holds no build for x86-64"
+    assert len(dispatched) >= 2, f"{build} holds no build for x86-64"
     assert len(objects) > 40
     # If these hold none, the pattern is wrong.
     assert all(newer_instructions(path) for path in dispatched)
@@ -65,9 +99,13 @@ def main() -> None:
         for name, used in newer_instructions(path).items()
     ]
     faults += [f"{path.name} defines {line[17:]}" for path in dispatched for line in weak_functions(path)]
+    for wheel in wheels:
+        faults += faults_of_wheel(wheel, build / "_core.map")
     if faults:
         sys.exit("\n".join(faults))
     print(f"{len(objects) - len(dispatched)} objects run on every x86-64")
+    for wheel in wheels:
+        print(f"{wheel.name} too")
 
 
 if __name__ == "__main__":
