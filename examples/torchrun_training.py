@@ -1,9 +1,11 @@
 """Trains a binary network on handwritten digits in several processes, and survives the loss of one.
 
+    export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
     torchrun --standalone --nproc-per-node 2 --max-restarts 3 examples/torchrun_training.py [FOLDER]
 
 Each process takes its part of every batch and solves its rows of every layer. Where a process dies, torchrun
 starts all of them again. They go on from the last checkpoint in FOLDER, if one is given, to the same weights.
+Without the variable a restarted process may find the address of one that has gone ("connection refused").
 
 For many machines, start on each of them
 
