@@ -19,7 +19,7 @@ CPP_UNITS := $(filter-out cpp/fuzz/%,$(filter %.cpp,$(CPP_FILES)))
 PACKAGE_SOURCES := CMakeLists.txt pyproject.toml README.md LICENSE \
   $(shell find cpp/include cpp/src cpp/bindings python/qpsbgd -name __pycache__ -prune -o -print)
 
-.PHONY: site demo test lowest lint bench wheel clean package native ctest neon sanitize sanitize-address sanitized-python fuzz
+.PHONY: site demo test lowest lint bench wheel clean package native ctest neon sanitize sanitize-address sanitized-python fuzz soak
 
 demo: $(STAMPS)/package
 	$(BIN)/qpsbgd demo
@@ -31,6 +31,8 @@ lint: $(STAMPS)/package $(STAMPS)/lint native
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/stubtest qpsbgd._core
+	$(BIN)/basedpyright --level error
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/clang-format --dry-run -Werror $(CPP_FILES)
 	@for unit in $(CPP_UNITS); do grep -q "$$unit" $(NATIVE)/compile_commands.json && echo "$$unit"; done \
@@ -124,6 +126,12 @@ fuzz: sanitized-python
 	done
 	QPSBGD_FUZZ_CALLS=20000 $(WITH_SANITIZERS) $(BIN)/pytest tests/test_fuzz_api.py -q
 	QPSBGD_FUZZ_MUTATIONS=2000 $(BIN)/pytest tests/data/test_hostile_files.py tests/experiments/test_hostile_records.py -q
+
+# The long form of tests/faults: interrupts, kills, random sequences of a training loop, then everything over and over.
+SOAK_SECONDS := 600
+soak: $(STAMPS)/test
+	QPSBGD_INTERRUPTS=100 QPSBGD_KILLS=30 QPSBGD_SEQUENCES=200 QPSBGD_SOAK_SECONDS=$(SOAK_SECONDS) \
+	  $(BIN)/pytest tests/faults tests/optim/test_stateful.py -q -s --durations=5
 
 # A stamp is older than its sources exactly when something has to be installed again.
 $(STAMPS)/venv:

@@ -1,4 +1,4 @@
-"""Draw the pictures of the pages: `python benchmarks/pictures.py [--out docs/images]`.
+"""Draw the pictures of the pages about method and QPU: `python benchmarks/pictures.py [--out docs/images]`.
 
 The ground is transparent, and lines and words are grey, so each picture can be read on light and dark pages.
 """
@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import nn
 
-from qpsbgd import QPSBGD, solve_ising
+from qpsbgd import QPSBGD
 from qpsbgd.data.datasets import digits
 from qpsbgd.diagnostics import QuboRecorder
 from qpsbgd.nn import BinaryLinear, Scale
@@ -50,23 +50,6 @@ def in_grey(ax: Axes) -> None:
 def write(figure: Figure, path: Path) -> None:
     figure.savefig(path, dpi=130, transparent=True, metadata={"Software": None})
     print(path)
-
-
-def draw_energies(path: Path) -> None:
-    """Draw how far the best cut so far is below the final one, against time, for random graphs."""
-    figure, ((ax,),) = figure_of(6.4, 3.6, 1)
-    for size, colour in ((1000, "#4477aa"), (2000, "#ee7733"), (4000, "#228833")):
-        rng = np.random.default_rng(size)
-        J = np.triu(rng.choice([-1.0, 1.0], (size, size)), 1)
-        answer = solve_ising(None, J, time_limit=3, num_threads=1, seed=0)
-        seconds, energies = np.array(answer.info["trace"][0]).T
-        above = 100 * (1 - energies / energies[-1])
-        ax.step(seconds, np.maximum(above, 1e-3), where="post", color=colour, label=f"{size} spins")
-    ax.set(xscale="log", yscale="log", xlabel="seconds", ylabel="% above the last energy")
-    ax.set_title("dense ±1 couplings, one thread, three seconds each", color=GREY)
-    ax.grid(alpha=0.25)
-    ax.legend(frameon=False, labelcolor=GREY)
-    write(figure, path)
 
 
 def draw_layer(path: Path) -> None:
@@ -132,7 +115,6 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "docs" / "images")
     folder = parser.parse_args().out
     torch.set_num_threads(1)
-    draw_energies(folder / "energy-time.png")
     draw_layer(folder / "layer-qubo.png")
     draw_chip(folder / "chip.png")
 

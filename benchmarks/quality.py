@@ -232,8 +232,9 @@ def plot(source: Path, target: Path) -> None:
         axis.set_ylabel("mean gap, % (0 at .001)")
     for axis in axes[-1]:
         axis.set_xlabel("time, s")
-    axes[0, 0].legend(frameon=False, fontsize=8)
-    figure.tight_layout()
+    lines, names = axes[0, 0].get_legend_handles_labels()
+    figure.legend(lines, names, frameon=False, fontsize=8, ncols=len(names), loc="upper center")
+    figure.tight_layout(rect=(0, 0, 1, 0.93))
     target.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(target, dpi=110)
 

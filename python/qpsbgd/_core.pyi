@@ -58,7 +58,9 @@ def packed_product(
     bits: npt.NDArray[np.uint32], inputs: npt.NDArray[np.float32], num_threads: int
 ) -> npt.NDArray[np.float32]: ...
 
-class SolveOptions:
+class _ExtensionType(type): ...  # pybind11's metaclass
+
+class SolveOptions(metaclass=_ExtensionType):
     def __init__(
         self,
         *,

@@ -1,56 +1,14 @@
 """Several processes with the same weights keep them, or are told."""
 
-import multiprocessing as mp
-import traceback
-
 import pytest
 import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from process_groups import assert_equal_weights, in_processes, weights
 from qpsbgd.nn import Activated, BinaryConv2d, BinaryLinear
 from qpsbgd.optim import QPSBGD
 from training import batches, small_net, train
-
-
-def _run(rank, size, folder, function, results):
-    torch.set_num_threads(1)
-    distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=size)
-    try:
-        results.put((rank, function(rank), None))
-    except Exception:
-        results.put((rank, None, traceback.format_exc(limit=-1)))
-    distributed.barrier()  # gloo aborts where another process has left
-    distributed.destroy_process_group()
-
-
-def in_processes(folder, function, size=2, limit=60):
-    """Call ``function(rank)`` in `size` processes; return their results and their errors."""
-    context = mp.get_context("fork")
-    results = context.SimpleQueue()
-    workers = [
-        context.Process(target=_run, args=(rank, size, folder, function, results)) for rank in range(size)
-    ]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(limit)
-    hung = [worker for worker in workers if worker.is_alive()]
-    for worker in hung:
-        worker.kill()
-    assert not hung, "a process waits for ever"
-    found = sorted((results.get() for _ in range(size)), key=lambda result: result[0])
-    return [result for _, result, _ in found], [error for _, _, error in found]
-
-
-def weights(model):
-    return [parameter.detach().numpy().copy() for parameter in model.parameters()]
-
-
-def assert_equal_weights(results):
-    for other in results[1:]:
-        for one, two in zip(results[0], other, strict=True):
-            assert (one == two).all()
 
 
 def two_layers():

@@ -8,7 +8,7 @@ import pytest
 
 from qpsbgd import NativeSampler, solve_ising, solve_qubo
 from qpsbgd.problem import ising_problem, qubo_problem
-from qpsbgd.solvers import DimodSolver, NativeSolver, NoisySolver, QPUSolver, native
+from qpsbgd.solvers import DimodSolver, NativeSolver, NoisySolver, QPUSolver, native, workers
 from qpu_samplers import mock
 
 EXACT = NativeSolver(method="exact")
@@ -96,6 +96,7 @@ class Threads:
             return options(**settings)
 
         monkeypatch.setattr(native, "default_num_threads", lambda: processors)
+        monkeypatch.setattr(workers, "default_num_threads", lambda: processors)
         monkeypatch.setattr(native._core, "SolveOptions", noting)
 
 

@@ -14,6 +14,7 @@ import scipy.sparse
 from oracles import all_spins
 from qpsbgd import NativeSampler, solve_ising, solve_qubo
 from qpsbgd.problem import ising_problem
+from same import same
 
 METHODS = ["descent", "anneal", "tabu"]
 
@@ -222,6 +223,17 @@ def test_bad_arguments_are_named(change, error, message):
         solve_ising([0.0, 1.0], [[0.0, 1.0], [0.0, 0.0]], **change)
 
 
-def test_progress_and_executor_do_not_go_together():
-    with ThreadPoolExecutor(1) as executor, pytest.raises(ValueError, match="progress must be None"):
-        solve_ising([1.0], [[0.0]], executor=executor, progress=True)
+def test_progress_of_a_batch_on_an_executor_comes_part_by_part():
+    rng = np.random.default_rng(0)
+    h, J = rng.normal(size=(9, 25)), rng.normal(size=(25, 25))
+    seen = []
+    with ThreadPoolExecutor(2) as executor:
+        found = solve_ising(
+            h, J, executor=executor, seed=1, progress=lambda *told: seen.append((told[0], told[1].copy()))
+        )
+    assert len(seen) == 8
+    assert [time_ for time_, _ in seen] == sorted(time_ for time_, _ in seen)
+    known = [np.isfinite(energies).sum() for _, energies in seen]
+    assert known == sorted(known)
+    assert np.array_equal(seen[-1][1], found.best_energies)
+    assert same(found.samples, solve_ising(h, J, seed=1).samples)

@@ -30,6 +30,11 @@ double largest_of(std::span<const double> values) {
     return *std::ranges::max_element(most);
 }
 
+// What a flip must gain at least: more than the rounding error of such local fields.
+double tolerance_of(double largest_field) {
+    return 16.0 * std::numeric_limits<double>::epsilon() * largest_field;
+}
+
 // Few enough flips that the rounding errors which they leave in local fields do not count.
 constexpr std::size_t kFlipsOnTrust = 256;
 
@@ -41,7 +46,7 @@ struct Exactly {
     double tolerance = 0.0;
 
     bool improves(std::size_t i) const { return static_cast<double>(spins[i]) * local[i] > tolerance; }
-    void set_tolerance() { tolerance = 16.0 * std::numeric_limits<double>::epsilon() * largest_of(local); }
+    void set_tolerance() { tolerance = tolerance_of(largest_of(local)); }
 };
 
 // E = sum_i s_i (h_i + L_i) / 2 + constant, and what its rounding error may be.
@@ -91,6 +96,10 @@ void descend_exactly(const Exactly& read, StopToken& token, const Next& next, co
         known = energy.value;
     }
 }
+
+// A number of each of some reads.
+template <std::size_t kReads>
+using OfReads = std::array<double, kReads>;
 
 // Visits every entry (i, j, J_ij) of a sparse matrix.
 template <class Real, class Visit>
@@ -245,6 +254,80 @@ void SparseFinish::finish_with(const SparseView<Real>& view, const Finished& fin
     };
     descend_exactly(read, token, [&](std::size_t i) { return space.improving.next(i); }, flip, refresh);
     store_energy(energy_of(read).value + scale * trace + batch_.offset[finished.problem], *finished.energy);
+}
+
+// Energies of the reads that no flip improves; the others go on alone. All sums run in the order of finish_with.
+template <class Real>
+void SparseFinish::finish_minima(const SparseView<Real>& view, std::span<const Finished, kTogether> reads,
+                                 FinishSpace& space, StopToken& token) {
+    using Numbers = OfReads<kTogether>;
+    token.throw_if_interrupted();
+    space.local.resize(view.n * kTogether);
+    space.spins.resize(view.n * kTogether);
+    const double scale = batch_.coupling_scale;
+    const auto at = [](AlignedVector<double>& of, std::size_t i) { return of.data() + i * kTogether; };
+    for (std::size_t r = 0; r < kTogether; ++r) {
+        const auto fields = batch_.field(reads[r].problem);
+        for (std::size_t i = 0; i < view.n; ++i) {
+            at(space.local, i)[r] = fields[i];
+            at(space.spins, i)[r] = static_cast<double>(reads[r].spins[i]);
+        }
+    }
+    double trace = 0.0;
+    for_each_entry(view, [&](std::size_t i, std::size_t j, double value) {
+        if (i == j) {
+            trace += value;
+            return;
+        }
+        const double coupling = scale * value;
+        for (std::size_t r = 0; r < kTogether; ++r) {
+            at(space.local, i)[r] += coupling * at(space.spins, j)[r];
+        }
+        for (std::size_t r = 0; r < kTogether; ++r) {
+            at(space.local, j)[r] += coupling * at(space.spins, i)[r];
+        }
+    });
+    Numbers largest{};
+    Numbers most_gained;  // by one flip
+    most_gained.fill(-std::numeric_limits<double>::infinity());
+    for (std::size_t i = 0; i < view.n; ++i) {
+        for (std::size_t r = 0; r < kTogether; ++r) {
+            const double local = at(space.local, i)[r];
+            largest[r] = std::max(largest[r], std::fabs(local));
+            most_gained[r] = std::max(most_gained[r], at(space.spins, i)[r] * local);
+        }
+    }
+    Numbers energy{};
+    for (std::size_t r = 0; r < kTogether; ++r) {
+        const auto fields = batch_.field(reads[r].problem);
+        for (std::size_t i = 0; i < view.n; ++i) {
+            energy[r] += 0.5 * at(space.spins, i)[r] * (fields[i] + at(space.local, i)[r]);
+        }
+    }
+    for (std::size_t r = 0; r < kTogether; ++r) {
+        const double constant = scale * trace + batch_.offset[reads[r].problem];
+        if (most_gained[r] > tolerance_of(largest[r])) {
+            finish_with(view, reads[r], space, token);
+        } else {
+            store_energy(energy[r] + constant, *reads[r].energy);
+        }
+    }
+}
+
+void SparseFinish::finish_all(std::span<const Finished> reads, FinishSpace& space, StopToken& token) {
+    while (reads.size() >= kTogether) {
+        std::visit(
+            [&](const auto& view) {
+                if constexpr (requires { view.row_start; }) {
+                    finish_minima(view, reads.first<kTogether>(), space, token);
+                }
+            },
+            batch_.couplings);
+        reads = reads.subspan(kTogether);
+    }
+    for (const Finished& read : reads) {
+        finish(read, space, token);
+    }
 }
 
 void SparseFinish::finish(const Finished& read, FinishSpace& space, StopToken& token) {

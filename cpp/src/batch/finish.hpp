@@ -3,7 +3,8 @@
 // Whatever spins come in, a local minimum goes out: no flip lowers the energy by more than rounding error. Spins are
 // visited in index order, again and again, and flipped where that lowers the energy. The solvers search in lower
 // precision, so as a rule few spins flip; where a search was cut short, or left out, many do.
-// Cost: one pass over the couplings, one row of them for each flip, and another pass after every n flips.
+// Cost: one pass over the couplings, one row of them for each flip, and another pass after every n flips. Sparse reads that
+// need no flip share the pass, eight at a time.
 #pragma once
 
 #include <cstdint>
@@ -23,6 +24,7 @@ namespace qpsbgd {
 struct FinishSpace {
     std::vector<std::uint16_t> signs;
     AlignedVector<double> local;
+    AlignedVector<double> spins;  // of reads side by side
     std::vector<double> diagonal;
     IndexSet improving;
 };
@@ -49,7 +51,12 @@ public:
 
     void finish(const Finished& read, FinishSpace& space, StopToken& token);
 
+    // The same for each of the reads. Those that are local minima already share passes over the entries.
+    void finish_all(std::span<const Finished> reads, FinishSpace& space, StopToken& token);
+
 private:
+    static constexpr std::size_t kTogether = 8;
+
     // Entries by their columns, those of one column in the order of their rows: a flip needs both a row and a column, and
     // the caller gives rows. Made at the first flip, in one pass over the entries.
     struct Columns {
@@ -61,6 +68,9 @@ private:
     template <class Real>
     void finish_with(const SparseView<Real>& view, const Finished& finished, FinishSpace& space,
                      StopToken& token);
+    template <class Real>
+    void finish_minima(const SparseView<Real>& view, std::span<const Finished, kTogether> reads,
+                       FinishSpace& space, StopToken& token);
     template <class Real>
     const Columns& columns(const SparseView<Real>& view);
 

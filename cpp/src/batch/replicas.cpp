@@ -100,8 +100,7 @@ private:
 class ReplicaBatch {
 public:
     ReplicaBatch(const Int8ReplicaCouplings& couplings, const IsingBatch& batch, const SolveOptions& options,
-                 std::size_t sweeps, std::span<std::int8_t> samples,
-                 const std::function<void(std::size_t, std::size_t, std::size_t)>& finish,
+                 std::size_t sweeps, std::span<std::int8_t> samples, const FinishReplicas& finish,
                  const EvaluateOf& evaluate, StopToken& token)
         : couplings_(couplings),
           batch_(batch),
@@ -247,10 +246,24 @@ private:
         worker.sweeps += group.sweeps_done();
         watch.look();
         group.best_bits(worker.words);
+        answer_all(number, group);
+    }
+
+    // Some replicas together, between looks at the time.
+    void answer_all(std::size_t number, const Int8ReplicaGroup& group) {
+        constexpr std::size_t kTogether = 16;
+        const std::span<const ReplicaId> ids = group.replicas();
         const std::size_t count = words_of(batch_.n);
-        for (std::size_t lane = 0; lane < ids.size(); ++lane) {
-            answer(number, ids[lane], group.best_gain(lane),
-                   std::span(worker.words).subspan(lane * count, count));
+        std::array<ReplicaId, kTogether> ready{};
+        for (std::size_t first = 0; first < ids.size(); first += kTogether) {
+            std::size_t answered = 0;
+            for (std::size_t lane = first; lane < std::min(first + kTogether, ids.size()); ++lane) {
+                const auto words = std::span(workers_[number].words).subspan(lane * count, count);
+                if (take(ids[lane], group.best_gain(lane), words)) {
+                    ready[answered++] = ids[lane];
+                }
+            }
+            finish_(number, std::span(ready).first(answered));
         }
     }
 
@@ -273,17 +286,24 @@ private:
                 worker.words[spin / kWordBits] |= (state[at / kWordBits] >> (at % kWordBits) & 1U)
                                                   << (spin % kWordBits);
             }
-            answer(number, group.replicas()[lane], static_cast<std::int32_t>(population.best_gain(lane)),
-                   worker.words);
+            const ReplicaId id = group.replicas()[lane];
+            if (take(id, static_cast<std::int32_t>(population.best_gain(lane)), worker.words)) {
+                finish_(number, std::span(&id, 1));
+            }
         }
     }
 
-    void answer(std::size_t worker, ReplicaId id, std::int32_t gain, std::span<const std::uint64_t> words) {
+    // Is the state an answer, which is to be completed?
+    bool take(ReplicaId id, std::int32_t gain, std::span<const std::uint64_t> words) {
         if (replicas_per_problem_ > options_.reads) {
             found_.offer(id, gain, words);
-        } else if (id.read == 0 || !token_.out_of_time(kGrace)) {
-            write(worker, id.problem, id.read, words);
+            return false;
         }
+        if (id.read != 0 && token_.out_of_time(kGrace)) {
+            return false;
+        }
+        write(id, words);
+        return true;
     }
 
     // What it takes to complete so many answers, roughly.
@@ -298,20 +318,20 @@ private:
     void write_best(std::size_t worker, std::size_t problem) {
         const std::size_t found = std::min(options_.reads, found_.count(problem));
         for (std::size_t read = 0; read < found && (read == 0 || !token_.out_of_time(kGrace)); ++read) {
-            write(worker, problem, read, found_.words(problem, read));
+            const ReplicaId id{problem, read};
+            write(id, found_.words(problem, read));
+            finish_(worker, std::span(&id, 1));
         }
     }
 
-    void write(std::size_t worker, std::size_t problem, std::size_t read,
-               std::span<const std::uint64_t> words) {
-        const auto spins = samples_.subspan((problem * options_.reads + read) * batch_.n, batch_.n);
+    void write(ReplicaId id, std::span<const std::uint64_t> words) {
+        const auto spins = samples_.subspan((id.problem * options_.reads + id.read) * batch_.n, batch_.n);
         std::array<std::int8_t, 8> eight{};
         for (std::size_t i = 0; i < spins.size(); i += eight.size()) {
             const std::uint64_t up = words[i / kWordBits] >> (i % kWordBits);
             unpack_spins(static_cast<std::uint32_t>(~up), eight.data());
             std::copy_n(eight.begin(), std::min(eight.size(), spins.size() - i), &spins[i]);
         }
-        finish_(worker, problem, read);
     }
 
     const Int8ReplicaCouplings& couplings_;
@@ -320,7 +340,7 @@ private:
     std::size_t sweeps_;
     bool timed_;
     std::span<std::int8_t> samples_;
-    const std::function<void(std::size_t, std::size_t, std::size_t)>& finish_;
+    const FinishReplicas& finish_;
     const EvaluateOf& evaluate_;
     StopToken& token_;
     std::vector<Worker> workers_;
@@ -332,11 +352,10 @@ private:
 
 }  // namespace
 
-std::optional<ReplicaReport> anneal_replicas(
-    const Int8ReplicaCouplings& couplings, const IsingBatch& batch, const SolveOptions& options,
-    std::size_t sweeps, std::span<std::int8_t> samples,
-    const std::function<void(std::size_t, std::size_t, std::size_t)>& finish, const EvaluateOf& evaluate,
-    StopToken& token) {
+std::optional<ReplicaReport> anneal_replicas(const Int8ReplicaCouplings& couplings, const IsingBatch& batch,
+                                             const SolveOptions& options, std::size_t sweeps,
+                                             std::span<std::int8_t> samples, const FinishReplicas& finish,
+                                             const EvaluateOf& evaluate, StopToken& token) {
     return ReplicaBatch(couplings, batch, options, sweeps, samples, finish, evaluate, token).run();
 }
 

@@ -12,6 +12,7 @@
 #include "qpsbgd/problem.hpp"
 #include "qpsbgd/solve.hpp"
 #include "search/int8/couplings.hpp"
+#include "search/int8/replica_group.hpp"
 
 namespace qpsbgd {
 
@@ -26,12 +27,14 @@ bool replicas_pay(const IsingBatch& batch, const SolveOptions& options);
 // What a worker evaluates states with, where the progress is watched.
 using EvaluateOf = std::function<const Evaluate&(std::size_t worker)>;
 
-// Anneals the batch into the spins of `samples`; calls finish(worker, problem, read) for each as it is ready. Nothing, and
+// Completes some answers whose spins are known.
+using FinishReplicas = std::function<void(std::size_t worker, std::span<const ReplicaId>)>;
+
+// Anneals the batch into the spins of `samples`; calls `finish` for those that are ready. Nothing, and
 // nothing done, where a spin may rise further than the tables of acceptance reach: a hub at a high temperature.
-std::optional<ReplicaReport> anneal_replicas(
-    const Int8ReplicaCouplings& couplings, const IsingBatch& batch, const SolveOptions& options,
-    std::size_t sweeps, std::span<std::int8_t> samples,
-    const std::function<void(std::size_t, std::size_t, std::size_t)>& finish, const EvaluateOf& evaluate,
-    StopToken& token);
+std::optional<ReplicaReport> anneal_replicas(const Int8ReplicaCouplings& couplings, const IsingBatch& batch,
+                                             const SolveOptions& options, std::size_t sweeps,
+                                             std::span<std::int8_t> samples, const FinishReplicas& finish,
+                                             const EvaluateOf& evaluate, StopToken& token);
 
 }  // namespace qpsbgd

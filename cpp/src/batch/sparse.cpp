@@ -2,6 +2,8 @@
 #include <algorithm>
 #include <chrono>
 #include <optional>
+#include <span>
+#include <vector>
 
 #include "base/schedule.hpp"
 #include "base/threads.hpp"
@@ -37,11 +39,16 @@ bool solve_as_replicas(BatchRun& run, const SparseMatrix& matrix, SolveReport& r
     if (!couplings) {
         return false;
     }
-    const auto finish = [&](std::size_t worker, std::size_t problem, std::size_t read) {
-        run.sparse_finish.finish(
-            {problem, run.sample(problem, read), &run.energies[problem * run.options.reads + read]},
-            run.workers[worker].finish, run.token);
-        run.note(problem, read);
+    const auto finish = [&](std::size_t worker, std::span<const ReplicaId> replicas) {
+        std::vector<Finished> reads;
+        for (const auto [problem, read] : replicas) {
+            reads.push_back(
+                {problem, run.sample(problem, read), &run.energies[problem * run.options.reads + read]});
+        }
+        run.sparse_finish.finish_all(reads, run.workers[worker].finish, run.token);
+        for (const auto [problem, read] : replicas) {
+            run.note(problem, read);
+        }
     };
     const auto evaluate = [&](std::size_t worker) -> const Evaluate& { return run.workers[worker].evaluate; };
     const auto done =

@@ -20,7 +20,14 @@ from qpsbgd.capture.operands import plain_tensor
 from qpsbgd.capture.record import Capture, Pass, Unfolding, current_capture
 from qpsbgd.capture.weight import is_relaxed
 
-__all__ = ["binarize", "is_transformed", "record_slopes", "recorded_product", "recorded_weight"]
+__all__ = [
+    "binarize",
+    "is_transformed",
+    "record_slopes",
+    "recorded_product",
+    "recorded_weight",
+    "weight_told_later",
+]
 
 _NATIVE_DTYPES = (torch.float32, torch.float64)
 
@@ -108,6 +115,24 @@ class _RecordedWeight(torch.autograd.Function):
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:
         return tangents[0].view_as(tangents[0])  # as the output is a view of the weight
+
+
+class _WeightToldLater(torch.autograd.Function):
+    """The weight itself, for a product whose inputs exist only after it; they are left in the pass."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, capture: weakref.ref[Capture], started: Pass) -> Tensor:
+        ctx.capture, ctx.started = capture, started
+        return weight.view_as(weight)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        capture = ctx.capture()
+        if capture is not None and not torch._C._are_functorch_transforms_active():
+            capture.report(ctx.started, ctx.started.told)
+        return gradients[0], None, None
+
+    jvp = staticmethod(_RecordedWeight.jvp)
 
 
 class _Linear(torch.autograd.Function):
@@ -266,6 +291,47 @@ def recorded_weight(weight: Tensor, inputs: Tensor, unfolding: Unfolding | None 
     started = capture.start(inputs, unfolding)
     recorded = _RecordedWeight.apply(weight, inputs.detach(), weakref.ref(capture), started)  # type: ignore[no-untyped-call]
     return cast(Tensor, recorded)
+
+
+# See `recorded_product` for this wrapper.
+@torch._disable_dynamo  # type: ignore[attr-defined]
+def weight_told_later(weight: Tensor) -> tuple[Tensor, Callable[[Callable[[], Tensor]], None]]:
+    """Give `weight` for a product whose inputs are known only when it is done, such as a recurrent one.
+
+    Parameters
+    ----------
+    weight : Tensor (m, d)
+        Real weight.
+
+    Returns
+    -------
+    Tensor, and function
+        The weight for the product. Call the function afterwards, with a function that makes the inputs X of
+        the product (..., d): nothing is made unless they are recorded.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from qpsbgd.capture import RealWeight, attach
+    >>> weight, x = RealWeight(torch.tensor([[0.5, -0.5]])), torch.tensor([[3.0, 1.0]])
+    >>> capture = attach(weight)
+    >>> used, tell = weight_told_later(weight)
+    >>> z = torch.nn.functional.linear(x, used)
+    >>> tell(lambda: x)
+    >>> z.sum().backward()
+    >>> capture.records[0].inputs
+    tensor([[3., 1.]])
+    """
+    capture = current_capture(weight)
+    if capture is None or not _recording() or not weight.requires_grad:
+        return weight, lambda inputs: None
+    started = capture.start(weight.new_empty(0), None)  # never static: nothing but this pass has its inputs
+    used = cast(Tensor, _WeightToldLater.apply(weight, weakref.ref(capture), started))  # type: ignore[no-untyped-call]
+
+    def tell(inputs: Callable[[], Tensor]) -> None:
+        started.told = inputs().detach()
+
+    return used, tell
 
 
 def _recording() -> bool:

@@ -118,6 +118,8 @@ class Pass:
         self.source_version = inputs._version
         self.unfolding = unfolding
         self.inputs: Tensor | None = None
+        self.told: Tensor | None = None
+        """Inputs that the graph does not keep, because they existed only after the layer's product."""
         self.output_gradient: Tensor | None = None
         self.slopes: Tensor | None = None
         self.window: object = None

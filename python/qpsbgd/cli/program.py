@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import sys
 from collections.abc import Sequence
 
 from qpsbgd import __version__
-from qpsbgd.cli import demo, info, report, solve, train
-from qpsbgd.cli.arguments import BAD_USE, BadUseError, Parser
+from qpsbgd.cli import bench, completion, data, demo, info, report, solve, train
+from qpsbgd.cli.arguments import BAD_USE, EXIT_STATUS, BadUseError, Parser, Subparsers
 from qpsbgd.cli.messages import one_line
 
 __all__ = ["main"]
 
 _FAILED, _INTERRUPTED = 1, 130
+
+_DESCRIPTION = """\
+Train binary neural networks by QUBO-projected gradients; solve QUBO, Ising and Max-Cut files.
+
+  qpsbgd demo                              train on handwritten digits, beside two other optimizers
+  qpsbgd train mnist --seeds 5 --out runs  an experiment; started again, it goes on where it stopped
+  qpsbgd report runs                       one page of all finished runs
+  qpsbgd solve G1.txt --time-limit 10      the best solution of a file
+  qpsbgd bench G1.txt                      the same file by the other solvers that are installed
+  qpsbgd COMMAND --help                    what a command takes, with more examples
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -82,10 +94,13 @@ def _is_flushed() -> bool:
 
 def _parser() -> Parser:
     parser = Parser(
-        prog="qpsbgd", description="Train binary neural networks by QUBO-projected gradients; solve QUBOs."
+        prog="qpsbgd",
+        description=_DESCRIPTION,
+        epilog=EXIT_STATUS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"qpsbgd {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
-    for command in (demo, train, report, solve, info):
+    commands = Subparsers(parser)
+    for command in (demo, train, report, solve, bench, data, completion, info):
         command.add(commands)
     return parser

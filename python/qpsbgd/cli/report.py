@@ -11,14 +11,23 @@ from qpsbgd.cli.messages import one_line
 
 __all__ = ["add", "run"]
 
+_DESCRIPTION = """\
+Build one HTML page, readable offline, of all finished runs below DIR: tables with paired differences,
+learning curves, settings, versions and seeds.
+
+  qpsbgd report runs                     writes runs/report.html
+  qpsbgd report . --out all.html         of all folders below this one
+
+Files of runs that are broken are left out and named, and the exit status is 1.
+"""
+
 
 def add(commands: Subparsers) -> None:
     """Declare the command."""
     commands.add_parser(
         "report",
         help="build one HTML page of all finished runs",
-        description="Build one HTML page, readable offline, of all finished runs below DIR: tables with "
-        "paired differences, learning curves, settings, versions and seeds.",
+        description=_DESCRIPTION,
         declare=_declare,
     )
 

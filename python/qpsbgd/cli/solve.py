@@ -36,7 +36,7 @@ Solve QUBO, Ising and Max-Cut files; print energy, time and any known gap.
   zcat big.rud.gz | qpsbgd solve - --kind maxcut --json
 
 Ctrl-C ends the search and prints the best solution found so far; a second one ends at once.
-Exit status: 0, 1 if a file could not be read, 2 if the command was not understood, 130 after Ctrl-C.
+A file of a folder that cannot be read is told, the others are solved, and the exit status is 1.
 """
 
 
@@ -46,7 +46,6 @@ def add(commands: Subparsers) -> None:
         "solve",
         help="solve QUBO, Ising and Max-Cut files",
         description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         declare=_declare,
     )
 

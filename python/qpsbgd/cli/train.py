@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qpsbgd.cli.arguments import BadUseError, Parser, Subparsers, count, name_among
+from qpsbgd.cli.arguments import BadUseError, NameAmong, Parser, Subparsers, count
 
 if TYPE_CHECKING:
     from qpsbgd.experiments import Result, Settings, Task
@@ -14,15 +14,25 @@ if TYPE_CHECKING:
 
 __all__ = ["add", "run"]
 
+_DESCRIPTION = """\
+Run a task, or all tasks of an experiment. Writes results.json and learning curves, for one optimizer on one
+task also weights-seedK.pt.
+
+  qpsbgd train digits                                       one run of the first optimizer
+  qpsbgd train adult --optimizer all --seeds 5 --out runs   every optimizer with its usual settings
+  qpsbgd train adult --tune --seeds 5 --out runs            all tuned with the same budget
+  qpsbgd train cora --data-dir ~/data                       a graph; "qpsbgd data --help" makes its file
+
+Finished runs are kept in the folder: after Ctrl-C the same command goes on with the others.
+"""
+
 
 def add(commands: Subparsers) -> None:
     """Declare the command."""
     commands.add_parser(
         "train",
         help="train the network of a task and keep results, plot and weights",
-        description="Run a task, or all tasks of an experiment. Writes results.json and learning curves, for "
-        "one optimizer on one task also weights-seedK.pt. Finished runs are kept in the folder: after an "
-        "interruption the same command goes on with the others.",
+        description=_DESCRIPTION,
         declare=_declare,
     )
 
@@ -31,7 +41,7 @@ def _declare(train: Parser) -> None:
     # The names of all tasks are those of their networks, which are modules of torch.
     from qpsbgd.experiments import TASKS
 
-    train.add_argument("task", type=name_among(_names()), metavar="TASK", help=", ".join(_names()))
+    train.add_argument("task", type=NameAmong(_names()), metavar="TASK", help=", ".join(_names()))
     train.add_argument(
         "--optimizer",
         action="append",
@@ -60,6 +70,7 @@ def _declare(train: Parser) -> None:
     train.add_argument(
         "--out", type=Path, metavar="DIR", help="folder (default: runs/TASK-NAME or runs/TASK)"
     )
+    train.offered["optimizer"] = ("all", *TASKS["digits"].optimizers)
     train.set_defaults(run=run)
 
 

@@ -287,6 +287,24 @@ def mnist(
         it.
     OSError
         If a file is missing and cannot be downloaded, or fails its checksum.
+
+    Examples
+    --------
+    ``mnist()`` gives all images. A copy of one's own, here of a single image, is named with its checksum:
+
+    >>> import gzip, hashlib, tempfile
+    >>> image = gzip.compress(bytes([0, 0, 8, 3, 0, 0, 0, 1, 0, 0, 0, 28, 0, 0, 0, 28]) + bytes(784))
+    >>> label = gzip.compress(bytes([0, 0, 8, 1, 0, 0, 0, 1, 7]))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     files = {}
+    ...     for name in FILES:
+    ...         content, source = image if "images" in name else label, Path(folder) / name.replace("/", "-")
+    ...         _ = source.write_bytes(content)
+    ...         digest = hashlib.sha256(content).hexdigest()
+    ...         files[name] = RemoteFile((source.as_uri(),), digest, len(content))
+    ...     data = mnist(folder, size=8, files=files)
+    >>> data.x_train.shape, data.y_train.tolist()
+    ((1, 64), [7])
     """
     if size not in (28, 8, 4):
         raise ValueError(f"size is {size}, expected 28, 8 or 4")
@@ -367,6 +385,14 @@ def mnist_pair(
         If the digits are not two different ones, or `size` is not one of the three; also as for `mnist`.
     OSError
         As `mnist`.
+
+    Examples
+    --------
+    ``mnist_pair(3, 8)`` gives threes as class 0 and eights as class 1.
+
+    >>> mnist_pair(3, 3)
+    Traceback (most recent call last):
+    ValueError: first and second are 3 and 3, expected two different digits 0..9
     """
     if not (first in range(10) and second in range(10) and first != second):
         raise ValueError(f"first and second are {first} and {second}, expected two different digits 0..9")
@@ -416,6 +442,20 @@ def adult(
         If a line of a file is not svmlight text; the message names file and line.
     OSError
         If a file is missing and cannot be downloaded, or fails its checksum.
+
+    Examples
+    --------
+    ``adult()`` gives all samples. A copy of one's own, here of a single line, is named with its checksum:
+
+    >>> import hashlib, tempfile
+    >>> line = b"+1 3:1 123:1" + bytes([10])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     source = Path(folder) / "source"
+    ...     _ = source.write_bytes(line)
+    ...     one = RemoteFile((source.as_uri(),), hashlib.sha256(line).hexdigest(), len(line))
+    ...     data = adult(folder, files={"adult/a1a": one, "adult/a1a.t": one})
+    >>> data.x_train.shape, data.y_train.tolist()
+    ((1, 123), [1])
     """
     folder = data_folder(data_dir) / "adult"
     x_train, y_train = _read_svmlight(fetch(files["adult/a1a"], folder / "a1a"), _ADULT_FEATURES)

@@ -1,8 +1,8 @@
 """Graphs with labelled nodes: the karate club, and the citation networks Cora and PubMed.
 
 The citation networks are read from ``planetoid/cora.npz`` and ``planetoid/pubmed.npz`` in the data folder
-(see `qpsbgd.data.datasets.data_folder`). They are not downloaded: their public form is a pickle, which this
-package does not open. A file holds the arrays of `FIELDS`.
+(see `qpsbgd.data.datasets.data_folder`), which hold the arrays of `FIELDS`. They are not downloaded:
+``qpsbgd data`` makes them from their public form (`qpsbgd.data.planetoid_files`).
 """
 
 from __future__ import annotations
@@ -206,13 +206,22 @@ def planetoid(name: str, data_dir: str | os.PathLike[str] | None = None) -> Grap
         If the name is another one, or the file does not hold what it should; the message names the array.
     FileNotFoundError
         If the file is not there.
+
+    Examples
+    --------
+    ``planetoid("cora")`` gives the graph, once ``qpsbgd data cora FOLDER`` has made its file.
+
+    >>> planetoid("citeseer")
+    Traceback (most recent call last):
+    ValueError: name is 'citeseer', expected one of cora, pubmed
     """
     if name not in _PLANETOID:
         raise ValueError(f"name is {name!r}, expected one of {', '.join(_PLANETOID)}")
     path = data_folder(data_dir) / "planetoid" / f"{name}.npz"
     if not path.exists():
         raise FileNotFoundError(
-            f"{path} is missing: put the file there, or name its folder with --data-dir or QPSBGD_DATA"
+            f"{path} is missing: put the file there, make it by 'qpsbgd data {name} FOLDER', or name another "
+            f"data folder by --data-dir or QPSBGD_DATA"
         )
     arrays = _read_npz(path)
     features = _dense(path, arrays)

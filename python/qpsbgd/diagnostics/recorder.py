@@ -88,6 +88,14 @@ class QuboRecorder:
             matrix, _ = qubo_matrix(p, A, float(scale), domain=solved.domain)
             self.matrices[self._step, int(row)] = matrix
 
+    def __repr__(self) -> str:
+        """Show whose problems it keeps, and how many it has."""
+        m, d = self._weight.shape[0], self._weight[0].numel()
+        steps = sorted(self._steps)
+        return (
+            f"QuboRecorder(rows {self._rows} of {m} x {d}, steps {steps}; {len(self.matrices)} matrices kept)"
+        )
+
     def remove(self) -> None:
         """Stop recording; the matrices stay."""
         self._handle.remove()
@@ -126,6 +134,15 @@ def draw_qubos(matrices: Mapping[tuple[int, int], Doubles], path: str | os.PathL
         If matplotlib is not installed.
     OSError
         If the file cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     draw_qubos({(1, 0): np.eye(3), (2, 0): -np.eye(3)}, f"{folder}/qubos.png")
+    ...     (Path(folder) / "qubos.png").read_bytes()[1:4]
+    b'PNG'
     """
     if not matrices:
         raise ValueError("matrices is empty, expected at least one QUBO matrix")

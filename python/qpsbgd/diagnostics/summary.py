@@ -17,6 +17,7 @@ and the CDP of sign(g); `Diagnostics` shows both.
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, cast
@@ -32,6 +33,7 @@ __all__ = [
     "Counts",
     "LayerRecord",
     "LayerSummary",
+    "html_table",
     "known_mean",
     "markdown_table",
     "summarise",
@@ -223,6 +225,17 @@ def markdown_table(summaries: Iterable[LayerSummary]) -> str:
         figures = asdict(summary)
         lines.append("| " + " | ".join(_cell(figures[field]) for field in _HEADINGS) + " |")
     return "\n".join([*lines, "", NOTE])
+
+
+def html_table(summaries: Iterable[LayerSummary]) -> str:
+    """Make a table for notebooks, one row for each layer, with `NOTE` below it."""
+    head = "".join(f"<th>{html.escape(heading)}</th>" for heading in _HEADINGS.values())
+    rows = [
+        "".join(f"<td>{html.escape(_cell(asdict(summary)[field]))}</td>" for field in _HEADINGS)
+        for summary in summaries
+    ]
+    lines = "".join(f"<tr>{row}</tr>" for row in rows)
+    return f"<table><tr>{head}</tr>{lines}</table><p>{html.escape(NOTE)}</p>"
 
 
 def known_mean(values: Doubles) -> float | None:

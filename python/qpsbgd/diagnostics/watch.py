@@ -25,6 +25,7 @@ from qpsbgd.diagnostics.summary import (
     Counts,
     LayerRecord,
     LayerSummary,
+    html_table,
     known_mean,
     markdown_table,
     summarise,
@@ -279,6 +280,20 @@ class Diagnostics:
         text = json.dumps(self.to_json(), indent=1, allow_nan=False) + "\n"
         with atomic_write(path) as file:
             file.write(text.encode())
+
+    def __repr__(self) -> str:
+        """Show how many layers and steps were observed, and each layer's CDP."""
+        shown = ", ".join(
+            f"{summary.layer}: {'unknown' if summary.cdp is None else f'{summary.cdp:.3f}'}"
+            for summary in self.summary()
+        )
+        observed = len({record.step for record in self.records})
+        return (
+            f"Diagnostics({len(self._weights)} layers, {observed} steps observed; CDP {shown or 'unknown'})"
+        )
+
+    def _repr_html_(self) -> str:
+        return html_table(self.summary())
 
     def remove(self) -> None:
         """Stop watching. The records stay; a writer that was made from `log_dir` is closed."""

@@ -17,6 +17,14 @@ from qpsbgd.nn.convolution import BinaryConv2d
 from qpsbgd.nn.graph import BinaryGCNConv
 from qpsbgd.nn.linear import BinaryLinear
 from qpsbgd.nn.recorded import RecordedConv1d, RecordedConv2d, RecordedLinear
+from qpsbgd.nn.recurrent import (
+    RecordedGRU,
+    RecordedGRUCell,
+    RecordedLSTM,
+    RecordedLSTMCell,
+    RecordedRNN,
+    RecordedRNNCell,
+)
 from qpsbgd.nn.summary import summary
 
 __all__ = [
@@ -29,8 +37,14 @@ __all__ = [
     "RealWeight",
     "RecordedConv1d",
     "RecordedConv2d",
+    "RecordedGRU",
+    "RecordedGRUCell",
+    "RecordedLSTM",
+    "RecordedLSTMCell",
     "RecordedLinear",
     "RecordedMultiheadAttention",
+    "RecordedRNN",
+    "RecordedRNNCell",
     "Scale",
     "relax",
     "summary",

@@ -9,7 +9,6 @@ the output projection. Masks, dropout, scores and their layout stay torch's, wha
 from __future__ import annotations
 
 import inspect
-import types
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -20,28 +19,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from qpsbgd.capture.autograd import recorded_weight
+from qpsbgd.nn.rebinding import rebound
 from qpsbgd.nn.recorded import RecordedLayer, RecordedOutputProjection, record
 
 __all__ = ["RecordedMultiheadAttention"]
 
 _PROJECTIONS = ("query", "key", "value")
-
-
-def _rebound(function: Callable[..., Any], **names: Any) -> Callable[..., Any]:
-    """Give the function of the same code that finds other objects under some global names."""
-    if not set(names) <= set(function.__code__.co_names):
-        raise RuntimeError(
-            f"this version of torch has another {function.__name__}, which does not call {', '.join(names)}"
-        )
-    other = types.FunctionType(
-        function.__code__,
-        {**function.__globals__, **names},
-        function.__name__,
-        function.__defaults__,
-        function.__closure__,
-    )
-    other.__kwdefaults__ = function.__kwdefaults__
-    return other
 
 
 def _linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -67,12 +50,12 @@ def _attention(*args: Any, **kwargs: Any) -> Any:
 
 @cache
 def _torch_attention() -> Callable[..., Any]:
-    return _rebound(F.multi_head_attention_forward, linear=_linear)
+    return rebound(F.multi_head_attention_forward, linear=_linear)
 
 
 @cache
 def _torch_forward() -> Callable[..., Any]:
-    return _rebound(nn.MultiheadAttention.forward, F=_Functional())
+    return rebound(nn.MultiheadAttention.forward, F=_Functional())
 
 
 def _packed(weight: Tensor, query: Tensor, key: Tensor, value: Tensor) -> Tensor:

@@ -21,6 +21,14 @@ from qpsbgd.nn.recorded import (
     RecordedOutputProjection,
     record,
 )
+from qpsbgd.nn.recurrent import (
+    RecordedGRU,
+    RecordedGRUCell,
+    RecordedLSTM,
+    RecordedLSTMCell,
+    RecordedRNN,
+    RecordedRNNCell,
+)
 
 __all__ = ["to_binary", "to_recorded"]
 
@@ -33,6 +41,12 @@ _RECORDED: dict[type[nn.Module], type[RecordedLayer]] = {
     nn.Conv1d: RecordedConv1d,
     nn.Conv2d: RecordedConv2d,
     nn.MultiheadAttention: RecordedMultiheadAttention,
+    nn.LSTM: RecordedLSTM,
+    nn.GRU: RecordedGRU,
+    nn.RNN: RecordedRNN,
+    nn.LSTMCell: RecordedLSTMCell,
+    nn.GRUCell: RecordedGRUCell,
+    nn.RNNCell: RecordedRNNCell,
 }
 
 
@@ -130,12 +144,13 @@ def to_recorded(module: _ModuleT, *, skip: Collection[str] = ()) -> _ModuleT:
     """Have the layers of `module` record the inputs behind their gradients, in place; weights stay real.
 
     `qpsbgd.QPSBGD` then trains their weights by binary steps. The layers are `torch.nn.Linear`, `Conv1d`,
-    `Conv2d` and the projections of `MultiheadAttention`. They compute the same bits as before. The layers
-    and their parameters stay the same objects: values, ties, hooks, devices, dtypes, ``requires_grad``, state
-    dict keys and references of optimizers stay (attach `QPSBGD` afterwards).
+    `Conv2d`, the projections of `MultiheadAttention`, and `LSTM`, `GRU`, `RNN` and their cells. They compute
+    the same bits as before. The layers and their parameters stay the same objects: values, ties, hooks,
+    devices, dtypes, ``requires_grad``, state dict keys and references of optimizers stay (attach `QPSBGD`
+    afterwards).
 
     Subclasses of these types and all other layers stay as they are. `QPSBGD` trains them by Adam: embeddings,
-    norms, and `LSTM` and `GRU`, whose hidden states torch does not show. An embedding may share its weight
+    norms, and the output projection inside of an `LSTM` with ``proj_size``. An embedding may share its weight
     with a linear layer; the weight then takes binary steps.
 
     Parameters
@@ -169,15 +184,14 @@ def to_recorded(module: _ModuleT, *, skip: Collection[str] = ()) -> _ModuleT:
     skipped = _skipped(module, skip)
     for layer in list(module.modules()):
         kind = _RECORDED.get(type(layer))
-        if kind is None or id(layer) in skipped or not _has_its_weights(layer):
+        if kind is None or id(layer) in skipped or not _has_its_weights(layer, kind):
             continue
         record(layer, kind)
-        if isinstance(layer, RecordedMultiheadAttention) and _has_its_weights(layer.out_proj):
+        if isinstance(layer, RecordedMultiheadAttention) and "weight" in layer.out_proj._parameters:
             record(layer.out_proj, RecordedOutputProjection)
     return module
 
 
-def _has_its_weights(layer: nn.Module) -> bool:
-    """Whether the weight is a parameter; weight norm, pruning and parametrizations compute it of others."""
-    name = "weight" if not isinstance(layer, nn.MultiheadAttention) else "in_proj_weight"
-    return name in layer._parameters
+def _has_its_weights(layer: nn.Module, kind: type[RecordedLayer]) -> bool:
+    """Whether a weight is a parameter; weight norm, pruning and parametrizations compute it of others."""
+    return any(kind.is_recorded(name) for name in layer._parameters)

@@ -37,10 +37,15 @@ class RecordedLayer(nn.Module):
     recorded_names: ClassVar[tuple[str, ...]] = ("weight",)
     """Names of the parameters that are marked."""
 
+    @classmethod
+    def is_recorded(cls, name: str) -> bool:
+        """Tell whether a parameter of this name is marked."""
+        return name in cls.recorded_names
+
     def register_parameter(self, name: str, param: nn.Parameter | None) -> None:
         """Register as `torch.nn.Module` does, and mark a weight."""
         # Every assignment calls this method, load_state_dict(assign=True) too.
-        if name in self.recorded_names and param is not None:
+        if self.is_recorded(name) and param is not None:
             param = as_real_weight(param)
         super().register_parameter(name, param)
 
@@ -63,9 +68,8 @@ def record(layer: nn.Module, kind: type[RecordedLayer]) -> None:
 
 
 def _mark_weights(layer: nn.Module, kind: type[RecordedLayer]) -> None:
-    for name in kind.recorded_names:
-        weight = layer._parameters.get(name)  # pruning and parametrizations move it elsewhere
-        if weight is not None:
+    for name, weight in layer._parameters.items():  # pruning and parametrizations move weights elsewhere
+        if weight is not None and kind.is_recorded(name):
             as_real_weight(weight)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 from dataclasses import dataclass
 
@@ -67,7 +68,28 @@ class Summary:
         total = sum(count for count, _ in entries)
         return sum(count for count, binary in entries if binary) / total if total else 0.0
 
+    def _repr_html_(self) -> str:
+        head, *rows = self._cells()
+        lines = ["".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows]
+        return (
+            f"<table><tr>{''.join(f'<th>{cell}</th>' for cell in head)}</tr>"
+            f"{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
+        )
+
     def __str__(self) -> str:
+        cells = self._cells()
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        lines = [
+            "  ".join(
+                cell.rjust(width) if place > 3 else cell.ljust(width)
+                for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+            ).rstrip()
+            for row in cells
+        ]
+        return "\n".join(lines)
+
+    def _cells(self) -> list[tuple[str, ...]]:
+        """Return the table's rows: the head, a row for each parameter, the sum."""
         head = ("parameter", "layer", "shape", "weights", "bytes", "packed")
         rows = [
             (
@@ -88,15 +110,7 @@ class Summary:
             f"{self.num_bytes:,}",
             f"{self.packed_bytes:,}",
         )
-        widths = [max(map(len, column)) for column in zip(head, *rows, total, strict=True)]
-        lines = [
-            "  ".join(
-                cell.rjust(width) if place > 3 else cell.ljust(width)
-                for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-            ).rstrip()
-            for row in (head, *rows, total)
-        ]
-        return "\n".join(lines)
+        return [head, *rows, total]
 
 
 def summary(model: nn.Module) -> Summary:

@@ -19,14 +19,17 @@ from qpsbgd.capture.weight import is_binary
 from qpsbgd.optim.adam import adam_step
 from qpsbgd.optim.checkpoints import checked_state_dict, restore_state
 from qpsbgd.optim.commit import Uninterrupted
+from qpsbgd.optim.naming import check_gradient
+from qpsbgd.optim.showing import as_html, as_text
 from qpsbgd.problem.checks import (
+    NotFiniteError,
     check_betas,
     check_bool,
+    check_choice,
     check_clip,
     check_learning_rate,
     check_nonnegative,
 )
-from qpsbgd.step.processes import Processes
 from qpsbgd.step.weights import move_weights
 
 __all__ = ["LatentWeightOptimizer", "Update", "adam_step", "descend", "restore_state"]
@@ -37,6 +40,8 @@ _LARGEST_RATE = torch.finfo(torch.float32).max
 
 _ADAM_DEFAULTS = {"other_betas": (0.9, 0.999), "other_eps": 1e-8}
 
+_NONFINITE_DEFAULTS = {"nonfinite": "raise", "num_skipped": 0}
+
 
 class Update(NamedTuple):
     """One parameter that has a gradient in this step."""
@@ -44,7 +49,7 @@ class Update(NamedTuple):
     group: dict[str, Any]
     parameter: Tensor
     gradient: Tensor
-    """To be descended: averaged over the processes and negated by `maximize`."""
+    """To be descended: averaged over the processes, unless they vote, and negated by `maximize`."""
     number: int
     """Number of the parameter, counted over all groups."""
 
@@ -57,8 +62,8 @@ class LatentWeightOptimizer(Optimizer, ABC):
     params : iterable
         As in every torch optimizer.
     defaults : dict
-        Options of a parameter group, among them lr, other_lr, clip and maximize. other_betas and
-        other_eps are added if they are not there.
+        Options of a parameter group, among them lr, other_lr, clip and maximize. other_betas, other_eps and
+        nonfinite are added if they are not there.
     """
 
     earlier_defaults: ClassVar[Mapping[str, Any]] = {}
@@ -67,7 +72,7 @@ class LatentWeightOptimizer(Optimizer, ABC):
     """How a model gets weights that take steps of the subclass's own; for error messages."""
 
     def __init__(self, params: ParamsT, defaults: dict[str, Any]) -> None:
-        super().__init__(params, {**_ADAM_DEFAULTS, **defaults})
+        super().__init__(params, {**_ADAM_DEFAULTS, "nonfinite": "raise", **defaults})
 
     def _work(self, updates: Sequence[Update]) -> Any:
         """Work out the steps of the binary weights, as far as that may fail or take long; change nothing."""
@@ -89,6 +94,7 @@ class LatentWeightOptimizer(Optimizer, ABC):
         check_nonnegative("other_eps", options["other_eps"])
         check_clip(options["clip"])
         check_bool("maximize", options["maximize"])
+        check_choice("nonfinite", options["nonfinite"], ("raise", "skip"))
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters with options of their own, as `torch.optim.Optimizer.add_param_group`."""
@@ -99,6 +105,7 @@ class LatentWeightOptimizer(Optimizer, ABC):
         for name, value in group.items():
             group[name] = plain_option(value)
         group.setdefault("step", 0)
+        group.setdefault("num_skipped", 0)
         group.setdefault("base_lr", float(group["lr"]))
 
     @torch.no_grad()
@@ -118,7 +125,8 @@ class LatentWeightOptimizer(Optimizer, ABC):
         Raises
         ------
         ValueError
-            If a gradient or a learning rate is not finite; no parameter has changed then.
+            If a gradient, what a layer saw, or a learning rate is not finite; no parameter has changed then.
+            With ``nonfinite="skip"`` gradients and inputs skip the step instead, which counts.
         RuntimeError
             If no parameter is a binary weight, or a gradient is sparse.
         """
@@ -132,10 +140,16 @@ class LatentWeightOptimizer(Optimizer, ABC):
         return loss
 
     def _step(self) -> None:
-        updates = self._gather()
         rates = {id(group): other_rate(group) for group in self.param_groups}
-        stepped = [update for update in updates if self._steps(update.parameter)]
-        worked = self._work(stepped)
+        try:
+            updates = self._gather()
+            stepped = [update for update in updates if self._steps(update.parameter)]
+            worked = self._work(stepped)
+        except NotFiniteError:
+            if not all(group["nonfinite"] == "skip" for group in self.param_groups):
+                raise
+            self._skip()
+            return
         with Uninterrupted():
             self._commit(stepped, worked)
             for group, parameter, gradient, _ in updates:
@@ -148,6 +162,17 @@ class LatentWeightOptimizer(Optimizer, ABC):
             for group in self.param_groups:
                 group["step"] += 1
 
+    def _skip(self) -> None:
+        """Count a step that is not taken; what was recorded for it goes with its gradients."""
+        with Uninterrupted():
+            for group in self.param_groups:
+                group["num_skipped"] += 1
+
+    @property
+    def num_skipped(self) -> int:
+        """Number of steps not taken so far, for ``nonfinite="skip"``, because a number was not finite."""
+        return max(int(group["num_skipped"]) for group in self.param_groups)
+
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Reset gradients, as `torch.optim.Optimizer.zero_grad`."""
         with torch._C.DisableTorchFunctionSubclass():
@@ -159,7 +184,7 @@ class LatentWeightOptimizer(Optimizer, ABC):
         updates = []
         for number, (group, parameter) in enumerate(self._numbered()):
             if parameter.grad is not None:
-                updates.append(self._update(group, parameter, parameter.grad, number, Processes()))
+                updates.append(self._update(group, parameter, parameter.grad, number))
         return updates
 
     def _check_binary(self) -> None:
@@ -175,16 +200,10 @@ class LatentWeightOptimizer(Optimizer, ABC):
         """Every parameter with its group, in the order of their numbers."""
         return [(group, parameter) for group in self.param_groups for parameter in group["params"]]
 
-    def _update(
-        self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, number: int, processes: Processes
-    ) -> Update:
-        """Average a gradient over the processes, check it, and turn it downhill."""
+    def _update(self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, number: int) -> Update:
+        """Check a gradient, and turn it downhill."""
         self._check_dense(gradient)
-        gradient = processes.mean(gradient)
-        # A finite sum has only finite terms; the terms are looked at only when it is not.
-        if not gradient.sum().isfinite() and not gradient.isfinite().all():
-            shape = tuple(parameter.shape)
-            raise ValueError(f"the gradient of the parameter of shape {shape} is not finite")
+        check_gradient(group, parameter, gradient)
         return Update(group, parameter, -gradient if group["maximize"] else gradient, number)
 
     def _check_dense(self, gradient: Tensor) -> None:
@@ -199,9 +218,18 @@ class LatentWeightOptimizer(Optimizer, ABC):
         ValueError
             If it is the state dict of another optimizer or of other parameters; nothing has changed then.
         """
-        checked = checked_state_dict(self, state_dict, {**_ADAM_DEFAULTS, **self.earlier_defaults})
+        checked = checked_state_dict(
+            self, state_dict, {**_ADAM_DEFAULTS, **_NONFINITE_DEFAULTS, **self.earlier_defaults}
+        )
         super().load_state_dict(checked)
         restore_state(self, checked)
+
+    def __repr__(self) -> str:
+        """Show what it steps, the options that were chosen, and how far it is."""
+        return as_text(self, self._steps)
+
+    def _repr_html_(self) -> str:
+        return as_html(self, self._steps)
 
     def __copy__(self: _OptimizerT) -> _OptimizerT:
         # A shallow copy shares everything, what is recorded included.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -12,6 +13,7 @@ from qpsbgd.problem.checks import (
     MEMORIES,
     check_betas,
     check_choice,
+    check_count,
     check_nonnegative,
     check_scale,
     check_seed,
@@ -23,6 +25,7 @@ __all__ = [
     "Kinds",
     "check_kinds",
     "check_options",
+    "check_unsharded",
     "fill_options",
     "uses_factors",
     "with_rate",
@@ -39,6 +42,7 @@ EARLIER_DEFAULTS = {
     "qpu_seconds": 0.0,
     "betas": (0.9, 0.9),
     "weight_decay": 0.0,
+    "gram_every": 1,
 }
 """Defaults for checkpoints that predate these options."""
 
@@ -78,6 +82,12 @@ def check_options(options: dict[str, Any]) -> None:
     if options["betas"] is not None:
         check_betas("betas", options["betas"])
     check_nonnegative("weight_decay", options["weight_decay"])
+    check_count("gram_every", options["gram_every"])
+    if options["jacobian"] == "post-activation" and options["gram_every"] > 1:
+        raise ValueError(
+            "jacobian 'post-activation' does not go with gram_every above 1, which would keep "
+            "a Gram matrix of every neuron"
+        )
     check_seed(options["seed"])
     _check_majorizer(options["majorizer"])
     if options["damping"] is not None:
@@ -103,6 +113,19 @@ def check_kinds(options: dict[str, Any], kinds: Kinds) -> None:
     for name, default in (("variant", "continuous"), ("jacobian", "pre-activation")):
         if options[name] != default:
             raise ValueError(f"{name} {options[name]!r} has no meaning for real weights, use {default!r}")
+
+
+def check_unsharded(group: dict[str, Any]) -> None:
+    """Raise if a parameter of a group is sharded over processes, as those of FSDP2 and DTensor are."""
+    sharded = sys.modules.get("torch.distributed.tensor")  # without it no parameter is one
+    names = group.get("param_names", range(len(group["params"])))
+    for name, parameter in zip(names, group["params"], strict=True):
+        if sharded is not None and isinstance(parameter, sharded.DTensor):
+            raise TypeError(
+                f"params: {name!r} of shape {tuple(parameter.shape)} is a DTensor, sharded over processes as "
+                "by FSDP2, but a row needs its whole weight and input; keep parameters replicated, as "
+                "DistributedDataParallel does, and parallelism='rows' shares the work"
+            )
 
 
 def with_rate(group: dict[str, Any], default: Any) -> dict[str, Any]:

@@ -12,16 +12,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from qpsbgd.optim.bits import clear_still, pack_bits, pack_still, unpack_bits
 from qpsbgd.step.arrays import Spins
 from qpsbgd.step.weights import Move
 
 __all__ = ["LastStep", "PackedSteps", "pack_step", "replay_step", "unpack_step"]
 
-_Bits = npt.NDArray[np.bool_]
 _FIELDS = ("parameter", "shape", "size", "decay", "clip", "replaces", "signs", "still", "still_by")
 
 
@@ -101,22 +100,24 @@ def pack_step(parameter: int, shape: Sequence[int], G: Tensor, move: Move) -> di
     """
     step: Spins = G.cpu().numpy()
     packed: dict[str, Any] = {"parameter": parameter, "shape": tuple(shape), **move._asdict()}
-    still: _Bits = np.equal(step, 0)
-    by, bits = _still(still) if still.any() else (None, None)
-    return {**packed, "signs": _packed(step > 0), "still": bits, "still_by": by}
+    by, still = pack_still(step)
+    signs = torch.from_numpy(pack_bits(step > 0))
+    return {
+        **packed,
+        "signs": signs,
+        "still": None if by is None else torch.from_numpy(still),
+        "still_by": by,
+    }
 
 
 def unpack_step(packed: Mapping[str, Any]) -> Tensor:
     """Give the int8 step G in the shape of its weight."""
     shape = tuple(packed["shape"])
     rows, width = shape[0], math.prod(shape[1:])
-    step = np.where(_unpacked(packed["signs"], rows * width), 1, -1).astype(np.int8).reshape(rows, width)
-    if packed["still_by"] == "lines":
-        lines = _unpacked(packed["still"], rows + width)
-        step[lines[:rows]] = 0
-        step[:, lines[rows:]] = 0
-    elif packed["still_by"] == "entries":
-        step[_unpacked(packed["still"], rows * width).reshape(rows, width)] = 0
+    positive = unpack_bits(packed["signs"].cpu().numpy(), rows * width)
+    step = np.where(positive, 1, -1).astype(np.int8).reshape(rows, width)
+    if packed["still_by"] is not None:
+        clear_still(step, packed["still_by"], packed["still"].cpu().numpy())
     return torch.from_numpy(step).view(shape)
 
 
@@ -141,20 +142,3 @@ def replay_step(weights: Sequence[Tensor], packed: Any) -> None:
         )
     move = Move(*(packed[name] for name in Move._fields))
     move.apply(weight, unpack_step(packed).to(weight.device))
-
-
-def _still(still: _Bits) -> tuple[str, Tensor]:
-    """Pack which entries are zero: by rows and columns where these tell all of them."""
-    rows = np.logical_and.reduce(still, axis=1)
-    columns = np.logical_and.reduce(still[~rows], axis=0)
-    if np.array_equal(np.logical_or(rows[:, None], columns), still):
-        return "lines", _packed(np.concatenate([rows, columns]))
-    return "entries", _packed(still)
-
-
-def _packed(bits: _Bits) -> Tensor:
-    return torch.from_numpy(np.packbits(bits))
-
-
-def _unpacked(packed: Tensor, count: int) -> _Bits:
-    return np.unpackbits(packed.cpu().numpy(), count=count).astype(np.bool_)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
@@ -18,22 +19,23 @@ from torch.optim.optimizer import ParamsT
 from torch.utils.hooks import RemovableHandle
 
 from qpsbgd.capture.record import Capture, attach
-from qpsbgd.capture.weight import is_binary, is_captured
-from qpsbgd.optim.agreement import LocalView, agree, processes_of
-from qpsbgd.optim.latent import LatentWeightOptimizer, Update
+from qpsbgd.capture.weight import is_binary
+from qpsbgd.optim.gathering import GathersTogether
+from qpsbgd.optim.latent import Update
+from qpsbgd.optim.naming import naming_errors
 from qpsbgd.optim.options import (
     EARLIER_DEFAULTS,
     Kinds,
     check_kinds,
     check_options,
+    check_unsharded,
     fill_options,
     uses_factors,
     with_rate,
 )
 from qpsbgd.optim.packed import LastStep, PackedSteps
-from qpsbgd.optim.views import NOTHING, view_of
-from qpsbgd.problem.checks import Domain, Memory, Scale
-from qpsbgd.solvers.protocol import AsyncQuboSolver
+from qpsbgd.optim.parallel import PARALLELISMS, Team
+from qpsbgd.problem.checks import Domain, Memory, Scale, check_choice
 from qpsbgd.solvers.requests import Work, answer_requests
 from qpsbgd.solvers.resolve import resolve_solver
 from qpsbgd.step.continuous import ContinuousRule
@@ -49,7 +51,7 @@ __all__ = ["QPSBGD", "Projection", "layer_seed"]
 _RULES: dict[str, StepRule] = {"continuous": ContinuousRule(), "projected": ProjectedRule()}
 
 
-class QPSBGD(PackedSteps, LatentWeightOptimizer):
+class QPSBGD(PackedSteps, GathersTogether):
     """Quadratic projection stochastic binary gradient descent.
 
     Every weight of a `qpsbgd.nn` layer takes a step G in {-1, +1}: the gradient p (plus memory) projected
@@ -117,10 +119,22 @@ class QPSBGD(PackedSteps, LatentWeightOptimizer):
     seed : int
         0 <= seed < 2**64, for solvers that draw random numbers. A layer's seed in a step is a hash of seed,
         step and parameter number.
+    gram_every : int
+        A is made anew, and averaged over the processes, every so many steps; the steps between keep it. 1 by
+        default. It saves most where X has many samples, as in convolutions. Layers so wide that they are
+        projected by their samples have no A.
     process_group : torch.distributed.ProcessGroup or "independent", optional
         Processes that train together. Gradients and Gram matrices are averaged over them, so that every
         process takes the same step, that of all their samples. The default is the world, where
         torch.distributed is initialised. "independent" is for processes that train models of their own.
+    parallelism : {"auto", "rows", "replicated", "vote"}
+        How several processes divide a step. "rows": each solves its part of every layer's rows, and sends
+        its steps in a bit a weight. "replicated": each solves all. "auto" takes what is faster, where the
+        answers do not depend on it. "vote": each projects its own gradients, which are not averaged, and
+        the majority of the processes decides on every entry; draws do not move.
+    nonfinite : {"raise", "skip"}
+        What a NaN or an infinity in a gradient or in a layer's inputs does: raise before anything changes, or
+        leave the step out and count it in `num_skipped`, as `torch.amp.GradScaler` does.
 
     Raises
     ------
@@ -129,8 +143,8 @@ class QPSBGD(PackedSteps, LatentWeightOptimizer):
 
     Notes
     -----
-    All options but solver and process_group may differ between parameter groups. A group holds binary or real
-    weights, not both.
+    All options but solver, process_group and parallelism may differ between parameter groups. A group holds
+    binary or real weights, not both.
     ``scale="step"`` and ``"raw"`` depend on the size of the loss, which they take to be a mean over samples;
     the other scales do not. A layer whose input is the same unchanged tensor as in the last step keeps its
     Gram matrix; write to such a tensor through torch, which counts its versions.
@@ -183,15 +197,16 @@ class QPSBGD(PackedSteps, LatentWeightOptimizer):
         majorizer: Literal["gauss-newton", "logistic", "softmax"] | float = "gauss-newton",
         damping: float | None = None,
         seed: int = 0,
+        gram_every: int = 1,
         process_group: Any = None,
+        parallelism: Literal["auto", "rows", "replicated", "vote"] = "auto",
+        nonfinite: Literal["raise", "skip"] = "raise",
     ) -> None:
         self._solver = resolve_solver(solver)
         self._process_group = process_group
-        if isinstance(process_group, str) and process_group != "independent":
-            raise ValueError(
-                f"Invalid process_group: {process_group!r} (expected 'independent' or a process group)"
-            )
-        self._processes()  # refuses solvers that do not go with several processes
+        check_choice("parallelism", parallelism, PARALLELISMS)
+        self._parallelism = parallelism
+        self._processes()  # refuses groups that are none, and solvers that do not go with several processes
         self._forget()
         defaults = {
             "lr": lr,
@@ -211,6 +226,8 @@ class QPSBGD(PackedSteps, LatentWeightOptimizer):
             "majorizer": majorizer,
             "damping": damping,
             "seed": seed,
+            "gram_every": gram_every,
+            "nonfinite": nonfinite,
         }
         super().__init__(params, defaults)
         # Only now, so that options that are refused leave another optimizer's captures where they are.
@@ -231,7 +248,10 @@ class QPSBGD(PackedSteps, LatentWeightOptimizer):
         kinds = Kinds.of(group)
         try:
             check_kinds(group, kinds)
-        except ValueError:
+            check_unsharded(group)
+            if self._parallelism == "vote" and group["variant"] == "projected":
+                raise ValueError("parallelism 'vote' has no meaning with variant 'projected'")
+        except (TypeError, ValueError):
             self.param_groups.pop()
             raise
         fill_options(group, kinds)
@@ -300,94 +320,71 @@ class QPSBGD(PackedSteps, LatentWeightOptimizer):
         for capture in self._captures.values():
             capture.clear()
 
-    def _steps(self, parameter: Tensor) -> bool:
-        return is_captured(parameter)
-
-    # Gather
-
-    def _gather(self) -> list[Update]:
-        """All parameters that take part in the step, the same ones in every process."""
-        self._check_binary()
-        self._together = processes = self._processes()
-        numbered = self._numbered()
-        views: list[LocalView] = []
-        error: Exception | None = None
-        try:
-            views = [self._view(parameter) for _, parameter in numbered]
-        except RuntimeError as wrong:
-            error = wrong
-        if processes.alone and error is not None:
-            raise error
-        own = views
-        if not processes.alone:
-            steps = sum(int(group["step"]) for group in self.param_groups)
-            views = agree(processes, views, steps, error)
-        stepped = [view for view in views if view.has_gradient and self._steps(view.parameter)]
-        if stepped and not any(view.seen.num_samples for view in stepped):
-            return []  # batches without samples are no step for anything
-        updates = []
-        both = zip(numbered, own, views, strict=True)
-        for number, ((group, parameter), local, view) in enumerate(both):
-            if not view.has_gradient or (self._steps(parameter) and not view.seen.num_samples):
-                continue
-            gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-            updates.append(self._update(group, parameter, gradient, number, processes))
-            self._seen[parameter] = (local.seen, view.seen)
-        return updates
-
-    def _view(self, parameter: Tensor) -> LocalView:
-        """Tell what this process has of a parameter."""
-        if parameter.grad is not None:
-            self._check_dense(parameter.grad)
-        if self._steps(parameter):
-            return view_of(parameter, self._captures.get(parameter))
-        return LocalView(parameter, parameter.grad is not None, NOTHING)
-
-    def _processes(self) -> Processes:
-        processes = processes_of(self._process_group)
-        if not processes.alone and isinstance(self._solver, AsyncQuboSolver):  # protocols are slow to ask
-            raise ValueError(
-                f"process_group needs a solver whose answers depend on the seed alone, so that every process "
-                f"takes the same step; {type(self._solver).__name__} is none"
-            )
-        return processes
-
     # Work, and commit
 
     def _work(self, updates: Sequence[Update]) -> list[StepResult]:
         """Work out the step of every weight; all that a solver is asked is asked together."""
+        if not updates:
+            return []
         self._check_slopes(updates)
+        results: dict[int, StepResult] = {}
+        error: BaseException | None = None
         before = self._solver_seconds()
         try:
-            results = answer_requests([self._work_of(update) for update in updates], self._solver)
+            numbers = [number for number, update in enumerate(updates) if self._has(update)]
+            works = {number: self._work_of(updates[number]) for number in numbers}
+            answers = answer_requests(list(works.values()), self._solver)
+            results = dict(zip(works, answers, strict=True))
+        except BaseException as wrong:
+            if self._team.processes.alone:
+                raise
+            error = wrong  # the others wait for this process
         finally:
-            group = self.param_groups[0]
-            group["qpu_seconds"] += self._solver_seconds() - before
-        with torch._C._EnableTorchFunction():  # hooks may run the model
-            for result in results:
-                for projection in result.projections:
-                    for hook in list(self._projection_hooks.values()):
-                        hook(projection)
-        return results
+            self.param_groups[0]["qpu_seconds"] += self._solver_seconds() - before
+        if self._team.processes.alone:
+            settled = list(results.values())
+        else:
+            settled = self._team.settle([update.parameter for update in updates], results, error)
+        self._call_hooks(settled, updates[0].parameter.device)
+        return settled
+
+    def _has(self, update: Update) -> bool:
+        """Tell whether this process works on a weight: with votes it abstains if it has no samples."""
+        return not self._team.votes or self._inputs[update.parameter].num_samples > 0
+
+    def _call_hooks(self, results: Sequence[StepResult], device: torch.device) -> None:
+        error: Exception | None = None
+        try:
+            with torch._C._EnableTorchFunction():  # hooks may run the model
+                for result in results:
+                    for projection in result.projections:
+                        for hook in list(self._projection_hooks.values()):
+                            hook(projection)
+        except Exception as wrong:
+            error = wrong
+        self._team.raise_together(error, device)
 
     def _work_of(self, update: Update) -> Work[StepResult]:
         group, weight, gradient, _ = update
-        capture, (own, seen) = self._captures[weight], self._seen[weight]
         gradient = gradient.reshape(weight.shape[0], -1)
         if not is_binary(weight):
             # With W = a U, a = 1/sqrt(d), the layer is Z = a X U' as a binary one. This is the gradient of U.
             gradient = gradient * gradient.shape[1] ** -0.5
+        inputs, share = self._inputs[weight], self._team.share
         layer = LayerStep(
             weight=weight,
             gradient=gradient,
-            inputs=LayerInputs(weight, capture, self._static, self._together, own, seen),
+            inputs=inputs,
             state=self.state.get(weight, {}),
             options=group,
             solver=self._solver,
             seed=partial(layer_seed, group["seed"], group["step"], update.number),
             observed=bool(self._projection_hooks),
+            share=share,
+            shared=share.size > 1 or self._team.votes,
         )
-        return self.step_rule(group).work(layer)
+        result = yield from naming_errors(group, weight, self.step_rule(group).work(layer))
+        return replace(result, state={**result.state, **inputs.kept.state})
 
     def step_rule(self, group: dict[str, Any]) -> StepRule:
         """Return the mathematics of a parameter group's steps; a subclass may return a rule of its own."""
@@ -410,7 +407,7 @@ class QPSBGD(PackedSteps, LatentWeightOptimizer):
     def _check_slopes(self, updates: Sequence[Update]) -> None:
         """Refuse post-activation Jacobians of a net none of whose layers tells its activation's slopes."""
         asked = [u.parameter for u in updates if u.group["jacobian"] == "post-activation"]
-        if asked and not any(self._seen[weight][1].has_slopes for weight in asked):
+        if asked and not any(self._seen[weight].has_slopes for weight in asked):
             raise RuntimeError(
                 "jacobian is 'post-activation', but no layer told its activation's slopes: "
                 "put each layer and its activation into one qpsbgd.nn.Activated"
@@ -435,15 +432,17 @@ class QPSBGD(PackedSteps, LatentWeightOptimizer):
         self._is_built = False
         self._captures: dict[Tensor, Capture] = {}
         self._static = StaticInputs()
-        self._seen: dict[Tensor, tuple[Seen, Seen]] = {}  # in this process, and in all
-        self._together = Processes()
+        self._seen: dict[Tensor, Seen] = {}
+        self._inputs: dict[Tensor, LayerInputs] = {}
+        self._team = Team(Processes())
         self._projection_hooks: OrderedDict[int, Callable[[Projection], None]] = OrderedDict()
         self._last = []
 
     def __getstate__(self) -> dict[str, Any]:
         # A process group belongs to this process: a copy in another one needs its own.
         group = self._process_group if isinstance(self._process_group, str) else None
-        return {**super().__getstate__(), "_solver": self._solver, "_process_group": group}
+        own = {"_solver": self._solver, "_process_group": group, "_parallelism": self._parallelism}
+        return {**super().__getstate__(), **own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)

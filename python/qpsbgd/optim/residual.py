@@ -24,10 +24,12 @@ from torch.optim.optimizer import Optimizer, ParamsT
 
 from qpsbgd.optim.checkpoints import checked_state_dict, restore_state
 from qpsbgd.optim.commit import Uninterrupted
+from qpsbgd.optim.naming import named
 from qpsbgd.problem.checks import (
     DOMAINS,
     MEMORIES,
     Domain,
+    NotFiniteError,
     Scale,
     check_choice,
     check_clip,
@@ -182,7 +184,8 @@ class ResidualQPSBGD(Optimizer):
         if not callable(outputs):
             raise TypeError(f"outputs must be a function of the parameters, but is {type(outputs).__name__}")
         parameters = [parameter for group in self.param_groups for parameter in group["params"]]
-        z, all_jacobians = jacobians(outputs, parameters, self._mode)
+        names = [named(group, parameter) for group in self.param_groups for parameter in group["params"]]
+        z, all_jacobians = jacobians(outputs, parameters, self._mode, names)
         if loss is None:
             value, v, weight = 0.5 * z.square().sum(), z, 1.0
         else:
@@ -262,7 +265,10 @@ class ResidualQPSBGD(Optimizer):
 
 
 def jacobians(
-    outputs: Callable[..., Tensor], parameters: Sequence[Tensor], mode: str = "auto"
+    outputs: Callable[..., Tensor],
+    parameters: Sequence[Tensor],
+    mode: str = "auto",
+    names: Sequence[str] = (),
 ) -> tuple[Tensor, list[Tensor]]:
     """Evaluate a function of several tensors, and its Jacobian with respect to each.
 
@@ -274,6 +280,8 @@ def jacobians(
         Where to evaluate.
     mode : {"auto", "reverse", "forward"}
         As in `ResidualQPSBGD`.
+    names : sequence of str
+        What errors call the parameters.
 
     Returns
     -------
@@ -321,9 +329,14 @@ def jacobians(
             warnings.filterwarnings("ignore", message=r"`torch\.jit\.script` is deprecated")
             found, z = cast("tuple[tuple[Tensor, ...], Tensor]", forward(*points))
     all_jacobians = [U.detach().reshape(len(flat), -1) for U in found]
-    for name, tensor in (("output", z), *(("Jacobian", U) for U in all_jacobians)):
+    made = [("output", "", z)]
+    for U, name in itertools.zip_longest(all_jacobians, names):
+        made.append(("Jacobian", f" by the {name}" if name else "", U))
+    for what, by, tensor in made:
         if not torch.isfinite(tensor).all():
-            raise ValueError(f"outputs: an entry of the {name} of shape {tuple(tensor.shape)} is not finite")
+            raise NotFiniteError(
+                f"outputs: an entry of the {what} of shape {tuple(tensor.shape)}{by} is not finite"
+            )
     return z.detach(), all_jacobians
 
 

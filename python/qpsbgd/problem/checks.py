@@ -22,6 +22,7 @@ __all__ = [
     "MOST_THREADS",
     "Domain",
     "Memory",
+    "NotFiniteError",
     "Scale",
     "check_betas",
     "check_bool",
@@ -164,8 +165,19 @@ def seed_or_random(seed: Any) -> int:
     return value
 
 
+class NotFiniteError(ValueError):
+    """A number is NaN or infinite, or what is made of finite numbers overflows."""
+
+
 def check_finite(name: str, array: npt.NDArray[Any]) -> None:
-    """Raise a ValueError that names the first entry of `array` that is not finite."""
+    """Raise a `NotFiniteError` that names the first entry of `array` that is not finite.
+
+    Examples
+    --------
+    >>> check_finite("h", np.array([1.0, np.nan]))
+    Traceback (most recent call last):
+    qpsbgd.problem.checks.NotFiniteError: h of shape (2,) has nan at (1,), not a finite number
+    """
     # A sum is NaN or infinite if any entry is; only then is the entry looked for.
     with np.errstate(over="ignore", invalid="ignore"):
         suspicious = not np.isfinite(array.sum(dtype=np.float64))
@@ -173,7 +185,7 @@ def check_finite(name: str, array: npt.NDArray[Any]) -> None:
         bad = np.argwhere(~np.isfinite(array))
         if len(bad):
             where = tuple(int(i) for i in bad[0])
-            raise ValueError(
+            raise NotFiniteError(
                 f"{name} of shape {array.shape} has {array[where]} at {where}, not a finite number"
             )
 

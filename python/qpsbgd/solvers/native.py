@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
-import os
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -29,7 +26,9 @@ from qpsbgd.problem.memory import check_memory
 from qpsbgd.solvers.presolving import check_presolve, check_presolve_fits
 from qpsbgd.solvers.protocol import timing
 from qpsbgd.solvers.schedules import Sampling
-from qpsbgd.solvers.watching import Progress, Reporter, check_num_best, check_progress, reporter, targets_of
+from qpsbgd.solvers.shares import solve_on
+from qpsbgd.solvers.watching import Progress, Reporter, check_num_best, reporter, targets_of
+from qpsbgd.solvers.workers import Executors, default_num_threads
 
 __all__ = [
     "METHODS",
@@ -37,7 +36,6 @@ __all__ = [
     "NativeSolver",
     "check_answer_size",
     "default_num_threads",
-    "for_workers",
     "solve_ising",
     "solve_qubo",
 ]
@@ -47,13 +45,6 @@ _SHORTEST = 1e-9
 
 Method: TypeAlias = Literal["auto", "exact", "descent", "anneal", "tabu"]
 METHODS: tuple[str, ...] = get_args(Method)
-
-
-def default_num_threads() -> int:
-    """Processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @dataclass(frozen=True)
@@ -173,6 +164,25 @@ class NativeSolver:
         with reporter(progress, problem.num_problems, self.time_limit) as report:
             return self._solve(problem, seed_or_random(seed), 0, begin, interrupt_function, report)
 
+    def solve_part(self, problem: IsingProblem, *, seed: int, first_problem: int) -> Solutions:
+        """Solve some problems of a larger batch, from its problem number `first_problem` on.
+
+        The answers are those that `solve` gives for the whole batch.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from qpsbgd.problem import ising_problem
+        >>> J = np.triu(np.random.default_rng(0).normal(size=(20, 20)), 1)
+        >>> batch, last = ising_problem(np.zeros((3, 20)), J), ising_problem(np.zeros((1, 20)), J)
+        >>> solver = NativeSolver(method="anneal", num_sweeps=3)
+        >>> whole = solver.solve(batch, seed=5)
+        >>> part = solver.solve_part(last, seed=5, first_problem=2)
+        >>> bool((part.best_samples[0] == whole.best_samples[2]).all())
+        True
+        """
+        return self._solve(problem, seed_or_random(seed), first_problem, time.perf_counter_ns())
+
     def _solve(
         self,
         problem: IsingProblem,
@@ -263,81 +273,6 @@ def check_answer_size(problems: int, reads: int, spins: int) -> None:
     check_memory(what, int(problems) * int(reads) * (2 * int(spins) + 8))
 
 
-def for_workers(solver: NativeSolver, executor: Executor, count: int) -> NativeSolver:
-    """Return the solver for each of `count` workers, which share the processors if all are on this machine.
-
-    Examples
-    --------
-    >>> with ThreadPoolExecutor(2) as executor:
-    ...     for_workers(NativeSolver(num_threads=3), executor, 2).num_threads
-    3
-    """
-    if solver.num_threads is None and isinstance(executor, (ThreadPoolExecutor, ProcessPoolExecutor)):
-        return replace(solver, num_threads=max(1, default_num_threads() // count))
-    return solver
-
-
-def _solve_part(solver: NativeSolver, problem: IsingProblem, seed: int, first_problem: int) -> Solutions:
-    return solver._solve(problem, seed, first_problem, time.perf_counter_ns())
-
-
-def _solve_on(
-    solver: NativeSolver,
-    problem: IsingProblem,
-    seed: int,
-    executor: Executor | None,
-    begin: int,
-    progress: Progress,
-) -> Solutions:
-    """Solve here, or in one part per worker of the executor; the random streams make both answers equal."""
-    if executor is None:
-        with reporter(progress, problem.num_problems, solver.time_limit) as report:
-            return solver._solve(problem, seed, 0, begin, None, report)
-    check_progress(progress)
-    if progress:
-        raise ValueError("progress must be None where an executor is given: other threads do the work")
-    check_presolve_fits(solver.presolve, problem, num_best=solver.num_best, sampling=solver.sampling)
-    if problem.num_problems > 1:
-        solver = replace(solver, presolve=False)  # a part of one problem is solved as in the whole batch
-    solver = solver.within(begin)
-    workers = getattr(executor, "_max_workers", None) or default_num_threads()
-    num_parts = min(workers, problem.num_problems)
-    solver = for_workers(solver, executor, num_parts)
-    targets = targets_of(solver.target_energy, problem.num_problems)
-    bounds = np.linspace(0, problem.num_problems, num_parts + 1).astype(int).tolist()
-    futures = [
-        executor.submit(
-            _solve_part,
-            replace(solver, target_energy=targets[begin:end]) if targets else solver,
-            problem.rows(slice(begin, end)),
-            seed,
-            begin,
-        )
-        for begin, end in itertools.pairwise(bounds)
-    ]
-    return _joined([future.result() for future in futures])
-
-
-def _joined(parts: list[Solutions]) -> Solutions:
-    """Put the parts of a batch together: as many reads as every part has."""
-    info = dict(parts[0].info)
-    info["sweeps"] = sum(part.info["sweeps"] for part in parts)
-    info["proven_optimal"] = all(part.info["proven_optimal"] for part in parts)
-    info["timing"] = {key: sum(part.info["timing"][key] for part in parts) for key in parts[0].info["timing"]}
-    asked = info["num_reads"] + info["reads_left_out"]
-    done = min(part.info["num_reads"] for part in parts)  # a time limit leaves some parts fewer than others
-    info["num_reads"], info["reads_left_out"] = done, asked - done
-    if "trace" in info:
-        info["trace"] = [trace for part in parts for trace in part.info["trace"]]
-    reads = min(part.samples.shape[1] for part in parts)
-    return Solutions(
-        np.concatenate([part.samples[:, :reads] for part in parts]),
-        np.concatenate([part.energies[:, :reads] for part in parts]),
-        info,
-        parts[0].binary,
-    )
-
-
 def solve_ising(
     h: Any,
     J: Any = None,
@@ -350,7 +285,7 @@ def solve_ising(
     initial_states: npt.ArrayLike | None = None,
     beta_range: tuple[float, float] | None = None,
     time_limit: float | None = None,
-    executor: Executor | None = None,
+    executor: Executors | None = None,
     target_energy: float | Sequence[float] | None = None,
     progress: Progress = None,
     num_best: int | None = None,
@@ -372,15 +307,16 @@ def solve_ising(
         the batch. None draws one.
     initial_states : array (n,), (b, n) or (b, num_reads, n) of -1 and +1, optional
         Spins to start from; random otherwise, and for dense "tabu" leaning to where the fields point.
-    executor : concurrent.futures.Executor, optional
-        Solves one part of the batch per worker of it, for example in other processes or on other machines.
-        The workers of a `ThreadPoolExecutor` or `ProcessPoolExecutor` share this machine: without
-        `num_threads` each part gets its share of the processors, one at least. Workers of other executors
-        may be anywhere: each part then uses every processor of its worker's machine. A given `num_threads`
-        is used by every part. ``info["timing"]`` is the sum over the parts. With `time_limit` all problems
-        get as many reads as the part that has had the fewest.
+    executor : concurrent.futures.Executor, or function that makes one, optional
+        Solves one part of the batch per worker of it, for example in other processes or on other machines. A
+        function makes another executor when workers die, as in `solve_stream`. Without `num_threads` the
+        parts that are at work on a machine share its processors, where the executor tells how many these
+        are: pools of threads and processes, and Dask's. A given `num_threads` is used by every part.
+        ``info["timing"]`` is the sum over the parts. With `time_limit` all problems get as many reads as the
+        part that has had the fewest.
     progress : True or function, optional
-        A bar, or a function of seconds and lowest energy, as `NativeSolver.solve` takes it; no executor then.
+        A bar, or a function of seconds and lowest energy, as `NativeSolver.solve` takes it; with an executor
+        it is called after each part.
 
     Returns
     -------
@@ -415,7 +351,7 @@ def solve_ising(
         presolve=presolve,
     )
     problem = ising_problem(h, J, initial_states=initial_states, num_reads=solver.num_reads)
-    return _solve_on(solver, problem, seed_or_random(seed), executor, begin, progress)
+    return solve_on(solver, problem, seed_or_random(seed), executor, begin, progress)
 
 
 def solve_qubo(
@@ -430,7 +366,7 @@ def solve_qubo(
     initial_states: npt.ArrayLike | None = None,
     beta_range: tuple[float, float] | None = None,
     time_limit: float | None = None,
-    executor: Executor | None = None,
+    executor: Executors | None = None,
     target_energy: float | Sequence[float] | None = None,
     progress: Progress = None,
     num_best: int | None = None,
@@ -482,4 +418,4 @@ def solve_qubo(
         presolve=presolve,
     )
     problem = qubo_problem(Q, linear, initial_states=initial_states, num_reads=solver.num_reads)
-    return _solve_on(solver, problem, seed_or_random(seed), executor, begin, progress)
+    return solve_on(solver, problem, seed_or_random(seed), executor, begin, progress)

@@ -32,11 +32,15 @@ class Request(NamedTuple):
         Seed for the solver.
     rounds : int
         How often the work asks for a batch of this size from here on, this time included.
+    first : int
+        Number of problems that come before these ones in the batch they are a part of. Above 0 only for
+        solvers that have ``solve_part(problem, *, seed, first_problem)``, which answers as for the whole.
     """
 
     problem: IsingProblem
     seed: int
     rounds: int = 1
+    first: int = 0
 
 
 Work: TypeAlias = Generator[list[Request], list[Solutions], ResultT]
@@ -171,14 +175,17 @@ def _answer_one(work: Work[ResultT], solver: QuboSolver | Literal["native"]) -> 
             if isinstance(solver, str):
                 raise TypeError(f"the {solver} projection asks no solver, but was asked for solutions")
             requests = work.send(
-                [
-                    checked_solutions(solver, problem, solver.solve(problem, seed=seed))
-                    for problem, seed, _ in requests
-                ]
+                [checked_solutions(solver, request.problem, _solved(request, solver)) for request in requests]
             )
     except StopIteration as end:
         result: ResultT = end.value
         return result
+
+
+def _solved(request: Request, solver: Any) -> Any:
+    if request.first:
+        return solver.solve_part(request.problem, seed=request.seed, first_problem=request.first)
+    return solver.solve(request.problem, seed=request.seed)
 
 
 def _answer_all(works: Sequence[Work[ResultT]], solver: AsyncQuboSolver) -> list[ResultT]:
@@ -209,7 +216,7 @@ def _submitted(
 ) -> tuple[int, list[tuple[IsingProblem, PendingSolutions]]]:
     """Submit what a work asks; return its number, and each problem with its answer, noted as awaited too."""
     pending = []
-    for problem, seed, _ in requests:
+    for problem, seed, _, _ in requests:
         answer = solver.submit(problem, seed=seed)
         awaited.append(answer)
         pending.append((problem, answer))

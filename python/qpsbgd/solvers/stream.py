@@ -1,21 +1,17 @@
 """Streams of problems: an iterator in, an iterator of solutions out, in bounded memory and on any executor.
 
-Problems are cut into parts of about equal cost. A part is solved here, or by a worker of an executor, where
-neighbours of the same shape are one native call. Every problem draws its random numbers by its number in the
-stream, so answers depend neither on the parts nor on the executor.
-
-A worker that dies takes its part with it, and with a process pool all others, too. Where `executor` is a
-function that makes executors, another one is made, and what was under way is sent again.
+Problems are cut into parts of about equal estimated cost. A part is solved here, or by a worker of an
+executor, where neighbours of the same shape are one native call. Every problem draws its random numbers by
+its number in the stream, so answers depend neither on the parts nor on the executor.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Executor, Future
-from contextlib import suppress
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -23,19 +19,16 @@ import numpy as np
 
 from qpsbgd.problem.checks import check_choice, seed_or_random
 from qpsbgd.problem.ising import CSRCouplings, IsingProblem, Solutions
-from qpsbgd.solvers.native import NativeSolver, default_num_threads, for_workers
+from qpsbgd.solvers.costs import num_entries, problem_seconds
+from qpsbgd.solvers.native import NativeSolver
+from qpsbgd.solvers.workers import Cancellation, Executors, Workers, in_order
 
 __all__ = ["ProblemError", "solve_stream"]
 
 _MOST_PROBLEMS = 256
 _MOST_ENTRIES = 1 << 20
-"""Of a part: problems, and couplings of all of them."""
-
-_TRIES = 3
-"""How often a part is sent before its loss counts as its own fault."""
-
-_PARTS_PER_WORKER = 2
-"""Parts under way: one that is solved and one that waits."""
+_MOST_SECONDS = 0.05
+"""Of a part: problems, couplings of all of them, and what they are estimated to take."""
 
 
 class ProblemError(RuntimeError):
@@ -67,7 +60,7 @@ def solve_stream(
     *,
     solver: NativeSolver | None = None,
     seed: int | None = None,
-    executor: Executor | Callable[[], Executor] | None = None,
+    executor: Executors | None = None,
     errors: Literal["raise", "yield"] = "raise",
 ) -> Iterator[Any]:
     """Solve problems as they come, and give their solutions in the same order.
@@ -83,8 +76,8 @@ def solve_stream(
         batch.
     executor : concurrent.futures.Executor, or function that makes one, optional
         Solves the parts: of threads, processes, `dask.distributed`, `mpi4py.futures`. Only with a function is
-        another executor made when workers die, and shut down at the end. The workers of pools of threads or
-        processes share this machine's processors.
+        another executor made when workers die, and shut down at the end. Without `num_threads` the parts that
+        are at work on a machine share its processors, where the executor tells how many these are.
     errors : {"raise", "yield"}
         What happens to a problem that cannot be solved: it ends the stream, or its `ProblemError` comes in
         the place of its solutions and the others go on.
@@ -100,9 +93,9 @@ def solve_stream(
     TypeError
         If an element of `problems` is no `IsingProblem`.
     ProblemError
-        If a problem cannot be solved and `errors` is "raise".
+        If a problem cannot be solved, or kills each worker that gets it, and `errors` is "raise".
     BrokenExecutor
-        If workers die, and `executor` is no function or its workers die again and again.
+        If workers die, and `executor` is no function or its workers die at any work.
 
     Examples
     --------
@@ -114,65 +107,97 @@ def solve_stream(
     check_choice("errors", errors, ("raise", "yield"))
     solver = NativeSolver() if solver is None else solver
     drawn = seed_or_random(seed)
-    parts = _parts(problems)
-    answers: Iterator[list[Solutions | ProblemError]]
+    parts = _parts(problems, solver, drawn)
     if executor is None:
-        answers = (_solve_part(solver, part, drawn) for part in parts)
-    else:
-        answers = _Workers(solver, drawn, executor).solve(parts)
-    return _flattened(answers, errors)
+        return _flattened((_solve_part(part) for part in parts), errors)
+    return _flattened(in_order(parts, executor), errors)
 
 
 @dataclass(frozen=True)
 class _Part:
-    """Problems that follow each other in the stream."""
+    """Problems that follow each other in the stream, and how to solve them."""
 
+    solver: NativeSolver
+    seed: int
     first: int
     problems: list[IsingProblem]
+
+    def call(self, workers: Workers, cancellation: Cancellation) -> tuple[Any, ...]:
+        return _solve_in_worker, self, workers, cancellation
+
+    def halves(self) -> list[_Part]:
+        middle = len(self.problems) // 2
+        if not middle:
+            return []
+        return [
+            replace(self, problems=self.problems[:middle]),
+            replace(self, first=self.first + middle, problems=self.problems[middle:]),
+        ]
+
+    def lost(self, error: BaseException) -> list[Solutions | ProblemError]:
+        failure = ProblemError(self.first, f"each worker that got it died ({type(error).__name__}: {error})")
+        failure.__cause__ = error
+        return [failure]
 
 
 def _flattened(
     answers: Iterator[list[Solutions | ProblemError]], errors: str
 ) -> Iterator[Solutions | ProblemError]:
-    for answer in itertools.chain.from_iterable(answers):
-        if errors == "raise" and isinstance(answer, ProblemError):
-            raise answer
-        yield answer
+    with contextlib.closing(answers):  # type: ignore[type-var]
+        for answer in itertools.chain.from_iterable(answers):
+            if errors == "raise" and isinstance(answer, ProblemError):
+                raise answer
+            yield answer
 
 
-def _parts(problems: Iterable[IsingProblem]) -> Iterator[_Part]:
-    first, part, entries = 0, list[IsingProblem](), 0
+def _parts(problems: Iterable[IsingProblem], solver: NativeSolver, seed: int) -> Iterator[_Part]:
+    options = solver.method, solver.num_reads, solver.num_sweeps, solver.time_limit
+    first, part, entries, seconds = 0, list[IsingProblem](), 0, 0.0
     for number, problem in enumerate(problems):
         if not isinstance(problem, IsingProblem):
             raise TypeError(
                 f"problems must hold IsingProblem, as ising_problem and qubo_problem make them, but problem "
                 f"{number} is {type(problem).__name__}"
             )
-        size = len(problem.J.data) if isinstance(problem.J, CSRCouplings) else problem.J.size
-        if part and (entries + size > _MOST_ENTRIES or len(part) == _MOST_PROBLEMS):
-            yield _Part(first, part)
-            first, part, entries = number, [], 0
+        size, cost = num_entries(problem), problem_seconds(problem, *options)
+        full = entries + size > _MOST_ENTRIES or seconds + cost > _MOST_SECONDS
+        if part and (full or len(part) == _MOST_PROBLEMS):
+            yield _Part(solver, seed, first, part)
+            first, part, entries, seconds = number, [], 0, 0.0
         part.append(problem)
         entries += size
+        seconds += cost
     if part:
-        yield _Part(first, part)
+        yield _Part(solver, seed, first, part)
 
 
-def _solve_part(solver: NativeSolver, part: _Part, seed: int) -> list[Solutions | ProblemError]:
+def _solve_in_worker(
+    part: _Part, workers: Workers, cancellation: Cancellation
+) -> list[Solutions | ProblemError]:
+    if part.solver.num_threads is None:
+        part = replace(part, solver=replace(part.solver, num_threads=workers.num_threads()))
+    return _solve_part(part, cancellation.asked)
+
+
+def _solve_part(part: _Part, cancelled: Callable[[], bool] | None = None) -> list[Solutions | ProblemError]:
     """Solve neighbours of the same shape together; where one of them fails, each alone."""
     found: list[Solutions | ProblemError] = []
     number = part.first
     for _, same in itertools.groupby(part.problems, _shape):
         group = list(same)
+        if cancelled is not None and cancelled():
+            raise CancelledError("nobody waits for this part any more")
         try:
-            found += _solve_group(solver, group, seed, number)
+            found += _solve_group(part, group, number, cancelled)
         except (ValueError, TypeError, ArithmeticError, MemoryError) as error:
             if len(group) == 1:
                 found.append(_failed(number, error))
             else:
-                alone = (_solve_part(solver, _Part(number + k, [one]), seed) for k, one in enumerate(group))
-                found += itertools.chain.from_iterable(alone)
+                for k, one in enumerate(group):
+                    found += _solve_part(replace(part, first=number + k, problems=[one]), cancelled)
         number += len(group)
+    if cancelled is not None and cancelled():  # what was found is not what was asked for
+        raise CancelledError("nobody waits for this part any more")
     return found
 
 
@@ -190,11 +215,11 @@ def _shape(problem: IsingProblem) -> Any:
 
 
 def _solve_group(
-    solver: NativeSolver, group: Sequence[IsingProblem], seed: int, number: int
+    part: _Part, group: Sequence[IsingProblem], number: int, cancelled: Callable[[], bool] | None
 ) -> list[Solutions | ProblemError]:
     begin = time.perf_counter_ns()
     if len(group) == 1:
-        return [solver._solve(group[0], seed, number, begin)]
+        return [part.solver._solve(group[0], part.seed, number, begin, cancelled)]
     n = group[0].num_spins
     joined = IsingProblem(
         np.concatenate([problem.h for problem in group]),
@@ -203,7 +228,7 @@ def _solve_group(
         group[0].coupling_scale,
         group[0].binary,
     )
-    together = solver._solve(joined, seed, number, begin)
+    together = part.solver._solve(joined, part.seed, number, begin, cancelled)
     return [_one_of(together, index) for index in range(len(group))]
 
 
@@ -213,63 +238,3 @@ def _one_of(together: Solutions, index: int) -> Solutions:
         info["trace"] = [info["trace"][index]]
     chosen = slice(index, index + 1)
     return replace(together, samples=together.samples[chosen], energies=together.energies[chosen], info=info)
-
-
-class _Workers:
-    """An executor, and the parts that are under way there."""
-
-    def __init__(self, solver: NativeSolver, seed: int, executor: Executor | Callable[[], Executor]) -> None:
-        self._solver, self._seed = solver, seed
-        self._make = None if isinstance(executor, Executor) else executor
-        self._executor = executor if isinstance(executor, Executor) else executor()
-        self._queue: deque[tuple[_Part, Future[list[Solutions | ProblemError]]]] = deque()
-
-    def solve(self, parts: Iterator[_Part]) -> Iterator[list[Solutions | ProblemError]]:
-        workers = getattr(self._executor, "_max_workers", None) or default_num_threads()
-        self._solver = for_workers(self._solver, self._executor, workers)
-        try:
-            for part in itertools.islice(parts, workers * _PARTS_PER_WORKER):
-                self._send(part)
-            while self._queue:
-                yield self._first_answer()
-                for part in itertools.islice(parts, 1):
-                    self._send(part)
-        finally:
-            for _, future in self._queue:
-                future.cancel()
-            if self._make is not None:
-                self._executor.shutdown(wait=False, cancel_futures=True)
-
-    def _send(self, part: _Part) -> None:
-        try:
-            future = self._executor.submit(_solve_part, self._solver, part, self._seed)
-        except BrokenExecutor as error:  # noticed when the part before is awaited
-            future = Future()
-            future.set_exception(error)
-        self._queue.append((part, future))
-
-    def _first_answer(self) -> list[Solutions | ProblemError]:
-        for attempt in range(_TRIES):
-            future = self._queue[0][1]
-            try:
-                answer = future.result()
-            except BrokenExecutor:
-                if self._make is None or attempt == _TRIES - 1:
-                    raise
-                self._send_again(self._make)
-                continue
-            self._queue.popleft()
-            return answer
-        raise AssertionError("the last attempt returns or raises")
-
-    def _send_again(self, make: Callable[[], Executor]) -> None:
-        """Make another executor, and send it what the broken one has not answered."""
-        with suppress(Exception):
-            self._executor.shutdown(wait=False, cancel_futures=True)
-        self._executor = make()
-        before, self._queue = self._queue, deque()
-        for part, future in before:
-            if future.done() and not future.cancelled() and future.exception() is None:
-                self._queue.append((part, future))
-            else:
-                self._send(part)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -24,6 +25,11 @@ class _Rows(NamedTuple):
     G: Tensor
     state: dict[str, Any]
     projection: Projection | None
+    p: Tensor | None = None
+    """What error feedback is of, where G is not known yet."""
+    apart: bool = False
+    """Whether the processes share out these rows by themselves."""
+    rows: slice = slice(0)
 
 
 class ContinuousRule:
@@ -35,21 +41,22 @@ class ContinuousRule:
         if few is not None:
             X, A = few
             found = _step(layer, slice(0, len(layer.gradient)), A, X)
-            return StepResult(found.G, replaces=False, state=found.state)
+            return StepResult(found.G, replaces=False, state=found.state, p=found.p)
         parts = layer.inputs.parts(layer.options["jacobian"])
         rows = yield from together(self._rows(layer, part) for part in parts)
-        G = rows[0].G if len(rows) == 1 else torch.cat([part.G for part in rows])
         return StepResult(
-            G,
+            _joined([part.G for part in rows]),
             replaces=False,
             state=join_states([part.state for part in rows]),
             projections=[part.projection for part in rows if part.projection is not None],
+            p=_joined([part.p for part in rows if part.p is not None]) if rows[0].p is not None else None,
+            split=tuple(part.rows for part in rows) if rows[0].apart else (),
         )
 
     def _rows(self, layer: LayerStep, part: Part) -> Work[_Rows]:
         options = layer.options
         scale = _scale(layer)
-        if _is_fast(layer) and part.A.ndim == 2:
+        if _is_fast(layer) and part.A.ndim == 2 and not layer.shared:
             return self._in_one_pass(layer, part, scale)
         gradient = layer.gradient[part.rows]
         known = state_of_rows(layer.state, part.rows, layer.weight.shape[0])
@@ -58,30 +65,61 @@ class ContinuousRule:
         if options["memory"] == "error-feedback" and "residual" in known:
             p = p + known["residual"]
         elif options["memory"] == "momentum":
-            p, A, state = running_means(p, A, known, options["betas"])
+            p, A, state = self.means(layer, p, A, known)
+        G = yield from self._solved(layer, part, p, A)
+        left = p if options["memory"] == "error-feedback" else None
+        if left is not None and not layer.shared:
+            state["residual"], left = error_feedback(left, G.to(layer.dtype)), None
+        return _Rows(G, state, _shown(layer, part, p, A, G, scale), left, A.ndim == 3, part.rows)
+
+    def _solved(self, layer: LayerStep, part: Part, p: Tensor, A: Floats) -> Work[Tensor]:
+        """Project the rows of a part that this process solves."""
+        rows, own = part.rows, layer.own(part)
+        G = torch.zeros(p.shape, dtype=torch.int8, device=p.device)
+        if own.start == own.stop:
+            return G
+        mine = slice(own.start - rows.start, own.stop - rows.start)
+
+        def posed(before: slice) -> int:
+            return int(p[: before.stop - before.start].any(dim=1).sum())
+
+        seed, first = layer.stream(rows, own, posed)
         spins = yield from project_rows(
-            to_host(p, layer.dtype),
-            A,
-            scale=scale,
-            kappa=options["kappa"],
-            domain=options["domain"],
+            to_host(p[mine], layer.dtype),
+            A if A.ndim == 2 else A[mine],
+            scale=_scale(layer),
+            kappa=layer.options["kappa"],
+            domain=layer.options["domain"],
             solver=layer.solver,
-            seed=layer.seed_of(part.rows),
+            seed=seed,
             num_samples=part.num_samples,
+            first=first,
         )
-        G = torch.from_numpy(spins).to(p.device)
-        if options["memory"] == "error-feedback":
-            state["residual"] = error_feedback(p, G.to(layer.dtype))
-        return _Rows(G, state, _shown(layer, part, p, A, G, scale))
+        G[mine] = torch.from_numpy(spins).to(p.device)
+        return G
+
+    def means(
+        self, layer: LayerStep, p: Tensor, A: Floats, state: Mapping[str, Any]
+    ) -> tuple[Tensor, Floats, dict[str, Any]]:
+        """Return p and A of the QUBOs as running means, and the state after this step.
+
+        Parameters
+        ----------
+        layer : LayerStep
+            The weight in this step.
+        p, A : Tensor (m, d) and array (d, d)
+            Gradient and Gram matrix of this step, of some rows.
+        state : mapping
+            Their state.
+        """
+        return running_means(p, A, state, layer.options["betas"])
 
     def _in_one_pass(self, layer: LayerStep, part: Part, scale: str | float) -> _Rows:
         """Project and keep the residual by one native function: the common case, which asks no solver."""
         rows = _step(layer, part.rows, part.A)
         if not layer.observed:
             return rows
-        gradient = layer.gradient[part.rows]
-        residual = _residual(layer, part.rows)
-        p = gradient.to(layer.dtype) if residual is None else gradient.to(layer.dtype) + residual
+        p = _p(layer, part.rows)
         return rows._replace(projection=_shown(layer, part, p, part.A, rows.G, scale))
 
 
@@ -109,11 +147,11 @@ def _residual(layer: LayerStep, rows: slice) -> Tensor | None:
 def _step(layer: LayerStep, rows: slice, A: Floats | None, X: Floats | None = None) -> _Rows:
     """Step and next residual of some rows, by the Gram matrix, by the samples X, or by both."""
     options, device = layer.options, layer.weight.device
-    residual = _residual(layer, rows)
+    residual, feedback = _residual(layer, rows), options["memory"] == "error-feedback"
     gradient = to_host(layer.gradient[rows], layer.dtype)
     how: dict[str, Any] = {
         "residual": None if residual is None else to_host(residual, layer.dtype),
-        "keep_residual": options["memory"] == "error-feedback",
+        "keep_residual": feedback and not layer.shared,
         "scale": _scale(layer),
         "kappa": options["kappa"],
         "domain": options["domain"],
@@ -123,7 +161,18 @@ def _step(layer: LayerStep, rows: slice, A: Floats | None, X: Floats | None = No
     else:
         spins, left = native_step(gradient, cast(Floats, A), **how)
     state = {} if left is None else {"residual": torch.from_numpy(left).to(device)}
-    return _Rows(torch.from_numpy(spins).to(device), state, None)
+    p = _p(layer, rows) if feedback and layer.shared else None
+    return _Rows(torch.from_numpy(spins).to(device), state, None, p)
+
+
+def _p(layer: LayerStep, rows: slice) -> Tensor:
+    """Gradient plus what the last step has left."""
+    gradient, residual = layer.gradient[rows].to(layer.dtype), _residual(layer, rows)
+    return gradient if residual is None else gradient + residual
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def _shown(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +15,9 @@ from torch import Tensor
 from qpsbgd.capture.record import Capture, Record
 from qpsbgd.step.arrays import Floats, to_host
 from qpsbgd.step.gram import gram_matrices, row_chunks, weighted_grams
-from qpsbgd.step.processes import Processes
+from qpsbgd.step.kept import KeptGrams
+from qpsbgd.step.processes import Form, Means, Processes, Promise
+from qpsbgd.step.triangles import pack_symmetric, packed_size, unpack_symmetric
 from qpsbgd.step.wide import by_inputs, first_by_inputs
 
 __all__ = [
@@ -191,6 +194,8 @@ class LayerInputs:
         What lies behind the gradient in this process, if it is known already.
     seen : Seen, optional
         What lies behind the gradient in all processes. Not needed by a process alone.
+    kept : KeptGrams, optional
+        Matrices of earlier steps that serve this one; it takes what this step makes.
     """
 
     def __init__(
@@ -201,7 +206,9 @@ class LayerInputs:
         processes: Processes,
         own: Seen | None = None,
         seen: Seen | None = None,
+        kept: KeptGrams | None = None,
     ) -> None:
+        self.kept = KeptGrams() if kept is None else kept
         self._weight = weight
         self._capture = capture
         self._static = static
@@ -209,10 +216,18 @@ class LayerInputs:
         self._own = seen_by(capture) if own is None else own
         self._all = self._own if seen is None else seen
         self._known: InputStatistics | None = None
+        self._means = Means(processes)
+        self._asked_grams: Promise | None = None
+        self._asked_factors: tuple[Promise, Promise] | None = None
 
     @property
     def _width(self) -> int:
         return self._weight.numel() // self._weight.shape[0]
+
+    @property
+    def alone(self) -> bool:
+        """Whether they are this process's own, which no other has a share in."""
+        return self._processes.alone
 
     @property
     def num_samples(self) -> int:
@@ -228,12 +243,43 @@ class LayerInputs:
         if jacobian == "post-activation" and self._all.has_slopes:
             yield from self._weighted_parts()
             return
-        grams = self._statistics().grams
-        groups, width = max(1, self._all.groups), self._width
+        groups = max(1, self._all.groups)
         rows = self._weight.shape[0] // groups
-        for group in range(groups):
-            A = self._mean_gram(grams[group] if grams else np.zeros((width, width), self._numpy_dtype))
+        for group, A in enumerate(self._grams(groups)):
             yield Part(slice(group * rows, (group + 1) * rows), A, self.num_samples)
+
+    def _grams(self, groups: int) -> list[Floats]:
+        """Give the matrix of every channel group: the mean over all processes, or one that is kept."""
+        kept = self.kept.of_groups(groups)
+        if kept is not None:
+            return kept
+        if self._processes.alone:
+            grams = [self._as_own_type(A) for A in self._statistics(matrices=True).grams]
+        else:
+            asked = self._asked_grams or self._ask_grams(groups)
+            grams = [to_host(A, A.dtype) for A in unpack_symmetric(asked.mean(), self._width)]
+        self.kept.keep(grams, self._weight.device)
+        return grams
+
+    def ask(self, means: Means, jacobian: str, factors: bool) -> None:
+        """Start the averages over the processes that a step of this weight will need, in `means`."""
+        self._means = means
+        if jacobian == "post-activation" and self._all.has_slopes:
+            return  # chunk by chunk: all matrices together may not fit
+        groups = max(1, self._all.groups)
+        if self.kept.of_groups(groups) is None:
+            self._asked_grams = self._ask_grams(groups)
+        if factors:
+            self._asked_factors = self._ask_factors(groups)
+
+    def _ask_grams(self, groups: int) -> Promise:
+        form = Form((groups, packed_size(self._width)), _dtype(self._weight), self._weight.device)
+
+        def packed() -> Tensor | None:
+            grams = self._statistics(matrices=True).grams
+            return pack_symmetric(self._on_device(np.stack(grams))) if grams else None
+
+        return self._means.add(packed, form, self._share)
 
     def few_samples(self) -> tuple[Floats, Floats | None] | None:
         """X (n, d) of all samples, where a layer has so few that the rows descend by X; else None.
@@ -246,31 +292,44 @@ class LayerInputs:
             return None
         if not records or not first_by_inputs(self.num_samples, width):
             return None
+        by_samples = by_inputs(self.num_samples, width, itemsize)
+        if self.kept.active and not by_samples:
+            return None
         dtype = _dtype(self._weight)
         blocks = [to_host(X[0], dtype) for record in records for X, _ in record.blocks()]
         X = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
-        if by_inputs(self.num_samples, width, itemsize):
+        if by_samples:
             return X, None
         return X, next(self.parts("pre-activation")).A
 
     def curvature_factors(self) -> list[CurvatureFactors]:
         """Give the Gauss-Newton factors of each channel group."""
-        found = self._statistics()
-        width = self._weight[0].numel()
-        factors = []
         groups = max(1, self._all.groups)
-        rows = len(self._weight) // groups
-        for group in range(groups):
-            if found.products:
-                recorded, squares = found.products[group] / width**0.5, found.squares[group]
-            else:
-                dtype = torch.promote_types(self._weight.dtype, torch.float32)
-                recorded = self._weight.new_zeros((rows, width), dtype=dtype)
-                squares = self._weight.new_zeros(rows, dtype=torch.float64)
-            # V is n times the gradient with respect to Z, so that its mean square is n times the sum of γ².
-            mean_squares = self._processes.mean(found.num_samples * squares, self._share)
-            factors.append(CurvatureFactors(self._processes.mean(recorded), mean_squares))
-        return factors
+        recorded, squares = self._asked_factors or self._ask_factors(groups)
+        both = zip(recorded.mean().chunk(groups), squares.mean().chunk(groups), strict=True)
+        return [CurvatureFactors(*factors) for factors in both]
+
+    def _ask_factors(self, groups: int) -> tuple[Promise, Promise]:
+        width, device = self._width, self._weight.device
+
+        def recorded() -> Tensor | None:
+            products = self._statistics().products
+            return torch.cat(products) / width**0.5 if products else None
+
+        def squares() -> Tensor | None:
+            found = self._statistics()
+            # The step's gradient is the mean over the N processes. So V is n/N times the gradient with
+            # respect to Z, and its mean square n/N times the mean over the processes of the sum of γ².
+            return (
+                self.num_samples / self._processes.size * torch.cat(found.squares) if found.squares else None
+            )
+
+        dtype = torch.promote_types(self._weight.dtype, torch.float32)
+        rows = len(self._weight)
+        return (
+            self._means.add(recorded, Form((rows, width), dtype, device)),
+            self._means.add(squares, Form((rows,), torch.float64, device)),
+        )
 
     @property
     def _share(self) -> float:
@@ -279,14 +338,16 @@ class LayerInputs:
             return 1.0
         return self._own.num_samples * self._processes.size / self._all.num_samples
 
-    def _statistics(self) -> InputStatistics:
-        """Statistics of everything recorded here."""
-        if self._known is None:
-            self._known = self._computed()
+    def _statistics(self, matrices: bool = False) -> InputStatistics:
+        """Statistics of everything recorded here; without matrices where others serve, unless asked for."""
+        if self._known is None or (matrices and not self._known.grams):
+            self._known = self._computed(matrices or not self.kept.serves)
         return self._known
 
-    def _computed(self) -> InputStatistics:
+    def _computed(self, matrices: bool) -> InputStatistics:
         capture = self._capture
+        if not matrices and capture.folded is None:
+            return _statistics(capture.records, grams=[])
         if not capture.folds:
             return self._static.statistics(self._weight, capture.records)
         if capture.folded is not None or not capture.records:
@@ -300,29 +361,35 @@ class LayerInputs:
     def _weighted_parts(self) -> Iterator[Part]:
         """As `parts`, of post-activation Jacobians."""
         weight, records = self._weight, self._capture.records
-        dtype = torch.float64 if weight.dtype == torch.float64 else torch.float32
-        width = weight[0].numel()
+        dtype, width = _dtype(weight), self._width
         per_group = len(weight) // self._all.groups
         for group in range(self._all.groups):
             for rows in row_chunks(per_group, width):
                 size = rows.stop - rows.start
-                if self._own.num_samples:
-                    blocks = (
-                        (to_host(X[group], dtype), to_host(slopes[group][:, rows], dtype))
-                        for record in records
-                        for X, slopes in record.blocks()
-                        if slopes is not None
-                    )
-                    A = weighted_grams(blocks, self._own.num_samples)
-                else:
-                    A = np.zeros((size, width, width), self._numpy_dtype)
+                form = Form((size, width, width), dtype, weight.device)
+                make = partial(self._weighted, records, group, rows)
+                A = self._means.add(make, form, self._share).mean()
                 first = group * per_group
-                yield Part(slice(first + rows.start, first + rows.stop), self._mean_gram(A), self.num_samples)
+                chunk = slice(first + rows.start, first + rows.stop)
+                yield Part(chunk, to_host(A, A.dtype), self.num_samples)
 
-    def _mean_gram(self, A: Floats) -> Floats:
-        if not self._processes.alone:
-            mean = self._processes.mean(torch.from_numpy(A).to(self._weight.device), self._share)
-            A = to_host(mean, mean.dtype)
+    def _weighted(self, records: Sequence[Record], group: int, rows: slice) -> Tensor | None:
+        """Matrix of each of the given rows of a channel group, in this process."""
+        if not self._own.num_samples:
+            return None
+        dtype = _dtype(self._weight)
+        blocks = (
+            (to_host(X[group], dtype), to_host(slopes[group][:, rows], dtype))
+            for record in records
+            for X, slopes in record.blocks()
+            if slopes is not None
+        )
+        return self._on_device(weighted_grams(blocks, self._own.num_samples))
+
+    def _on_device(self, A: Floats) -> Tensor:
+        return torch.from_numpy(self._as_own_type(A)).to(self._weight.device)
+
+    def _as_own_type(self, A: Floats) -> Floats:
         return A.astype(self._numpy_dtype, copy=False)
 
     @property

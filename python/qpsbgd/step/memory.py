@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from qpsbgd.step.arrays import Floats, to_host
+from qpsbgd.step.kept import NEVER_MADE
 
 __all__ = ["average", "empty_state", "error_feedback", "join_states", "running_means", "state_of_rows"]
 
@@ -134,4 +135,7 @@ def empty_state(weight: Tensor, options: Mapping[str, Any]) -> dict[str, Any]:
     if weight.dim() == 2 and (factors or options["memory"] == "momentum"):
         gram = zeros.new_zeros((rows.shape[1], rows.shape[1]))
         state["curvature_gram" if factors else "gram_average"] = gram
+    if weight.dim() == 2 and options["gram_every"] > 1:
+        state["gram"] = zeros.new_zeros((rows.shape[1], rows.shape[1]))
+        state["gram_step"] = NEVER_MADE
     return state

@@ -155,6 +155,7 @@ def _proximal_work(
     damping: float,
     solver: Solver,
     seed: int,
+    first: int = 0,
 ) -> Work[Spins]:
     """As `proximal_step`: asks for the solutions of all rows at once, unless the solver is the native one."""
     check_finite("gradient", gradient)
@@ -170,7 +171,7 @@ def _proximal_work(
         descent = NativeSolver(method="descent", num_threads=torch.get_num_threads())
         solutions = descent.solve(problem, seed=seed)
     else:
-        (solutions,) = yield [Request(problem, seed)]
+        (solutions,) = yield [Request(problem, seed, first=first)]
     # Nothing is known of a weight without input and gradient, and its flips do not change the model.
     unknown = (m == 0) & (np.diagonal(gram) == 0)
     w = np.where(unknown, W, solutions.best_samples)
@@ -339,15 +340,20 @@ class ProjectedRule:
                 p, A, state = running_means(p, A, known, options["betas"])
         weight = layer.weight.reshape(len(layer.weight), -1)[part.rows]
         signs = np.where(to_host(weight, layer.dtype) >= 0, 1, -1).astype(np.int8)
-        new = yield from _proximal_work(
-            signs,
-            to_host(p, layer.dtype),
-            A,
-            curvatures,
-            options["damping"],
-            layer.solver,
-            layer.seed_of(part.rows),
-        )
+        own = layer.own(part)
+        mine = slice(own.start - part.rows.start, own.stop - part.rows.start)
+        P = to_host(p, layer.dtype)
+
+        def posed(before: slice) -> int:
+            count = before.stop - before.start
+            return int(np.count_nonzero((curvatures[:count] > 0) & np.any(P[:count], axis=1)))
+
+        new = signs.copy()
+        if own.start < own.stop:
+            seed, first = layer.stream(part.rows, own, posed)
+            new[mine] = yield from _proximal_work(
+                signs[mine], P[mine], A, curvatures[mine], options["damping"], layer.solver, seed, first
+            )
         weights = torch.from_numpy(new).to(layer.weight.device)
         projection = None
         if layer.observed:

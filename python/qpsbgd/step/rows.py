@@ -96,11 +96,13 @@ def project_rows(
     solver: Solver = "native",
     seed: int = 0,
     num_samples: int | None = None,
+    first: int = 0,
 ) -> Work[Spins]:
     """Project fields and a Gram matrix, as a piece of work for `qpsbgd.solvers.requests.answer_requests`.
 
     Parameters are those of `qpsbgd.projection.project_gradient`. The work asks for solutions unless `solver`
-    is "native", so that many layers can be solved at the same time.
+    is "native", so that many layers can be solved at the same time. `first` counts problems of the layer that
+    come before these rows, see `Request`.
     """
     if isinstance(solver, str) and scale != "raw":
         return _native_spins(P, gram, scale, kappa, domain)
@@ -117,7 +119,7 @@ def project_rows(
     signs = np.where(P >= 0, 1, -1).astype(np.int8)
     spins = signs
     if factor > 0 or scale == "auto":
-        spins = yield from _project_with(P, gram, signs, scale, kappa, domain, seed)
+        spins = yield from _project_with(P, gram, signs, scale, kappa, domain, (seed, first))
     # Nothing is known of a weight without input and gradient, nor of a row without any gradient.
     unknown = (P == 0) & ((_diagonal(gram) == 0) | ~np.any(P, axis=1, keepdims=True))
     return np.where(unknown, 0, spins).astype(np.int8)
@@ -217,7 +219,7 @@ def _project_with(
     scale: str | float,
     kappa: float,
     domain: str,
-    seed: int,
+    stream: tuple[int, int],
 ) -> Work[Spins]:
     """All rows by a solver, keeping for each row the better of sign(p) and the answer."""
     # Rows are compared at |p| of about 1: the binary step does not depend on a common factor of p and s.
@@ -238,7 +240,7 @@ def _project_with(
         gram = gram[rows]
     for rounds in range(_AUTO_ROUNDS if scale == "auto" else 1, 0, -1):
         problem = row_problems(p, gram, s, domain=domain, starts=active)
-        (solutions,) = yield [Request(problem, seed, rounds)]
+        (solutions,) = yield [Request(problem, stream[0], rounds, stream[1])]
         active = _better_rows(solutions.best_samples, p, gram, s, active, domain)
         if scale == "auto":
             G = _as_step(active, p, domain).astype(np.float64)

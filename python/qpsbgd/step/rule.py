@@ -12,7 +12,8 @@ from torch import Tensor
 from qpsbgd.solvers.requests import Work
 from qpsbgd.solvers.resolve import Solver
 from qpsbgd.step.arrays import Floats
-from qpsbgd.step.inputs import LayerInputs
+from qpsbgd.step.inputs import LayerInputs, Part
+from qpsbgd.step.processes import Share
 
 __all__ = ["LayerStep", "Projection", "StepResult", "StepRule"]
 
@@ -59,6 +60,10 @@ class LayerStep:
         Gives the solver's seed for rows that begin with the given one.
     observed : bool
         Whether the result should hold projections, for hooks.
+    share : Share
+        Which rows this process solves. A rule finds the state of all rows, and the values of its own ones.
+    shared : bool
+        Whether other processes have a say in the values: then what p leaves behind is not known yet.
     """
 
     weight: Tensor
@@ -69,6 +74,17 @@ class LayerStep:
     solver: Solver
     seed: Callable[[int], int]
     observed: bool = False
+    share: Share = field(default_factory=Share)
+    shared: bool = False
+
+    def own(self, part: Part) -> slice:
+        """Return the rows of a part that this process solves: perhaps none."""
+        rows = part.rows
+        if part.A.ndim == 3:  # parts come one after the other, and all processes are to work on each
+            return self.share.of(rows)
+        own = self.share.of(slice(0, len(self.weight)))
+        first = min(max(own.start, rows.start), rows.stop)
+        return slice(first, max(first, min(own.stop, rows.stop)))
 
     @property
     def dtype(self) -> torch.dtype:
@@ -79,6 +95,16 @@ class LayerStep:
         """Seed of the solver for `rows`; the native projection draws nothing."""
         return 0 if isinstance(self.solver, str) else self.seed(rows.start)
 
+    def stream(self, rows: slice, own: slice, posed: Callable[[slice], int]) -> tuple[int, int]:
+        """Return the solver's seed for the `own` ones of `rows`, and how many problems come before them.
+
+        A solver that can solve a part of a batch as it would solve the whole gets the seed of the whole, so
+        that its answers do not depend on the number of processes. `posed` counts the problems of some rows.
+        """
+        if own.start == rows.start or not hasattr(self.solver, "solve_part"):
+            return self.seed_of(own), 0
+        return self.seed_of(rows), posed(slice(rows.start, own.start))
+
 
 @dataclass(frozen=True)
 class StepResult:
@@ -87,19 +113,26 @@ class StepResult:
     Attributes
     ----------
     values : int8 Tensor (m, d)
-        The binary step G, or the next binary weights, on the weight's device.
+        The binary step G, or the next binary weights, on the weight's device; of the rows that others solve
+        it holds anything.
     replaces : bool
         Whether `values` are the next weights.
     state : dict
         What the state becomes.
     projections : list of Projection
         How the rows were projected, if the layer is observed.
+    p : Tensor (m, d), optional
+        Gradient plus memory, where the state gets what is left of it once all values are known.
+    split : tuple of slices
+        The rows in parts, where the processes share out each part by itself; else all rows are one.
     """
 
     values: Tensor
     replaces: bool
     state: dict[str, Any]
     projections: list[Projection] = field(default_factory=list)
+    p: Tensor | None = None
+    split: tuple[slice, ...] = ()
 
 
 class StepRule(Protocol):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 
 from qpsbgd import _core
-from qpsbgd.problem import check_finite
+from qpsbgd.problem.checks import NotFiniteError, check_finite
 from qpsbgd.step.arrays import Floats, Spins
 
 __all__ = ["by_inputs", "first_by_inputs", "native_step_by_inputs"]
@@ -106,5 +106,5 @@ def native_step_by_inputs(
     if not finite:
         check_finite("gradient", gradient if residual is None else gradient + residual)
         check_finite("X", X)
-        raise ValueError("X must be smaller: its Gram matrix overflows")
+        raise NotFiniteError("X must be smaller: its Gram matrix overflows")
     return G, left

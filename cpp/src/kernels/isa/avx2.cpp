@@ -47,6 +47,8 @@ constexpr GramKernels<Real> kGram = gram_kernels<Real>(multiply_sign_bytes<Real>
 #include "kernels/sparse_int8/avx2.inl"
 
 #include "kernels/sparse_bits/generic.inl"
+//
+#include "kernels/sparse_bits/draws_before.inl"
 
 }  // namespace
 

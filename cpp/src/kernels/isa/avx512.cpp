@@ -56,6 +56,8 @@ constexpr ReplicasInt16Kernels kReplicasInt16{
 #include "kernels/sparse_int8/avx512.inl"
 
 #include "kernels/sparse_bits/generic.inl"
+//
+#include "kernels/sparse_bits/draws_between.inl"
 
 }  // namespace
 

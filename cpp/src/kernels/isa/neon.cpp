@@ -42,6 +42,8 @@ constexpr GramKernels<Real> kGram = gram_kernels<Real>(multiply_sign_bytes<Real>
 #include "kernels/sparse_int8/generic.inl"
 
 #include "kernels/sparse_bits/generic.inl"
+//
+#include "kernels/sparse_bits/draws_between.inl"
 
 }  // namespace
 

@@ -1,5 +1,5 @@
 // 64 replicas of +-1 couplings, local fields counted from bits: words of 64 bits only, but for the random numbers, which
-// come from the including file's step_generators, transpose_drawn and drawn_above.
+// come from the including file's drawn_above and what the file with its sweep_bits calls.
 
 // Lanes in which at least k of the spin's couplings are satisfied.
 template <std::size_t Degree>
@@ -79,13 +79,19 @@ inline std::uint64_t word_at(const std::uint64_t* words, std::uint32_t offset) {
     return *reinterpret_cast<const std::uint64_t*>(reinterpret_cast<const char*>(words) + offset);
 }
 
+// The same word, in a register of its own: GCC puts two words into one register of 16 bytes, only to take them out again.
+inline std::uint64_t alone(std::uint64_t word) {
+    __asm__("" : "+r"(word));
+    return word;
+}
+
 template <std::size_t Degree>
 inline AtLeast<Degree> count_satisfied(const BitReplicas& replicas, std::size_t i) {
     const std::uint32_t* edges = replicas.edges + i * Degree;
     const std::uint64_t up = replicas.words[2 * i];
     std::uint64_t satisfied[Degree];
     for (std::size_t e = 0; e < Degree; ++e) {
-        satisfied[e] = word_at(replicas.words, edges[e]) ^ up;
+        satisfied[e] = alone(word_at(replicas.words, edges[e])) ^ up;
     }
     return AtLeast<Degree>::of(satisfied);
 }
@@ -97,7 +103,8 @@ inline void set_spin(const BitReplicas& replicas, std::size_t i, std::uint64_t u
 
 // One visit, given the lanes that would accept each rise of the energy (0: none).
 template <std::size_t Degree>
-inline void visit_bits(const BitReplicas& replicas, std::size_t i, const std::uint64_t* accepted) {
+__attribute__((always_inline)) inline void visit_bits(const BitReplicas& replicas, std::size_t i,
+                                                      const std::uint64_t* accepted) {
     const AtLeast<Degree> count = count_satisfied<Degree>(replicas, i);
     std::uint64_t flips = accepted[0] & ~count.rising[0];
     for (std::size_t rise = 1; rise < count.kRises; ++rise) {
@@ -107,53 +114,28 @@ inline void visit_bits(const BitReplicas& replicas, std::size_t i, const std::ui
     set_spin(replicas, i, replicas.words[2 * i] ^ flips);
 }
 
-// The random numbers of the next 8 visits are made while the present 8 are worked on.
+// Lanes that accept a rise of 0, and of each that can occur; those that accept one accept all below.
 template <std::size_t Degree>
-inline void sweep_bits(const BitReplicas& group, std::size_t begin, std::size_t end,
-                       const Int8Acceptance& acceptance) {
-    constexpr std::size_t kRises = AtLeast<Degree>::kRises;
-    const BitReplicas replicas = group;
-    const std::uint8_t* tables = acceptance.table;
-    const std::size_t phase = acceptance.phase;
-    DrawnBytes drawn{};
-#pragma GCC unroll 8
-    for (std::size_t v = 0; v < kVisitsPerWord; ++v) {
-        step_generators(replicas.random, v, drawn);
-    }
-    for (std::size_t block = begin; block < end; block += kVisitsPerWord) {
-        // Lanes that accept a rise of 0, and of each that can occur; those that accept one accept all below.
-        std::uint64_t accepted[kVisitsPerWord][kRises + 1];
-        const std::uint8_t* table = tables + dither_at(block, phase) * kTableWidth;
-        transpose_drawn(drawn);
+struct Accepted {
+    static constexpr std::size_t kRises = AtLeast<Degree>::kRises;
+    std::uint64_t lanes[kVisitsPerWord][kRises + 1];
+
+    __attribute__((always_inline)) inline Accepted(const DrawnBytes& drawn, const std::uint8_t* table) {
 #pragma GCC unroll 8
         for (std::size_t v = 0; v < kVisitsPerWord; ++v) {
-            accepted[v][0] = drawn_above(drawn, v, 0);
+            lanes[v][0] = drawn_above(drawn, v, 0);
             for (std::size_t rise = 0; rise < kRises; ++rise) {
-                accepted[v][rise + 1] =
+                lanes[v][rise + 1] =
                     drawn_above(drawn, v, table[2 * (AtLeast<Degree>::kHalf + rise) - Degree]);
             }
         }
-        if (block + kVisitsPerWord < end) {
-            // Written out: compilers leave a loop over v as it is, and the vectors in memory.
-            const auto visit_and_draw = [&](std::size_t v) __attribute__((always_inline)) {
-                step_generators(replicas.random, v, drawn);
-                visit_bits<Degree>(replicas, block + v, accepted[v]);
-            };
-            visit_and_draw(0);
-            visit_and_draw(1);
-            visit_and_draw(2);
-            visit_and_draw(3);
-            visit_and_draw(4);
-            visit_and_draw(5);
-            visit_and_draw(6);
-            visit_and_draw(7);
-        } else {
-            for (std::size_t i = block; i < end; ++i) {
-                visit_bits<Degree>(replicas, i, accepted[i - block]);
-            }
-        }
     }
-}
+};
+
+// One sweep: of draws_between.inl or draws_before.inl.
+template <std::size_t Degree>
+void sweep_bits(const BitReplicas& group, std::size_t begin, std::size_t end,
+                const Int8Acceptance& acceptance);
 
 void metropolis_bits(const BitReplicas& replicas, std::size_t begin, std::size_t end,
                      const Int8Acceptance& acceptance) {

@@ -1,0 +1,1 @@
+"""Networks, optimizers and the search of the benchmark `ordinary_networks.py`."""

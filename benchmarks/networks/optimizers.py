@@ -1,0 +1,130 @@
+"""The optimizers of the comparison, and the ranges in which their settings are drawn."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from qpsbgd import QPSBGD
+from qpsbgd.nn import to_recorded
+
+__all__ = ["NAMES", "Settings", "SignedMomentum", "build", "draw", "draw_near", "ranges"]
+
+Settings = dict[str, float]
+Ranges = dict[str, tuple[float, float]]
+
+_IMAGES: dict[str, Ranges] = {
+    "qpsbgd": {"lr": (0.03, 1.0), "past": (0.1, 1.0), "gram_past": (0.03, 0.7), "kappa": (1.0, 100.0)},
+    "signs": {"lr": (0.01, 0.3), "past": (0.05, 0.7)},
+    "adamw": {"lr": (2e-3, 6e-2), "past": (0.05, 0.7), "square_past": (1e-3, 0.3)},
+    "muon": {"lr": (0.03, 1.0), "past": (0.05, 0.7)},
+    "sgd": {"lr": (0.03, 1.0), "past": (0.03, 0.7)},
+    "signum": {"lr": (3e-4, 1e-2), "past": (0.05, 0.7)},
+    "lion": {"lr": (3e-4, 1e-2), "past": (0.05, 0.7), "slow_past": (0.01, 0.3)},
+}
+_TEXT: dict[str, Ranges] = {
+    "qpsbgd": {"lr": (0.02, 0.5), "past": (0.1, 1.0), "gram_past": (0.03, 0.7), "kappa": (1.0, 60.0)},
+    "signs": {"lr": (0.01, 0.25), "past": (0.05, 0.7)},
+    "adamw": {"lr": (2e-3, 5e-2), "past": (0.05, 0.7), "square_past": (3e-3, 0.3)},
+    "muon": {"lr": (0.01, 0.3), "past": (0.05, 0.7), "head": (0.5, 2.0)},
+    "sgd": {"lr": (0.03, 3.0), "past": (0.03, 0.7)},
+    "signum": {"lr": (4e-4, 1e-2), "past": (0.05, 0.7)},
+    "lion": {"lr": (4e-4, 1e-2), "past": (0.05, 0.7), "slow_past": (0.01, 0.3)},
+}
+NAMES = tuple(_IMAGES)
+
+
+def ranges(task: str, name: str) -> Ranges:
+    """Ranges of an optimizer's settings, all drawn evenly on a logarithmic scale.
+
+    A "past" is one minus a beta. Muon's "head" is a choice: above 1 the last layer is Muon's too, else
+    Adam's.
+    """
+    return (_TEXT if task.startswith("characters") else _IMAGES)[name]
+
+
+def draw(task: str, name: str, number: int) -> Settings:
+    """Draw the settings of a trial."""
+    rng = _generator(number, name)
+    return {
+        setting: float(math.exp(rng.uniform(math.log(low), math.log(high))))
+        for setting, (low, high) in ranges(task, name).items()
+    }
+
+
+def draw_near(task: str, name: str, number: int, best: Settings) -> Settings:
+    """Draw settings within a fifth of the ranges around the best so far, also beyond an edge."""
+    rng = _generator(number, name)
+    near = {}
+    for setting, (low, high) in ranges(task, name).items():
+        reach = 0.2 * math.log(high / low)
+        value = best[setting] * math.exp(rng.uniform(-reach, reach))
+        near[setting] = min(value, 1.0) if setting.endswith("past") else value
+    return near
+
+
+def _generator(number: int, name: str) -> np.random.Generator:
+    return np.random.default_rng([number, len(name), *name.encode()])
+
+
+class SignedMomentum(torch.optim.Optimizer):
+    """Lion (arXiv 2302.06675) without weight decay; with two equal betas it is Signum (arXiv 1802.04434).
+
+    ``W <- W - lr sign(β1 m + (1 - β1) g)``, then ``m <- β2 m + (1 - β2) g``.
+    """
+
+    def __init__(self, params: Iterable[Tensor], lr: float, betas: tuple[float, float]) -> None:
+        super().__init__(params, {"lr": lr, "betas": betas})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Take one step."""
+        for group in self.param_groups:
+            first, second = group["betas"]
+            for parameter in group["params"]:
+                state = self.state[parameter]
+                mean = state.setdefault("mean", torch.zeros_like(parameter))
+                parameter.add_(mean.lerp(parameter.grad, 1 - first).sign_(), alpha=-group["lr"])
+                mean.lerp_(parameter.grad, 1 - second)
+
+
+def build(name: str, model: nn.Module, s: Settings) -> list[torch.optim.Optimizer]:
+    """Make the optimizers of `model`; what takes no matrix steps is trained by Adam with its own defaults."""
+    return _BUILDERS[name](model, s, 1 - s["past"])
+
+
+def _qpsbgd(model: nn.Module, s: Settings, beta: float) -> list[torch.optim.Optimizer]:
+    betas = (beta, 1 - s["gram_past"])
+    return [QPSBGD(to_recorded(model).parameters(), s["lr"], betas=betas, kappa=s["kappa"])]
+
+
+def _adamw(model: nn.Module, s: Settings, beta: float) -> list[torch.optim.Optimizer]:
+    betas = (beta, 1 - s["square_past"])
+    return [torch.optim.AdamW(model.parameters(), s["lr"], betas, weight_decay=0.0)]
+
+
+def _muon(model: nn.Module, s: Settings, beta: float) -> list[torch.optim.Optimizer]:
+    layers = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
+    if s.get("head", 2.0) <= 1.0:
+        layers = layers[:-1]
+    matrices = [layer.weight for layer in layers]
+    own = {id(weight) for weight in matrices}
+    others = [p for p in model.parameters() if id(p) not in own]
+    muon = torch.optim.Muon(matrices, s["lr"], momentum=beta, weight_decay=0.0)
+    return [muon, torch.optim.Adam(others, 0.01)]
+
+
+_Builder = Callable[[nn.Module, Settings, float], list[torch.optim.Optimizer]]
+_BUILDERS: dict[str, _Builder] = {
+    "qpsbgd": _qpsbgd,
+    "signs": lambda m, s, beta: _qpsbgd(m, {**s, "kappa": 0.0, "gram_past": s["past"]}, beta),
+    "adamw": _adamw,
+    "muon": _muon,
+    "sgd": lambda m, s, beta: [torch.optim.SGD(m.parameters(), s["lr"], momentum=beta)],
+    "signum": lambda m, s, beta: [SignedMomentum(m.parameters(), s["lr"], (beta, beta))],
+    "lion": lambda m, s, beta: [SignedMomentum(m.parameters(), s["lr"], (beta, 1 - s["slow_past"]))],
+}

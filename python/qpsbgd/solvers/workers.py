@@ -1,0 +1,352 @@
+"""Parts of work on the workers of an executor: in order, sent again when workers die, and cancelled.
+
+A worker that dies takes its part with it, and with a process pool all others, too. Where `executor` is a
+function that makes executors, another one is made, and what was under way is sent again. Dask and Ray send a
+part again by themselves, and report it lost when that has failed. A part that is lost again and again is sent
+alone, then in halves, until one problem is left, which is the one that kills workers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    wait,
+)
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+from urllib.parse import urlsplit
+
+__all__ = ["Cancellation", "Executors", "Part", "PartsOf", "Workers", "default_num_threads", "in_order"]
+
+Executors: TypeAlias = Executor | Callable[[], Executor]
+"""An executor, or a function that makes one, and another one when that breaks."""
+
+_TRIES = 2
+"""How often a part is sent alone before its loss counts as its own fault."""
+
+_AT_WORK, _AHEAD = 2, 3
+"""Parts a worker: one that is solved and one that waits; and one more that is finished before its turn."""
+
+_LOST = ("KilledWorker", "WorkerCrashedError", "OutOfMemoryError", "NodeDiedError", "TerminatedWorkerError")
+"""What Dask, Ray and loky call the loss of a part with its worker."""
+
+
+def default_num_threads() -> int:
+    """Processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class Workers:
+    """How many parts an executor works on at the same time.
+
+    Attributes
+    ----------
+    count : int
+        In all.
+    beside : int or None
+        On the machine that has most of them; None where nobody tells.
+
+    Examples
+    --------
+    >>> from concurrent.futures import ThreadPoolExecutor
+    >>> with ThreadPoolExecutor(3) as executor:
+    ...     Workers.of(executor)
+    Workers(count=3, beside=3)
+    """
+
+    count: int
+    beside: int | None
+
+    @classmethod
+    def of(cls, executor: Executor) -> Workers:
+        """Ask an executor: a pool of threads or processes, Dask's, MPI's, or one with `num_workers`."""
+        client: Any = getattr(executor, "_client", None)
+        if type(executor).__module__.startswith("distributed") and hasattr(client, "nthreads"):
+            hosts: dict[str | None, int] = {}
+            for address, threads in client.nthreads().items():
+                host = urlsplit(address).hostname
+                hosts[host] = hosts.get(host, 0) + threads
+            return cls(max(1, sum(hosts.values())), max(hosts.values(), default=None))
+        count = getattr(executor, "num_workers", getattr(executor, "_max_workers", None))
+        if not isinstance(count, int) or count < 1:
+            return cls(default_num_threads(), None)
+        pools = ThreadPoolExecutor, ProcessPoolExecutor
+        pool = isinstance(executor, pools) or "loky" in type(executor).__module__
+        return cls(count, count if pool else None)
+
+    def at_most(self, parts: int) -> Workers:
+        """Return what of them works where there are no more parts than that.
+
+        Examples
+        --------
+        >>> Workers(8, 4).at_most(2)
+        Workers(count=2, beside=2)
+        """
+        beside = None if self.beside is None else min(self.beside, parts)
+        return Workers(min(self.count, parts), beside)
+
+    def num_threads(self) -> int:
+        """Threads of a part, told in the process that works on it, so that its machine is full once.
+
+        A process that is bound to some of the processors (by MPI or a batch system) uses these.
+
+        Examples
+        --------
+        >>> Workers(4, None).num_threads() == default_num_threads()
+        True
+        """
+        threads, beside = default_num_threads(), self.beside
+        if beside is None:
+            bound = threads < (os.cpu_count() or 1)
+            beside = 1 if bound else _ranks_of_this_machine()
+        return max(1, threads // beside)
+
+
+def _ranks_of_this_machine() -> int:
+    """Count the processes that MPI has started here, as Open MPI and MPICH tell them; 1 without MPI."""
+    for name in ("OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS"):
+        if os.environ.get(name, "").isdecimal():
+            return max(1, int(os.environ[name]))
+    return 1
+
+
+class Cancellation:
+    """A folder that is there as long as a call goes on: its workers stop when it has gone.
+
+    It reaches workers that share this machine's temporary folder: threads, process pools, and those of a
+    cluster on this machine. A worker of Dask's on another machine asks Dask. Others end their part.
+
+    Examples
+    --------
+    >>> cancellation = Cancellation()
+    >>> cancellation.asked()
+    False
+    >>> cancellation.ask()
+    >>> cancellation.asked()
+    True
+    """
+
+    def __init__(self) -> None:
+        self._folder = tempfile.mkdtemp(prefix="qpsbgd-")
+        self._parent = _identity(os.path.dirname(self._folder))
+
+    def ask(self) -> None:
+        """Stop the workers; called too when all of them are done."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def asked(self) -> bool:
+        """Whether the caller has gone, as far as this process can tell."""
+        if not os.path.exists(self._folder) and _identity(os.path.dirname(self._folder)) == self._parent:
+            return True
+        return _dask_has_dropped_this()
+
+
+def _identity(path: str) -> tuple[int, int, int] | None:
+    """Tell folders apart, those of other machines included."""
+    with contextlib.suppress(OSError):
+        found = os.stat(path)
+        return found.st_dev, found.st_ino, found.st_ctime_ns if found.st_ino < 16 else 0
+    return None
+
+
+def _dask_has_dropped_this() -> bool:
+    """Whether this thread works on a task of Dask's that nobody waits for any more."""
+    worker_module = sys.modules.get("distributed.worker")
+    key = getattr(getattr(worker_module, "thread_state", None), "key", None)
+    if worker_module is None or key is None:
+        return False
+    with contextlib.suppress(Exception):  # private to Dask: without it the part goes on to its end
+        task = worker_module.get_worker().state.tasks.get(key)
+        return task is None or task.state == "cancelled"
+    return False
+
+
+class Part(Protocol):
+    """Some of the work."""
+
+    def call(self, workers: Workers, cancellation: Cancellation) -> tuple[Any, ...]:
+        """Return the function that does it in a worker, and its arguments."""
+
+    def halves(self) -> Sequence[Part]:
+        """Cut it in two; nothing if it is a single problem."""
+
+    def lost(self, error: BaseException) -> Any:
+        """Return what stands for the answer of a single problem that kills workers."""
+
+
+@dataclass
+class _Sent:
+    """A part at work."""
+
+    part: Part
+    future: Future[Any]
+    alone: int = 0
+    """How often it was sent with nothing beside it, and was lost."""
+
+
+@dataclass(frozen=True)
+class PartsOf:
+    """Parts that depend on how many workers there are."""
+
+    cut: Callable[[Workers], Iterator[Part]]
+
+
+def in_order(parts: Iterator[Part] | PartsOf, executor: Executors) -> Iterator[Any]:
+    """Yield the answers of parts in their order.
+
+    Parts are made a few ahead of the answers. All that is at work is cancelled when the iterator is closed.
+
+    Raises
+    ------
+    BrokenExecutor
+        If workers die and `executor` is no function that makes another one, or workers die at any work.
+    """
+    run = _Run(executor)
+    try:
+        yield from run.answers(parts.cut(run.workers) if isinstance(parts, PartsOf) else parts)
+    finally:
+        run.close()
+
+
+class _Run:
+    def __init__(self, executor: Executors) -> None:
+        self._make = None if isinstance(executor, Executor) else executor
+        self._executor = executor if isinstance(executor, Executor) else executor()
+        self.workers = Workers.of(self._executor)
+        self._cancellation = Cancellation()
+        self._queue: deque[_Sent] = deque()
+        self._suspects = 0
+        """Parts at the front of the queue that go one by one, since one of them kills workers."""
+
+    def answers(self, parts: Iterator[Part]) -> Iterator[Any]:
+        self._fill(parts)
+        while self._queue:
+            first = self._queue[0]
+            while not first.future.done():
+                wait([one.future for one in self._queue if not one.future.done()], None, FIRST_COMPLETED)
+                self._fill(parts)
+            try:
+                answer = first.future.result()
+            except Exception as error:
+                if not _is_loss(error):
+                    raise
+                yield from self._lost(first, error)
+            else:
+                self._queue.popleft()
+                yield answer
+                self._end_of_suspect()
+            self._fill(parts)
+
+    def close(self) -> None:
+        self._cancellation.ask()
+        for one in self._queue:
+            one.future.cancel()
+        if self._make is not None:
+            self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def _fill(self, parts: Iterator[Part]) -> None:
+        """Send parts until every worker has enough, unless those that are suspected go one by one."""
+        count = self.workers.count
+        while not self._suspects and len(self._queue) < _AHEAD * count:
+            if sum(not one.future.done() for one in self._queue) >= _AT_WORK * count:
+                return
+            part = next(parts, None)
+            if part is None:
+                return
+            self._queue.append(_Sent(part, self._submit(part)))
+
+    def _submit(self, part: Part) -> Future[Any]:
+        try:
+            return self._executor.submit(*part.call(self.workers, self._cancellation))
+        except BrokenExecutor as error:  # noticed when the part before is awaited
+            future: Future[Any] = Future()
+            future.set_exception(error)
+            return future
+
+    def _lost(self, first: _Sent, error: Exception) -> Iterator[Any]:
+        """Send again what was lost; yield what stands for a problem that kills its worker each time."""
+        if isinstance(error, BrokenExecutor):
+            if self._make is None:
+                raise error
+            self._replace(self._make)
+            if not self._suspects:
+                self._suspects = len(self._queue)
+                self._send_first()
+                return
+            first.alone += 1
+            if first.alone < _TRIES:
+                self._send_first()
+                return
+        self._queue.popleft()
+        halves = first.part.halves()
+        self._queue.extendleft(_Sent(half, _waiting()) for half in reversed(halves))
+        self._suspects = max(self._suspects - 1, 0) + len(halves)
+        if not halves:
+            self._check_workers(error)
+            yield first.part.lost(error)
+        self._send_first()
+
+    def _end_of_suspect(self) -> None:
+        if self._suspects:
+            self._suspects -= 1
+            self._send_first()
+
+    def _send_first(self) -> None:
+        """Send what has no answer: the first part alone while there are suspects, else all."""
+        for one in self._queue:
+            if _has_answer(one.future):
+                continue
+            if one.future.done():
+                one.future = self._submit(one.part)
+            if self._suspects:
+                return
+
+    def _check_workers(self, error: Exception) -> None:
+        """Raise the error unless the workers can do anything at all."""
+        try:
+            self._executor.submit(default_num_threads).result()
+        except Exception as again:
+            if not _is_loss(again):
+                raise
+            raise error from None
+
+    def _replace(self, make: Callable[[], Executor]) -> None:
+        with contextlib.suppress(Exception):
+            self._executor.shutdown(wait=False, cancel_futures=True)
+        self._executor = make()
+        self.workers = Workers.of(self._executor)
+
+
+def _waiting() -> Future[Any]:
+    """Give a future that nobody works on, and that counts as without an answer."""
+    future: Future[Any] = Future()
+    future.cancel()
+    return future
+
+
+def _has_answer(future: Future[Any]) -> bool:
+    """Whether it is done, or its own error is its answer."""
+    if not future.done() or future.cancelled():
+        return False
+    error = future.exception()
+    return error is None or not _is_loss(error)
+
+
+def _is_loss(error: BaseException) -> bool:
+    """Whether a part was lost with its worker, rather than failed."""
+    return isinstance(error, BrokenExecutor) or type(error).__name__ in _LOST

@@ -1,0 +1,133 @@
+"""The parts of benchmarks/ordinary_networks.py: its peers, its tasks, and the log of its runs."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from networks import runs
+from networks.blocks import BlockSolver
+from networks.curvature import CHANGES, build_changed
+from networks.optimizers import NAMES, SignedMomentum, build, draw, draw_near, ranges
+from networks.tasks import Task
+from networks.transformer import CharacterTransformer
+from qpsbgd.solvers import solve_ising
+from qpsbgd.step.rows import objective, row_problems
+
+
+def small_task(steps=5):
+    generator = torch.Generator().manual_seed(0)
+    x = 1 + torch.randn(64, 6, generator=generator)
+    y = (x[:, 0] > x[:, 1]).long()
+    return Task(
+        steps,
+        lambda: nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 2)),
+        lambda: (x, y),
+        lambda model: {
+            "train_loss": nn.functional.cross_entropy(model(x), y).item(),
+            "test_loss": 0.0,
+        },
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_optimizer_moves_every_parameter_downhill(name):
+    torch.manual_seed(0)
+    start = small_task().network()
+    before = small_task().measure(start)["train_loss"]
+    s = {setting: math.sqrt(low * high) for setting, (low, high) in ranges("mlp-2048", name).items()}
+    seen = []
+
+    def builder(model):
+        seen.append(([p.detach().clone() for p in model.parameters()], list(model.parameters())))
+        return build(name, model, s)
+
+    assert runs.train(small_task(40), builder, 0)["train_loss"] < before
+    assert all(not torch.equal(old, new) for old, new in zip(*seen[0], strict=True))
+
+
+def test_lion_and_signum_are_their_formulas():
+    weight = nn.Parameter(torch.zeros(3))
+    optimizer = SignedMomentum([weight], 0.1, (0.5, 0.9))
+    mean, expected = np.zeros(3), np.zeros(3)
+    for gradient in ([1.0, -2.0, 0.5], [-3.0, 1.0, 0.5], [1.0, 1.0, -2.0]):
+        weight.grad = torch.tensor(gradient)
+        optimizer.step()
+        expected -= 0.1 * np.sign(0.5 * mean + 0.5 * np.array(gradient))
+        mean = 0.9 * mean + 0.1 * np.array(gradient)
+    np.testing.assert_allclose(weight.detach(), expected, rtol=1e-6)
+
+
+def test_transformer_does_not_look_ahead():
+    torch.manual_seed(0)
+    model = CharacterTransformer(11, 6, 8, 2)
+    numbers = torch.randint(11, (2, 6))
+    changed = numbers.clone()
+    changed[:, 4:] = (changed[:, 4:] + 1) % 11
+    one, other = model(numbers), model(changed)
+    torch.testing.assert_close(one[..., :4], other[..., :4])
+    assert not torch.allclose(one[..., 4], other[..., 4])
+
+
+def test_log_makes_no_run_twice(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(runs, "TASKS", {"small": lambda held_out: small_task()})
+    monkeypatch.setattr(runs, "train", lambda task, builder, seed: made.append(seed) or {"train_loss": 1.0})
+    file = tmp_path / "log.jsonl"
+    for _ in range(2):
+        log = runs.Log(file)
+        for seed in (0, 1, 0):
+            assert log.run("small", "signs", {"lr": 0.1, "past": 0.5}, seed, True) == {"train_loss": 1.0}
+    assert made == [0, 1]
+    assert [json.loads(line)["seed"] for line in file.read_text().splitlines()] == [0, 1]
+
+
+def test_diverged_run_is_the_worst():
+    result = runs.train(small_task(60), lambda model: [torch.optim.SGD(model.parameters(), 1e30)], 0)
+    assert result["test_loss"] == 1e9
+
+
+def test_trials_near_the_best_go_beyond_an_edge():
+    s = draw("mlp-2048", "qpsbgd", 3)
+    edge = {setting: high for setting, (_, high) in ranges("mlp-2048", "qpsbgd").items()}
+    near = [draw_near("mlp-2048", "qpsbgd", number, edge) for number in range(30)]
+    assert any(trial["lr"] > edge["lr"] for trial in near)
+    assert all(trial["past"] <= 1.0 for trial in near)
+    low, high = ranges("mlp-2048", "qpsbgd")["lr"]
+    assert low <= s["lr"] <= high
+    assert max(trial["lr"] for trial in near) <= edge["lr"] * (high / low) ** 0.2
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_every_change_of_the_qubo_trains(change):
+    s = {"lr": 0.1, "past": 0.5, "gram_past": 0.05, "kappa": 8.0}
+    task = small_task(12)
+    result = runs.train(task, lambda model: build_changed(change, model, s), 0)
+    assert result["curve"][-1] < result["curve"][0]
+    own = runs.train(task, lambda model: build("qpsbgd", model, s), 0)
+    # Another matrix is another step; but a rank of 10 is all of 6 and of 8 inputs, which fit one block too.
+    same = change in ("own", "rank 10", "blocks of 40", "swapped")
+    assert (result["curve"] == own["curve"]) == same
+
+
+def test_diagonal_matrix_leaves_the_signs():
+    s = {"lr": 0.1, "past": 0.5, "gram_past": 0.5, "kappa": 8.0}
+    task = small_task(12)
+    curve = runs.train(task, lambda model: build_changed("diagonal", model, s), 0)["curve"]
+    assert curve == runs.train(task, lambda model: build("signs", model, s), 0)["curve"]
+
+
+def test_blocks_in_turn_never_rise_and_one_block_is_a_whole_problem():
+    rng = np.random.default_rng(0)
+    X = 1 + rng.standard_normal((30, 25))
+    A, P, scales = X.T @ X / 30, 10 * rng.standard_normal((4, 25)), np.full(4, 0.3)
+    problem = row_problems(P, A, scales)
+    start = objective(np.where(P >= 0, 1, -1), P, A, scales)
+    blocked = objective(BlockSolver(10).solve(problem, seed=0).samples[:, 0], P, A, scales)
+    whole = objective(BlockSolver(25).solve(problem, seed=0).samples[:, 0], P, A, scales)
+    best = solve_ising(problem.h, problem.J, method="tabu", seed=0, num_threads=1).best_samples
+    assert (blocked < start).all()
+    np.testing.assert_allclose(whole, objective(best, P, A, scales))
