@@ -1,4 +1,4 @@
-"""Draw the pictures of the pages: `python benchmarks/pictures.py [--out docs/images]`.
+"""Draw the pictures of the pages about method and QPU: `python benchmarks/pictures.py [--out docs/images]`.
 
 The ground is transparent, and lines and words are grey, so each picture can be read on light and dark pages.
 """

@@ -30,6 +30,7 @@ h2 { margin-top: 2.5em; border-bottom: 1px solid #d0d7de; }
 table { border-collapse: collapse; margin: .8em 0; }
 th, td { padding: .2em .8em; text-align: left; border-bottom: 1px solid #d8dee4; vertical-align: top; }
 td code { white-space: nowrap; }
+td.long code { white-space: normal; overflow-wrap: anywhere; }
 td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 tr.best td:first-child, td.best { font-weight: 600; }
 .plots { display: flex; flex-wrap: wrap; gap: 1em; }
@@ -109,7 +110,8 @@ def page(
     records = list(records)
     sections = _sections(records)
     colours = {name: number for number, name in enumerate(dict.fromkeys(one.optimizer for one in records))}
-    body = [f"<p>{len(records)} finished runs. {_NOTE}</p>", *_left_out(left_out)]
+    number = f"{len(records)} finished run{'' if len(records) == 1 else 's'}"
+    body = [f"<p>{number}. {_NOTE}</p>", *_left_out(left_out)]
     titles: list[str] = []
     shown: set[int] = set()
     for experiment in experiments.values():
@@ -465,6 +467,6 @@ def _versions(sections: Sequence[_Section]) -> str:
     lines = []
     for section in sections:
         for made_with in section.made_with:
-            text = html.escape(_as_text(made_with))
-            lines.append(f"<tr>{_cell(section.task['name'])}<td><code>{text}</code></td></tr>")
+            cell = f'<td class="long"><code>{html.escape(_as_text(made_with))}</code></td>'
+            lines.append(f"<tr>{_cell(section.task['name'])}{cell}</tr>")
     return f'<h2 id="{_anchor("Versions")}">Versions</h2>' + _scrolling(f"<tbody>{''.join(lines)}</tbody>")
