@@ -169,9 +169,7 @@ def test_interrupt_function_may_solve_again():
         return False
 
     big = ising_problem(np.zeros(300), np.random.default_rng(0).normal(size=(300, 300)))
-    long = NativeSolver(
-        method="anneal", num_sweeps=100_000, num_reads=4
-    )  # long enough to be asked on the way
+    long = NativeSolver(method="anneal", num_sweeps=100_000, num_reads=4)  # it is asked on the way
     undisturbed = long.solve(big, seed=1)
     disturbed = long.solve(big, seed=1, interrupt_function=nested)
     assert same(disturbed.samples, undisturbed.samples)
