@@ -120,7 +120,8 @@ struct Accepted {
     static constexpr std::size_t kRises = AtLeast<Degree>::kRises;
     std::uint64_t lanes[kVisitsPerWord][kRises + 1];
 
-    __attribute__((always_inline)) inline Accepted(const DrawnBytes& drawn, const std::uint8_t* table) {
+    // NOLINTNEXTLINE(cppcoreguidelines-pro-type-member-init): the loops write every word.
+    __attribute__((always_inline)) Accepted(const DrawnBytes& drawn, const std::uint8_t* table) {
 #pragma GCC unroll 8
         for (std::size_t v = 0; v < kVisitsPerWord; ++v) {
             lanes[v][0] = drawn_above(drawn, v, 0);
