@@ -167,6 +167,7 @@ TEST(FinishSparse, gives_the_same_bits_together_as_alone) {
     ASSERT_NE(together, alone);
     std::vector<double> same(together.size());
     std::vector<Finished> reads;
+    reads.reserve(together.size());
     for (std::size_t read = 0; read < together.size(); ++read) {
         reads.push_back({0, together[read], &same[read]});
     }
