@@ -12,7 +12,15 @@ author = "the qpsbgd developers"
 version = release = qpsbgd.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon"]
-include_patterns = ["README.md", "CONTRIBUTING.md", "CODE_OF_CONDUCT.md", "CHANGELOG.md", "docs/*.md", "docs/reference/*.md"]
+include_patterns = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "CODE_OF_CONDUCT.md",
+    "SECURITY.md",
+    "CHANGELOG.md",
+    "docs/*.md",
+    "docs/reference/*.md",
+]
 root_doc = "docs/contents"
 
 myst_heading_anchors = 4
