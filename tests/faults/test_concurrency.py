@@ -13,40 +13,11 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from qpsbgd import QPSBGD, NativeSampler, solve_ising
-from qpsbgd.nn import BinaryLinear
+from qpsbgd import NativeSampler, solve_ising
 from qpsbgd.problem import ising_problem
 from qpsbgd.solvers import NativeSolver
 from same import same
-
-METHODS = ("anneal", "tabu", "exact", "descent")
-
-
-def problem(number):
-    rng = np.random.default_rng(number)
-    n = 12 if METHODS[number % 4] == "exact" else int(rng.integers(10, 60))
-    return rng.normal(size=n), rng.normal(size=(n, n))
-
-
-def solve(number, threads=1):
-    h, J = problem(number)
-    found = solve_ising(
-        h, J, method=METHODS[number % 4], num_sweeps=10, num_reads=2, seed=number, num_threads=threads
-    )
-    return found.samples, found.energies
-
-
-def train(number, steps=3):
-    generator = torch.Generator().manual_seed(number)
-    layer = BinaryLinear(16, 8)
-    with torch.no_grad():
-        layer.weight.copy_(torch.rand(8, 16, generator=generator) - 0.5)
-    optimizer = QPSBGD(layer.parameters())
-    for _ in range(steps):
-        optimizer.zero_grad()
-        layer(torch.randn(10, 16, generator=generator)).square().mean().backward()
-        optimizer.step()
-    return layer.weight.detach().numpy().copy()
+from small_work import problem, solve, train
 
 
 def test_32_threads_solve_and_train_beside_each_other():
@@ -70,7 +41,7 @@ def test_32_threads_solve_and_train_beside_each_other():
 FORKS = """
 import os
 import torch
-import test_concurrency as here
+import small_work as here
 from same import same
 
 torch.set_num_threads(1)
@@ -89,13 +60,12 @@ for before in stages:  # before any solve, after one, after several threads'
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 def test_forked_processes_solve_and_train():
-    path = [os.path.dirname(__file__), *sys.path]
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", FORKS],
         capture_output=True,
         text=True,
         timeout=300,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(path)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     assert done.returncode == 0, done.stderr
 

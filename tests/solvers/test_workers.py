@@ -1,7 +1,12 @@
 """Workers of executors: parts of equal cost, a full machine, poisoned problems, and cancellation."""
 
 import contextlib
+import gc
+import itertools
 import os
+import signal
+import sys
+import tempfile
 import threading
 import time
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -12,6 +17,7 @@ import numpy as np
 import pytest
 
 from dying_pool import DyingPool, PoisonedPool
+from interrupting import interrupts_raise, num_threads
 from qpsbgd import solve_ising, solve_stream
 from qpsbgd.problem import IsingProblem, ising_problem
 from qpsbgd.solvers import NativeSolver, stream, workers
@@ -241,3 +247,72 @@ def test_cancellation_reaches_a_dask_cluster(tmp_path):
                 next(answers)
         monkey.undo()
         assert client.submit(os.getpid, pure=False).result(timeout=60) > 0
+
+
+# --- interrupts
+
+
+class LineInterrupter:
+    """Raise SIGINT before the given line that is run of the module, counted from 0."""
+
+    def __init__(self, module, number):
+        self.file, self.left = module.__file__, number
+
+    def __call__(self, frame, event, _argument):
+        if frame.f_code.co_filename != self.file:
+            return None
+        if event == "line":
+            self.left -= 1
+            if self.left == -1:
+                signal.raise_signal(signal.SIGINT)
+        return self
+
+
+@pytest.fixture
+def no_traces():
+    before = sys.gettrace()
+    gc.disable()  # what an interrupt leaves behind must not wait for a collection of garbage
+    with interrupts_raise():
+        yield
+    gc.enable()
+    sys.settrace(before)
+
+
+def assert_nothing_is_left(before, name):
+    end = time.perf_counter() + 5.0
+    while num_threads() > before and time.perf_counter() < end:
+        time.sleep(0.001)
+    assert num_threads() <= before, name
+
+
+@pytest.mark.parametrize("kind", ["stream", "batch"])
+def test_interrupt_at_any_line_leaves_no_thread_and_no_folder(kind, no_traces, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    rng = np.random.default_rng(0)
+    few, h, J = problems(3), rng.normal(size=(3, 8)), rng.normal(size=(3, 8, 8))
+
+    def solve():
+        pool = partial(ThreadPoolExecutor, 2)
+        if kind == "stream":
+            return [one.energies for one in solve_stream(few, seed=1, executor=pool)]
+        return solve_ising(h, J, seed=1, executor=pool).energies
+
+    expected = solve()
+    before = num_threads()
+    for number in itertools.count():
+        trace = LineInterrupter(workers, number)
+        interrupted = False
+        sys.settrace(trace)
+        try:
+            solve()
+        except KeyboardInterrupt:
+            interrupted = True
+        finally:
+            sys.settrace(None)
+        assert_nothing_is_left(before, number)
+        assert list(tmp_path.iterdir()) == [], number
+        assert interrupted == (trace.left < 0), number
+        if not interrupted:
+            break
+    assert number > 40
+    assert same(solve(), expected)

@@ -5,6 +5,7 @@ The solver is a `qpsbgd.solvers.native.NativeSolver`, which this module does not
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
 from collections.abc import Iterator
@@ -84,12 +85,13 @@ def solve_on(
         solver = replace(solver, presolve=False)  # a part of one problem is solved as in the whole batch
     whole = _Part(solver.within(begin), seed, 0, problem)
     energies, found = np.full(count, np.inf), list[Solutions]()
-    with reporter(progress, count, solver.time_limit) as report:
+    with contextlib.ExitStack() as stack:
+        report = stack.enter_context(reporter(progress, count, solver.time_limit))
         # The problems of a batch have one size, so parts of equal cost are those of equally many. More of
         # them tell more of the progress; with a time limit they must all be at work at once.
         more = 1 if report is None or solver.time_limit is not None else 4
         parts = PartsOf(lambda workers: _cut(whole, more * workers.count))
-        for answer in in_order(parts, executor):
+        for answer in stack.enter_context(contextlib.closing(in_order(parts, executor))):
             found.append(answer)
             done = sum(part.samples.shape[0] for part in found)
             energies[done - answer.samples.shape[0] : done] = answer.best_energies

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import sys
 import tempfile
+import uuid
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import (
     FIRST_COMPLETED,
     BrokenExecutor,
@@ -134,6 +134,7 @@ class Cancellation:
     Examples
     --------
     >>> cancellation = Cancellation()
+    >>> cancellation.begin()
     >>> cancellation.asked()
     False
     >>> cancellation.ask()
@@ -142,12 +143,18 @@ class Cancellation:
     """
 
     def __init__(self) -> None:
-        self._folder = tempfile.mkdtemp(prefix="qpsbgd-")
-        self._parent = _identity(os.path.dirname(self._folder))
+        parent = tempfile.gettempdir()
+        self._folder = os.path.join(parent, f"qpsbgd-{uuid.uuid4().hex}")
+        self._parent = _identity(parent)
+
+    def begin(self) -> None:
+        """Make the folder; the caller has what ends it already, so an interrupt leaves none behind."""
+        os.mkdir(self._folder, 0o700)
 
     def ask(self) -> None:
         """Stop the workers; called too when all of them are done."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            os.rmdir(self._folder)
 
     def asked(self) -> bool:
         """Whether the caller has gone, as far as this process can tell."""
@@ -206,7 +213,7 @@ class PartsOf:
     cut: Callable[[Workers], Iterator[Part]]
 
 
-def in_order(parts: Iterator[Part] | PartsOf, executor: Executors) -> Iterator[Any]:
+def in_order(parts: Iterator[Part] | PartsOf, executor: Executors) -> Generator[Any, None, None]:
     """Yield the answers of parts in their order.
 
     Parts are made a few ahead of the answers. All that is at work is cancelled when the iterator is closed.
@@ -218,8 +225,11 @@ def in_order(parts: Iterator[Part] | PartsOf, executor: Executors) -> Iterator[A
     """
     run = _Run(executor)
     try:
-        yield from run.answers(parts.cut(run.workers) if isinstance(parts, PartsOf) else parts)
-    finally:
+        try:
+            yield from run.answers(parts.cut(run.workers) if isinstance(parts, PartsOf) else parts)
+        finally:
+            run.close()
+    finally:  # once more, for an interrupt that cut the first one short
         run.close()
 
 
@@ -234,6 +244,7 @@ class _Run:
         """Parts at the front of the queue that go one by one, since one of them kills workers."""
 
     def answers(self, parts: Iterator[Part]) -> Iterator[Any]:
+        self._cancellation.begin()
         self._fill(parts)
         while self._queue:
             first = self._queue[0]
@@ -253,6 +264,7 @@ class _Run:
             self._fill(parts)
 
     def close(self) -> None:
+        """End all that was begun; nothing more happens the second time."""
         self._cancellation.ask()
         for one in self._queue:
             one.future.cancel()
