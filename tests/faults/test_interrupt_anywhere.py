@@ -6,7 +6,6 @@ its turn. `make soak` takes every moment, also of places that are passed many ti
 
 import contextlib
 import gc
-import itertools
 import json
 import os
 import sys
@@ -184,18 +183,15 @@ def test_tuning_leaves_whole_records_and_nothing_else(tmp_path):
     tune_and_run(tmp_path / "whole")
     expected = contents(tmp_path / "whole")
     assert len(expected) == 4
-    moments = Moments(
-        tuple(os.path.join(OWN, *part) for part in (["experiments", "core"], ["data"]))
-        + (contextlib.__file__,),
-        every=EVERY,
-    )
+    own = (os.path.join(OWN, "experiments", "core"), os.path.join(OWN, "data"))
+    moments = Moments((*own, contextlib.__file__), every=EVERY)
     gc.collect()
-    before, folders = num_open_files(), (tmp_path / str(number) for number in itertools.count())
-    folder = next(folders)
-    for where in moments.interrupts(lambda: tune_and_run(folder)):
+    before = num_open_files()
+    folders = [tmp_path / "0"]
+    for where in moments.interrupts(lambda: tune_and_run(folders[-1])):
         assert num_open_files() <= before, where
-        found = contents(folder)
+        found = contents(folders[-1])
         assert same(found, {name: expected[name] for name in found}), where
-        tune_and_run(folder)
-        assert same(contents(folder), expected), where
-        folder = next(folders)
+        tune_and_run(folders[-1])
+        assert same(contents(folders[-1]), expected), where
+        folders.append(tmp_path / str(len(folders)))
