@@ -1,6 +1,10 @@
 """The first part of a step: gradients and samples of all processes, and the averages of both.
 
-Averages are under way while this process works on its Gram matrices: gradients are sent first.
+Everything is sent here, layer by layer, and awaited where a layer is projected. So averages are under way while
+this process makes the Gram matrices of later layers, and while it projects earlier ones.
+
+They cannot start in the backward pass: before the step nobody knows whether a pass is the last one of it,
+whether gradients will be clipped, or whether another process has a pass for the same layer at all.
 """
 
 from __future__ import annotations
@@ -46,6 +50,8 @@ class GathersTogether(LatentWeightOptimizer):
     """Of the weights that take part in the step."""
     _seen: dict[Tensor, Seen]
     """The same, of all processes together."""
+    _promised: dict[Tensor, Promise]
+    """Averages of layers' gradients that nobody has waited for."""
     _projection_hooks: Any
 
     def _steps(self, parameter: Tensor) -> bool:
@@ -70,55 +76,67 @@ class GathersTogether(LatentWeightOptimizer):
         return self._averaged(taking, own, agreed)
 
     def _averaged(self, taking: Sequence[int], own: Sequence[LocalView], agreed: Agreement) -> list[Update]:
-        """Average gradients over the processes; start to average all that the layers will ask for."""
-        numbered, means, alone = self._numbered(), Means(self._team.processes), Means(Processes())
-        promises: list[Promise] = []
-        for number in taking:
-            (group, parameter), votes = numbered[number], self._team.votes
-            gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-            if votes and self._steps(parameter):
-                # What is not finite here is to be raised everywhere.
-                checked = partial(check_gradient, group, parameter, gradient)
-                promises.append(means.add(checked, Form((1,), torch.float32, parameter.device)))
-                continue
-            form = Form(tuple(gradient.shape), gradient.dtype, gradient.device)
-            where = alone if agreed.averaged[number] else means
-            promises.append(where.add(partial(_same, gradient), form))
-        self._ask_inputs(taking, own, agreed, means)
+        """Start to average all that the step will need; wait for the gradients that no layer waits for."""
+        numbered, means = self._numbered(), Means(self._team.processes)
+        steps = {number: self._steps(numbered[number][1]) for number in taking}
+        promises = {n: self._ask_gradient(n, agreed, means) for n in taking if not steps[n]}
+        means.send()
+        self._inputs, self._seen, self._promised = {}, {}, {}
+        layers = [number for number in taking if steps[number]]
+        for place, number in enumerate(layers):
+            # The next gradient is sent while this layer's matrix is made.
+            for ahead in layers[place : place + 2]:
+                if ahead not in promises:
+                    promises[ahead] = self._ask_gradient(ahead, agreed, means)
+            self._ask_inputs(number, own, agreed, means)
+        means.send()
         updates = []
-        for number, promise in zip(taking, promises, strict=True):
+        for number in taking:
             group, parameter = numbered[number]
-            gradient = promise.mean()
-            if self._team.votes and self._steps(parameter):
-                gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            if steps[number] and not (self._team.processes.alone or self._team.votes):
+                self._promised[parameter] = promises[number]
+                updates.append(Update(group, parameter, _own_gradient(parameter), number))
+                continue
+            mean = promises[number].mean()
+            gradient = _own_gradient(parameter) if steps[number] and self._team.votes else mean
             updates.append(self._update(group, parameter, gradient, number))
         return updates
 
-    def _ask_inputs(
-        self, taking: Sequence[int], own: Sequence[LocalView], agreed: Agreement, means: Means
-    ) -> None:
-        """Make the inputs of every weight; start the averages over the processes that they need."""
-        numbered, votes = self._numbered(), self._team.votes
-        self._inputs, self._seen = {}, {}
-        for number in taking:
-            group, weight = numbered[number]
-            if not self._steps(weight):
-                continue
-            everyone = agreed.views[number].seen
-            self._inputs[weight] = inputs = LayerInputs(
-                weight,
-                self._captures[weight],
-                self._static,
-                Processes() if votes else self._team.processes,
-                own[number].seen,
-                own[number].seen if votes else everyone,
-                KeptGrams(group["gram_every"], group["step"], self.state.get(weight)),
-                SampleDraw(group, number),
-            )
-            self._seen[weight] = everyone
-            if not inputs.alone:
-                inputs.ask(means, group["jacobian"], uses_factors(group))
-        means.send()
+    def _ask_gradient(self, number: int, agreed: Agreement, means: Means) -> Promise:
+        """Start the average of a gradient, unless all have the same or it is not averaged."""
+        group, parameter = self._numbered()[number]
+        gradient = _own_gradient(parameter)
+        if self._team.votes and self._steps(parameter):
+            # What is not finite here is to be raised everywhere.
+            checked = partial(check_gradient, group, parameter, gradient)
+            return means.add(checked, Form((1,), torch.float32, parameter.device))
+        where = Means(Processes()) if agreed.averaged[number] else means
+        return where.add(lambda: gradient, Form(tuple(gradient.shape), gradient.dtype, gradient.device))
+
+    def _received(self, update: Update) -> Update:
+        """Wait for the average of a layer's gradient, if it is still under way."""
+        promise = self._promised.pop(update.parameter, None)
+        if promise is None:
+            return update
+        return self._update(update.group, update.parameter, promise.mean(), update.number)
+
+    def _ask_inputs(self, number: int, own: Sequence[LocalView], agreed: Agreement, means: Means) -> None:
+        """Make the inputs of a weight; start the averages over the processes that they need."""
+        (group, weight), votes = self._numbered()[number], self._team.votes
+        everyone = agreed.views[number].seen
+        self._inputs[weight] = inputs = LayerInputs(
+            weight,
+            self._captures[weight],
+            self._static,
+            Processes() if votes else self._team.processes,
+            own[number].seen,
+            own[number].seen if votes else everyone,
+            KeptGrams(group["gram_every"], group["step"], self.state.get(weight)),
+            SampleDraw(group, number),
+        )
+        self._seen[weight] = everyone
+        if not inputs.alone:
+            inputs.ask(means, group["jacobian"], uses_factors(group))
 
     def _open_gate(self) -> None:
         """Raise if an earlier step has turned out not to be finite."""
@@ -171,5 +189,5 @@ class GathersTogether(LatentWeightOptimizer):
         return processes
 
 
-def _same(gradient: Tensor) -> Tensor:
-    return gradient
+def _own_gradient(parameter: Tensor) -> Tensor:
+    return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad

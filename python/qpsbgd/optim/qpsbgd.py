@@ -44,7 +44,7 @@ from qpsbgd.step.continuous import ContinuousRule
 from qpsbgd.step.device.rules import DeviceContinuousRule, DeviceProjectedRule
 from qpsbgd.step.inputs import LayerInputs, Seen, StaticInputs, fold_inputs
 from qpsbgd.step.memory import empty_state
-from qpsbgd.step.processes import Processes
+from qpsbgd.step.processes import Processes, Promise
 from qpsbgd.step.projected import ProjectedRule
 from qpsbgd.step.rule import LayerStep, Projection, StepResult, StepRule
 from qpsbgd.step.sampling import SampleDraw
@@ -377,7 +377,7 @@ class QPSBGD(PackedSteps, GatedSteps, GathersTogether):
         self._team.raise_together(error, device)
 
     def _work_of(self, update: Update) -> Work[StepResult]:
-        group, weight, gradient, _ = update
+        group, weight, gradient, _ = self._received(update)
         gradient = gradient.reshape(weight.shape[0], -1)
         if not is_binary(weight):
             # With W = a U, a = 1/sqrt(d), the layer is Z = a X U' as a binary one. This is the gradient of U.
@@ -457,6 +457,7 @@ class QPSBGD(PackedSteps, GatedSteps, GathersTogether):
         self._gate, self._allowed = Gate(), None
         self._seen: dict[Tensor, Seen] = {}
         self._inputs: dict[Tensor, LayerInputs] = {}
+        self._promised: dict[Tensor, Promise] = {}
         self._team = Team(Processes())
         self._projection_hooks: OrderedDict[int, Callable[[Projection], None]] = OrderedDict()
         self._last = []
