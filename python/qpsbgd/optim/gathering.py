@@ -1,7 +1,7 @@
 """The first part of a step: gradients and samples of all processes, and the averages of both.
 
-Everything is sent here, layer by layer, and awaited where a layer is projected. So averages are under way while
-this process makes the Gram matrices of later layers, and while it projects earlier ones.
+Everything is sent here, layer by layer, and awaited where a layer is projected. So averages are under way
+while this process makes the Gram matrices of later layers, and while it projects earlier ones.
 
 They cannot start in the backward pass: before the step nobody knows whether a pass is the last one of it,
 whether gradients will be clipped, or whether another process has a pass for the same layer at all.
@@ -28,7 +28,7 @@ from qpsbgd.solvers.protocol import AsyncQuboSolver
 from qpsbgd.solvers.resolve import Solver
 from qpsbgd.step.inputs import LayerInputs, Seen, StaticInputs
 from qpsbgd.step.kept import KeptGrams
-from qpsbgd.step.processes import Form, Means, Processes, Promise
+from qpsbgd.step.processes import Form, LostProcessError, Means, Processes, Promise
 from qpsbgd.step.sampling import SampleDraw
 
 __all__ = ["GathersTogether"]
@@ -52,6 +52,8 @@ class GathersTogether(LatentWeightOptimizer):
     """The same, of all processes together."""
     _promised: dict[Tensor, Promise]
     """Averages of layers' gradients that nobody has waited for."""
+    _failure: BaseException | None
+    """What kept this process from its part of the step, since all have agreed to take it."""
     _projection_hooks: Any
 
     def _steps(self, parameter: Tensor) -> bool:
@@ -81,7 +83,7 @@ class GathersTogether(LatentWeightOptimizer):
         steps = {number: self._steps(numbered[number][1]) for number in taking}
         promises = {n: self._ask_gradient(n, agreed, means) for n in taking if not steps[n]}
         means.send()
-        self._inputs, self._seen, self._promised = {}, {}, {}
+        self._inputs, self._seen, self._promised, self._failure = {}, {}, {}, None
         layers = [number for number in taking if steps[number]]
         for place, number in enumerate(layers):
             # The next gradient is sent while this layer's matrix is made.
@@ -97,9 +99,19 @@ class GathersTogether(LatentWeightOptimizer):
                 self._promised[parameter] = promises[number]
                 updates.append(Update(group, parameter, _own_gradient(parameter), number))
                 continue
-            mean = promises[number].mean()
-            gradient = _own_gradient(parameter) if steps[number] and self._team.votes else mean
-            updates.append(self._update(group, parameter, gradient, number))
+            gradient = _own_gradient(parameter)
+            try:
+                mean = promises[number].mean()
+                voted = steps[number] and self._team.votes
+                updates.append(self._update(group, parameter, gradient if voted else mean, number))
+            except BaseException as error:
+                if self._team.processes.alone or isinstance(error, LostProcessError):
+                    raise
+                # The others may not have noticed: they hear of it when all put their steps together.
+                self._failure = self._failure or error
+                updates.append(Update(group, parameter, gradient, number))
+        if self._failure is not None and not layers:
+            raise self._failure
         return updates
 
     def _ask_gradient(self, number: int, agreed: Agreement, means: Means) -> Promise:
@@ -119,6 +131,12 @@ class GathersTogether(LatentWeightOptimizer):
         if promise is None:
             return update
         return self._update(update.group, update.parameter, promise.mean(), update.number)
+
+    def _leave(self, error: BaseException) -> None:
+        """Take part in the average that the others ask for next, if there is one: they learn of the error."""
+        for inputs in self._inputs.values():
+            if inputs.leave(error):
+                return
 
     def _ask_inputs(self, number: int, own: Sequence[LocalView], agreed: Agreement, means: Means) -> None:
         """Make the inputs of a weight; start the averages over the processes that they need."""
