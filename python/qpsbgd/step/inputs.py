@@ -386,8 +386,7 @@ class LayerInputs:
                 self.num_samples / self._processes.size * torch.cat(found.squares) if found.squares else None
             )
 
-        dtype = torch.promote_types(self._weight.dtype, torch.float32)
-        rows = len(self._weight)
+        rows, dtype = len(self._weight), torch.promote_types(self._weight.dtype, torch.float32)
         return (
             self._means.add(recorded, Form((rows, width), dtype, device)),
             self._means.add(squares, Form((rows,), torch.float64, device)),
