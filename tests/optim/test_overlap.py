@@ -2,6 +2,7 @@
 
 import time
 from datetime import timedelta
+from typing import ClassVar
 
 import pytest
 import torch
@@ -43,7 +44,7 @@ def one_step(model, optimizer, step, rank):
 class Noted(NativeSolver):
     """Takes note of the layers that it solves."""
 
-    events = []
+    events: ClassVar[list[str]] = []
 
     def solve(self, problem, *, seed):
         Noted.events.append("solve")
