@@ -2,6 +2,8 @@
 
 import json
 import math
+import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -47,6 +49,28 @@ def test_every_optimizer_moves_every_parameter_downhill(name):
 
     assert runs.train(small_task(40), builder, 0)["train_loss"] < before
     assert all(not torch.equal(old, new) for old, new in zip(*seen[0], strict=True))
+
+
+def test_step_times_are_of_the_networks_that_take_the_steps():
+    counts = {"one": 0, "two": 0}
+
+    class Counting(torch.optim.SGD):
+        def step(self, closure=None):
+            counts[self.counted] += 1
+            begin = time.process_time()
+            while self.counted == "two" and time.process_time() < begin + 0.002:
+                pass
+            super().step(closure)
+
+    def builder(name, model):
+        optimizer = Counting(model.parameters(), 0.1)
+        optimizer.counted = name
+        return [optimizer]
+
+    times = runs.step_times(small_task(), {name: partial(builder, name) for name in counts}, steps=5)
+    assert counts == {"one": 5, "two": 5}
+    assert times["two"] > times["one"] > 0
+    assert times["two"] >= 2.0
 
 
 def test_lion_and_signum_are_their_formulas():
