@@ -124,7 +124,7 @@ def qubo_batch(
     --------
     >>> Q = torch.tensor([[-1.0, 2.0], [0.0, -1.0]])
     >>> qubo_batch(Q, None, torch.device("cpu"), initial_states=None, num_reads=1).offset
-    tensor([-0.5000], dtype=torch.float64)
+    tensor([0.], dtype=torch.float64)
     """
     if not _is_dense_tensor(Q):
         return batch_of(qubo_problem(Q, linear, initial_states=initial_states, num_reads=num_reads), device)

@@ -52,7 +52,7 @@ def read_keys(seed: int, purpose: int, problems: Tensor, reads: Tensor) -> Tenso
     Examples
     --------
     >>> read_keys(1, 0, torch.tensor([0, 1]), torch.tensor([0, 0])).tolist()
-    [-8321304855943961117, 3614033637064096577]
+    [-5653703133376969021, -6999744197445191651]
     """
     key = _mixed(torch.tensor(_signed(seed + GOLDEN * (purpose + 1)), device=problems.device))
     return _mixed(_mixed(key + (problems + 1) * _STEP) + (reads + 1) * _STEP)
@@ -63,8 +63,8 @@ def bits(keys: Tensor, counters: Tensor | int, count: int) -> Tensor:
 
     Examples
     --------
-    >>> bits(torch.tensor([5]), torch.arange(3), 8).tolist()
-    [70, 138, 94]
+    >>> bits(torch.tensor([1234567]), torch.arange(2), 63).tolist()  # half of SplitMix64's published ones
+    [3228913858555182658, 1601584105599403986]
     """
     steps = _signed((counters + 1) * _STEP) if isinstance(counters, int) else (counters + 1) * _STEP
     return _without(_mixed(keys + steps), 64 - count)
