@@ -5,7 +5,7 @@ its own rate: three of them, each twice the one before, on held-out data, and mo
 Differences are to the first row, paired by seed, with Student's t.
 
     python benchmarks/what_the_qubo_does.py kappa matrix --log qubo.jsonl      # about 8 minutes of one core
-    python benchmarks/what_the_qubo_does.py solvers --log qubo.jsonl           # about 30 minutes
+    python benchmarks/what_the_qubo_does.py solvers memory noise --log qubo.jsonl      # about 30 minutes
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from networks.curvature import build_changed
 from networks.optimizers import Settings
 from networks.pictures import draw_losses
 from networks.runs import Log
+from qpsbgd.problem.checks import Memory
 from qpsbgd.solvers import NativeSolver
 
 RATES = [0.12, 0.24, 0.48]
@@ -42,6 +43,7 @@ class Variant:
     kappa: float = KAPPA
     gram_past: float = 0.05
     solver: Callable[[], Any] = lambda: "native"
+    memory: Memory = "momentum"
     rate_of: str | None = None
     """The variant whose rate it gets, where a search would take too long."""
 
@@ -88,6 +90,18 @@ PARTS: dict[str, list[Variant]] = {
         _solver("tabu, 784 flips", method="tabu", num_sweeps=1),
         Variant("blocks of 40 in turn", solver=partial(BlockSolver, 40)),
     ],
+    "memory": [
+        Variant("momentum"),
+        Variant("error feedback", memory="error-feedback"),
+        Variant("error feedback, signs (kappa 0)", kappa=0.0, memory="error-feedback"),
+    ],
+    "noise": [
+        Variant("descent from the signs"),
+        *(
+            Variant(f"blocks of 40, noise x{noise:g}", solver=partial(BlockSolver, 40, noise))
+            for noise in (0.0, 1.0, 8.0, 32.0)
+        ),
+    ],
 }
 
 
@@ -129,7 +143,7 @@ def main() -> None:
 
 
 def _builder(variant: Variant, s: Settings) -> Callable[[torch.nn.Module], list[torch.optim.Optimizer]]:
-    return lambda model: build_changed(variant.change, model, s, variant.solver())
+    return lambda model: build_changed(variant.change, model, s, variant.solver(), variant.memory)
 
 
 def _run(

@@ -26,8 +26,12 @@ _SMOOTHED = 20
 Floats = npt.NDArray[np.float64]
 
 
-def draw_curves(runs: dict[str, list[dict[str, Any]]], path: Path, title: str) -> None:
+def draw_curves(
+    runs: dict[str, list[dict[str, Any]]], milliseconds: dict[str, float], path: Path, title: str
+) -> None:
     """Draw the loss of the batches, each a mean of 20 steps, against steps and processor seconds.
+
+    `milliseconds` are those of a step of each optimizer, measured in turns.
 
     Lines are means over the seeds, bands go from the lowest seed to the highest.
     """
@@ -37,7 +41,7 @@ def draw_curves(runs: dict[str, list[dict[str, Any]]], path: Path, title: str) -
     for name, of_seeds in runs.items():
         curves = np.array([_means(run["curve"]) for run in of_seeds])
         steps = _SMOOTHED * (0.5 + np.arange(curves.shape[1]))
-        seconds = np.mean([run["milliseconds"] for run in of_seeds]) / 1000
+        seconds = milliseconds[name] / 1000
         lowest, highest = min(lowest, curves.min()), max(highest, curves[:, 1].max())
         for panel, x in zip(panels, (steps, steps * seconds), strict=True):
             (line,) = panel.plot(x, curves.mean(axis=0), label=LABELS[name])
