@@ -245,7 +245,7 @@ def test_processes_that_share_rows_skip_the_same_steps(tmp_path):
     for options, *of_processes in zip(cases, *found, strict=True):
         alone, _, counts = skipping(**options)
         assert [told for *_, told in of_processes] == [counts] * 2
-        assert counts == ((1, 6) if "gram_every" in options else (3, 4)), options
+        assert counts == (3, 4), options
         assert_equal_weights([after for after, *_ in of_processes])
         assert_equal_weights([kept for _, kept, _ in of_processes])
         for one, other in zip(of_processes[0][0], alone, strict=True):

@@ -59,7 +59,10 @@ class Processes:
         if self.alone:
             return [values]
         everyone = [torch.empty_like(values) for _ in range(self.size)]
-        torch.distributed.all_gather(everyone, values, group=self._group)
+        try:
+            torch.distributed.all_gather(everyone, values, group=self._group)
+        except RuntimeError as error:
+            raise LostProcessError(_LOST.format(error)) from error
         return everyone
 
     def gather_bytes(self, payload: bytes, error: BaseException | None, device: torch.device) -> list[bytes]:
@@ -96,6 +99,7 @@ class LostProcessError(RuntimeError):
     """Another process has gone, or did not answer in time: nothing more can be exchanged."""
 
 
+_LOST = "another process has gone, or did not answer in time: {}"
 _FAILED, _NOT_FINITE = 1, 2
 
 
@@ -264,7 +268,7 @@ class _Bucket:
             try:
                 self._work.wait()
             except RuntimeError as error:
-                raise LostProcessError(f"a process has gone, or did not answer in time: {error}") from error
+                raise LostProcessError(_LOST.format(error)) from error
             self._work = None
             self._flat /= self._processes.size
         failed, not_finite = (self._flat[-2:] != 0).tolist()
