@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from oracles import all_spins
-from qpsbgd import NativeSampler, solve_ising, solve_qubo
+from qpsbgd import NativeSampler, solve_ising, solve_qubo, solve_stream
 from qpsbgd.problem import ising_problem, qubo_problem
 from qpsbgd.solvers import NativeSolver, QuboSolver
 from qpsbgd.solvers.device import solve
@@ -385,6 +385,17 @@ def test_solver_with_a_device_is_a_solver():
     solver = NativeSolver(method="tabu", num_sweeps=5, num_reads=2, device=DEVICE)
     assert isinstance(solver, QuboSolver)
     check_solver(solver)
+
+
+def test_stream_is_solved_on_a_device_but_on_no_executor():
+    problems = [ising_problem(*random_problems(1, 9, seed=seed)) for seed in range(3)]
+    solver = NativeSolver(method="tabu", num_sweeps=3, device=DEVICE)
+    answers = list(solve_stream(problems, solver=solver, seed=0))
+    expected = [solver.solve_part(problem, seed=0, first_problem=k) for k, problem in enumerate(problems)]
+    for one, other in zip(answers, expected, strict=True):
+        np.testing.assert_array_equal(one.samples, other.samples)
+    with pytest.raises(ValueError, match="executor must be None on a device"):
+        solve_stream(problems, solver=solver, executor=object())
 
 
 def test_sampler_with_a_device_is_a_sampler_of_dimods():

@@ -45,12 +45,22 @@ def descend(reads: Reads) -> None:
 
 def tabu(reads: Reads, rests: Rests, first: int, flips: int) -> None:
     """Make flips of tabu search, as `moves.tabu`."""
-    _launch(_tabu, reads, rests.left, rests.shortest, rests.spread, rests.since, reads.keys, first, flips)
+    _launch(
+        _tabu,
+        reads,
+        rests.left,
+        rests.shortest.contiguous(),
+        rests.spread.contiguous(),
+        rests.since,
+        reads.keys,
+        first,
+        flips,
+    )
 
 
 def anneal(reads: Reads, sweep: int, temperatures: Tensor, quantiles: Tensor) -> None:
     """Make a sweep of annealing, as `moves.anneal`."""
-    _launch(_anneal, reads, temperatures, quantiles, reads.keys, sweep)
+    _launch(_anneal, reads, temperatures.contiguous(), quantiles, reads.keys, sweep)
 
 
 @triton.jit  # type: ignore[untyped-decorator]

@@ -77,7 +77,7 @@ class Rests:
 
 
 def placed(couplings: Tensor, own: Tensor, spins: Tensor, keys: Tensor) -> Reads:
-    """Return reads that begin at these spins.
+    """Return reads that begin at these spins; all tensors are contiguous, as the kernels need them.
 
     Examples
     --------
@@ -86,6 +86,7 @@ def placed(couplings: Tensor, own: Tensor, spins: Tensor, keys: Tensor) -> Reads
     >>> placed(C, h, spins, torch.zeros(1, 1, dtype=torch.int64)).fields
     tensor([[[-2,  2]]], dtype=torch.int32)
     """
+    couplings, own, spins, keys = (each.contiguous() for each in (couplings, own, spins, keys))
     zeros = torch.zeros(keys.shape, dtype=torch.int64, device=keys.device)
     fields = local_fields(couplings, own, spins)
     return Reads(couplings, own, fields, spins.clone(), spins.clone(), zeros, zeros.clone(), keys)
@@ -94,4 +95,4 @@ def placed(couplings: Tensor, own: Tensor, spins: Tensor, keys: Tensor) -> Reads
 def local_fields(couplings: Tensor, own: Tensor, spins: Tensor) -> Tensor:
     """C s + h. Sums of integers below 2^53 are exact in float64, for which every device has a product."""
     products = torch.bmm(spins.to(torch.float64), couplings.to(torch.float64))
-    return products.to(torch.int32).add_(own)
+    return products.to(torch.int32).add_(own).contiguous()
