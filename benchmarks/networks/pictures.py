@@ -34,25 +34,27 @@ Floats = npt.NDArray[np.float64]
 def draw_curves(
     runs: dict[str, list[dict[str, Any]]], milliseconds: dict[str, float], path: Path, title: str
 ) -> None:
-    """Draw the loss of the batches, each a mean of 20 steps, against steps and processor seconds.
+    """Draw the loss of the batches, each a mean of 20 steps, against steps and processor time.
 
-    `milliseconds` are those of a step of each optimizer, measured in turns.
+    `milliseconds` are those of a step of each optimizer, measured in turns. The unit of time is a step of
+    AdamW (of the fastest optimizer if AdamW is not there), since a busy machine slows all of them down.
 
     Lines are means over the seeds, bands go from the lowest seed to the highest.
     """
     figure = new_figure(10, 4)
     panels = figure.subplots(1, 2, sharey=True)
     lowest, highest = np.inf, 0.0
+    unit = milliseconds.get("adamw", min(milliseconds.values()))
     for name, of_seeds in runs.items():
         curves = np.array([_means(run["curve"]) for run in of_seeds])
         steps = _SMOOTHED * (0.5 + np.arange(curves.shape[1]))
-        seconds = milliseconds[name] / 1000
         lowest, highest = min(lowest, curves.min()), max(highest, curves[:, 1].max())
-        for panel, x in zip(panels, (steps, steps * seconds), strict=True):
+        for panel, x in zip(panels, (steps, steps * milliseconds[name] / unit), strict=True):
             (line,) = panel.plot(x, curves.mean(axis=0), label=LABELS[name])
             panel.fill_between(x, curves.min(axis=0), curves.max(axis=0), color=line.get_color(), alpha=0.2)
     panels[0].set(ylabel="training loss", xlabel="steps", ylim=(lowest - 0.05, highest))
-    panels[1].set(xlabel="processor seconds, one thread")
+    whose = "AdamW" if "adamw" in milliseconds else "the fastest"
+    panels[1].set(xlabel=f"processor time, in steps of {whose}")
     panels[1].legend(fontsize="small", labelcolor=_GREY, framealpha=0)
     figure.suptitle(title, color=_GREY)
     _write_in_grey(figure, path)

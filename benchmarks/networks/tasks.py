@@ -144,6 +144,7 @@ TASKS: dict[str, Callable[[bool], Task]] = {
     "digits": lambda held_out: image_task(_digits(held_out), 512, 40, 128),
     "mlp-2048-narrow": lambda held_out: image_task(_mnist(held_out), 2048, 60, 128),
     "characters": lambda held_out: text_task(held_out, 200),
+    "characters-330": lambda held_out: text_task(held_out, 330),
     "characters-800": lambda held_out: text_task(held_out, 800),
 }
 """Makers of the tasks, with data held out for a search or with the test data."""
