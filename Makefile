@@ -16,7 +16,7 @@ CPP_FILES := $(shell find cpp -name '*.cpp' -o -name '*.hpp' -o -name '*.inl')
 # libFuzzer names what the fuzz targets define.
 CPP_UNITS := $(filter-out cpp/fuzz/%,$(filter %.cpp,$(CPP_FILES)))
 # Folders count as sources, so that a deleted file is noticed too.
-PACKAGE_SOURCES := CMakeLists.txt pyproject.toml README.md LICENSE \
+PACKAGE_SOURCES := CMakeLists.txt pyproject.toml .ci/index_readme.md LICENSE \
   $(shell find cpp/include cpp/src cpp/bindings python/qpsbgd -name __pycache__ -prune -o -print)
 
 .PHONY: site demo test lowest lint bench wheel clean package native ctest neon sanitize sanitize-address sanitized-python fuzz soak

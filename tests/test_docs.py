@@ -124,6 +124,14 @@ def test_index_leads_to_every_page():
     assert {*PAGES, HISTORY} - links == {ROOT / "docs" / "index.md"}
 
 
+def test_index_has_each_page_once():
+    index = text_of(ROOT / "docs" / "index.md")
+    table = [line for line in index.partition("\n## ")[0].splitlines() if line.startswith("| [")]
+    links = [link for line in table for link in LINK.findall(line)]
+    assert len(links) > 20
+    assert sorted(links) == sorted(set(links))
+
+
 def test_site_leads_to_every_page():
     listed = {(SITE.parent / line).with_suffix(".md").resolve() for line in text_of(SITE).split()}
     assert {*PAGES, HISTORY, *(ROOT / "docs" / "reference").glob("*.md")} <= listed

@@ -153,6 +153,22 @@ def test_names_are_those_that_a_user_types():
     assert {"DimodSolver", "QPUSolver"} <= set(dir(qpsbgd.solvers))
 
 
+def packages() -> list[str]:
+    """Every package that says what is public in it, but the program, whose modules are its commands."""
+    named = [name for name, path in MODULES.items() if path.name == "__init__.py" and name != "qpsbgd.cli"]
+    return [name for name in named if "__all__ = " in MODULES[name].read_text(encoding="utf-8")]
+
+
+def test_packages_list_their_public_names_only():
+    assert {"qpsbgd.nn", "qpsbgd.data", "qpsbgd.solvers.qpu"} <= set(packages())
+    modules = {name: importlib.import_module(name) for name in packages()}
+    listed = {name: set(dir(module)) - set(module.__all__) for name, module in modules.items()}
+    # These are found at the top, too, though an import of everything leaves them out.
+    assert listed.pop("qpsbgd") == {"data", "experiments", "optim"}
+    assert {name: more for name, more in listed.items() if more} == {}
+    assert {"datasets", "graphs", "instances"} == set(dir(modules["qpsbgd.data"]))
+
+
 @pytest.mark.parametrize("name", ["torch", "dimod"])
 def test_native_core_alone_does_not_load(name):
     core = importlib.util.find_spec("qpsbgd._core")

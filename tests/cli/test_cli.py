@@ -117,7 +117,7 @@ def test_results_of_another_command_are_not_overwritten(tmp_path, capsys, others
         main(["train", "digits", "--optimizer", "signsgd", "--optimizer", "bop", *common, "--seeds", "1"])
         == 0
     )
-    assert "1 finished runs were there before" in capsys.readouterr().out
+    assert "(1 finished run was there before)" in capsys.readouterr().out
 
 
 def test_tuning_tells_what_it_chose_and_what_it_could_not(tmp_path, capsys):

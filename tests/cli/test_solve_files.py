@@ -97,16 +97,25 @@ def test_the_text_tells_method_and_proof(folder, capsys):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends a POSIX signal")
-def test_an_interrupted_folder_keeps_what_is_done(folder, tmp_path, capsys):
+def test_an_interrupted_folder_keeps_what_is_done_and_the_best_so_far(folder, tmp_path, capsys):
     edges = [f"{i + 1} {50 + j + 1} 1" for i in range(50) for j in range(50)]
     (folder / "b.txt").write_text("\n".join([f"100 {len(edges)}", *edges]) + "\n")
     out = tmp_path / "results.jsonl"
     interrupt = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
     interrupt.start()
     assert main(["solve", str(folder), "--out", str(out), "--time-limit", "30", "--json"]) == 130
-    assert [one["instance"] for one in lines_of(out)] == ["a"]
+    kept = lines_of(out)
+    assert [(one["instance"], one.get("interrupted", False)) for one in kept] == [("a", False), ("b", True)]
+    assert len(kept[1]["sample"]) == 100
+    assert kept[1]["cut"] == 2500
     shown = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [(one["instance"], one.get("cut")) for one in shown] == [("a", None), ("b", 2500)]
+
+    # What was cut short is done again, with what is done left alone.
+    interrupt = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+    interrupt.start()
+    assert main(["solve", str(folder), "--out", str(out), "--time-limit", "30", "--json"]) == 130
+    assert [one["instance"] for one in lines_of(out)] == ["a", "b", "b"]
 
 
 def test_lines_of_two_processes_do_not_mix(tmp_path):

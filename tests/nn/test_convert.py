@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from qpsbgd.nn import BinaryLinear, summary, to_binary
+from qpsbgd.nn import BinaryLinear, summary, to_binary, to_recorded
 
 
 def net():
@@ -47,16 +47,40 @@ def test_weight_shared_with_a_skipped_layer_is_refused():
     assert type(model[0].weight) is nn.Parameter
 
 
-def test_summary_counts_what_a_file_holds():
-    model = to_binary(net(), skip=["2"])
-    found = summary(model)
-    by_name = {weight.name: weight for weight in found.weights}
-    assert [name for name, one in by_name.items() if one.binary] == ["0.weight", "1.0.weight", "1.2.weight"]
-    assert by_name["0.weight"].packed_bytes == 4
-    assert by_name["2.weight"].packed_bytes == by_name["2.weight"].num_bytes == 64
-    assert found.num_bytes == sum(4 * parameter.numel() for parameter in model.parameters())
-    assert found.binary_share == pytest.approx((32 + 64 + 64) / sum(p.numel() for p in model.parameters()))
-    assert "1.0.weight" in str(found)
+class Mixed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Embedding(5, 8)
+        self.attention = nn.MultiheadAttention(8, 2)
+        self.convolution = nn.Conv1d(3, 4, 3)
+        self.norm = nn.LayerNorm(8)
+        self.head = nn.Linear(8, 2)
+
+
+def test_layers_that_stay_real_are_named():
+    with pytest.warns(UserWarning, match="stay real") as caught:
+        model = to_binary(Mixed())
+    assert [str(one.message) for one in caught] == [
+        "layers without a binary form stay real: attention (MultiheadAttention), convolution (Conv1d); "
+        "name them in skip= if that is meant"
+    ]
+    assert caught[0].filename == __file__
+    assert type(model.head) is BinaryLinear
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [nn.Conv3d(1, 1, 1), nn.ConvTranspose2d(1, 1, 1), nn.LSTM(2, 2), nn.GRUCell(2, 2), nn.Bilinear(2, 2, 2)],
+)
+def test_every_kind_of_layer_that_stays_real_is_named(layer):
+    with pytest.warns(UserWarning, match=rf"stay real: module \({type(layer).__name__}\)"):
+        to_binary(layer)
+
+
+def test_nothing_is_said_of_layers_that_were_named_or_recorded():
+    model = to_binary(Mixed(), skip=["attention", "convolution"])
+    assert type(model.convolution) is nn.Conv1d
+    to_binary(nn.Sequential(to_recorded(nn.Conv1d(2, 2, 2)), nn.BatchNorm1d(2)))
 
 
 def test_summary_counts_ties_once_and_any_dtype():

@@ -17,6 +17,9 @@ from qpsbgd.capture import BinaryWeight
 from qpsbgd.capture.operands import _KINDS, LatentValues, _Kind, _kind
 from qpsbgd.nn import BinaryActivation, BinaryConv2d, BinaryLinear, to_binary
 
+# Attention stays real here, which is told.
+pytestmark = pytest.mark.filterwarnings("ignore:layers without a binary form stay real:UserWarning")
+
 REFUSED = "a latent weight of shape .* is multiplied as if it were real"
 
 

@@ -190,14 +190,14 @@ def test_several_works_together_ask_for_everything_in_one_list():
 
 
 class Replying:
-    """Answers with the same samples whatever is asked."""
+    """Answers with the same samples, and energies, whatever is asked."""
 
-    def __init__(self, samples):
-        self.samples = samples
+    def __init__(self, samples, energies=None):
+        self.samples, self.energies = np.asarray(samples), energies
 
     def solve(self, problem, *, seed):
-        samples = np.asarray(self.samples)
-        return Solutions(samples, np.zeros(samples.shape[:2]))
+        energies = np.zeros(self.samples.shape[:2]) if self.energies is None else np.asarray(self.energies)
+        return Solutions(self.samples, energies)
 
 
 @pytest.mark.parametrize(
@@ -229,10 +229,35 @@ def test_answer_that_is_no_solutions_is_refused():
         answer_requests([work(TWO)], Bare())
 
 
+@pytest.mark.parametrize(
+    ("energies", "message"),
+    [
+        (
+            [[2.0, 2.0]],
+            r"solver Replying returned the energy 2\.0 for the first .*, expected -2\.0 \(Solu",
+        ),
+        ([[-1.99, 2.0]], r"the energy -1\.99 for the first problem"),
+        ([[-2.0]], r"solver Replying returned energies of shape \(1, 1\), expected \(1, 2\)"),
+        ([-2.0, 2.0], r"energies of shape \(2,\)"),
+        ([[-2.0, np.nan]], "energies that are not finite"),
+        ([[-2.0, -3.0]], "reads not sorted by energy"),
+    ],
+)
+def test_energies_that_are_not_those_of_the_samples_are_refused(energies, message):
+    with pytest.raises(ValueError, match=message):
+        answer_requests([work([request([1.0, -1.0])])], Replying([[[-1, 1], [1, -1]]], energies))
+
+
+@pytest.mark.parametrize("energies", [[[-2.0, 2.0]], [[-2.0001, 2.0]], np.array([[-2.0, 2.0]], np.float32)])
+def test_energies_may_be_rounded(energies):
+    solver = Replying([[[-1, 1], [1, -1]]], energies)
+    assert answer_requests([work([request([1.0, -1.0])])], solver) == [[[[[-1, 1]]]]]
+
+
 def test_spins_as_floats_become_int8():
     def best():
         [solutions] = yield [request([1.0, -1.0])]
         return solutions.best_samples
 
-    [found] = answer_requests([best()], Replying([[[-1.0, 1.0]]]))
+    [found] = answer_requests([best()], Replying([[[-1.0, 1.0]]], [[-2.0]]))
     assert found.dtype == np.int8

@@ -15,3 +15,7 @@ from qpsbgd.baselines.proxquant import ProxQuant
 from qpsbgd.baselines.signsgd import SignSGD
 
 __all__ = ["BinaryConnect", "Bop", "ProxQuant", "SignSGD"]
+
+
+def __dir__() -> list[str]:
+    return __all__

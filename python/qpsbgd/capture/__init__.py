@@ -36,3 +36,7 @@ __all__ = [
     "recorded_weight",
     "relax",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

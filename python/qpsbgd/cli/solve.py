@@ -35,7 +35,7 @@ Solve QUBO, Ising and Max-Cut files; print energy, time and any known gap.
   qpsbgd solve folder --out results.jsonl     every instance file; started again, it goes on where it stopped
   zcat big.rud.gz | qpsbgd solve - --kind maxcut --json
 
-Ctrl-C ends the search and prints the best solution found so far; a second one ends at once.
+Ctrl-C ends the search, prints the best solution found so far and adds it to --out; a second one ends at once.
 A file of a folder that cannot be read is told, the others are solved, and the exit status is 1.
 """
 
@@ -149,20 +149,23 @@ def _solve_file(
     settings = _settings(arguments)
     for instance in instances:
         key = {"file": str(file), "instance": instance.name, "settings": settings}
-        if results and any(
-            key.items() <= record.items() for record in results.records if "settings" in record
-        ):
+        if results and any(_is_done(record, key) for record in results.records):
             continue
         facts, answer, interrupted = _solve(instance, arguments, show_bar=show_bar)
         if known is not None and len(instances) == 1:
             value = facts["cut" if instance.kind == "maxcut" else "value"]
             facts |= {"best_known": known.value, "gap": known.gap(value)}
-        if results and not interrupted:  # a search that was cut short is done again
-            results.add(key | facts | answer)
+        if results:
+            results.add(key | facts | answer | ({"interrupted": True} if interrupted else {}))
         _show(facts, answer, as_json=arguments.json)
         if interrupted:
             sys.stdout.flush()
             raise KeyboardInterrupt
+
+
+def _is_done(record: dict[str, Any], key: dict[str, Any]) -> bool:
+    """Whether a kept record answers this problem; a search that was cut short is done again."""
+    return "settings" in record and key.items() <= record.items() and not record.get("interrupted")
 
 
 def _settings(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -102,7 +102,8 @@ def _names() -> list[str]:
 
 def _were_there(before: int) -> str:
     """Say that finished runs were in the folder: those that are asked for are not done again."""
-    return f" ({before} finished runs were there before)" if before else ""
+    runs = "finished run was" if before == 1 else "finished runs were"
+    return f" ({before} {runs} there before)" if before else ""
 
 
 def _optimizers(task: Task, arguments: argparse.Namespace) -> list[str]:

@@ -29,3 +29,7 @@ __all__ = [
     "sign_agreement",
     "solved_rows",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

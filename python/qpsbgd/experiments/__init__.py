@@ -24,3 +24,7 @@ __all__ = [
     "Settings",
     "Task",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -14,3 +14,7 @@ from qpsbgd.export.layers import PackedLinear, to_packed, to_plain
 from qpsbgd.export.packed_file import load_packed, save_packed
 
 __all__ = ["PackedLinear", "binary_weights", "load_packed", "save_packed", "to_packed", "to_plain"]
+
+
+def __dir__() -> list[str]:
+    return __all__

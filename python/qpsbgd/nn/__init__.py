@@ -51,3 +51,7 @@ __all__ = [
     "to_binary",
     "to_recorded",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import warnings
 from collections.abc import Collection
 from typing import TypeVar, cast
 
@@ -49,6 +50,16 @@ _RECORDED: dict[type[nn.Module], type[RecordedLayer]] = {
     nn.RNNCell: RecordedRNNCell,
 }
 
+_WITHOUT_BINARY_FORM = (
+    nn.Linear,  # subclasses of it
+    nn.modules.conv._ConvNd,
+    nn.Bilinear,
+    nn.MultiheadAttention,
+    nn.RNNBase,
+    nn.RNNCellBase,
+)
+"""Layers that multiply by a weight and stay real, unless they are in `_BINARY`."""
+
 
 def to_binary(module: _ModuleT, *, skip: Collection[str] = ()) -> _ModuleT:
     """Turn every `torch.nn.Linear` and `torch.nn.Conv2d` in `module` into a binary layer, in place.
@@ -56,7 +67,7 @@ def to_binary(module: _ModuleT, *, skip: Collection[str] = ()) -> _ModuleT:
     The layers and their parameters stay the same objects. Values, ties, hooks, devices, dtypes and
     ``requires_grad`` stay as they are, and references of optimizers stay valid (attach `QPSBGD` afterwards).
     Subclasses of the two types and all other layers stay plain, the output projection of
-    `torch.nn.MultiheadAttention` among them.
+    `torch.nn.MultiheadAttention` among them. A warning names those that multiply by a weight.
 
     Parameters
     ----------
@@ -64,7 +75,7 @@ def to_binary(module: _ModuleT, *, skip: Collection[str] = ()) -> _ModuleT:
         A model, or one layer. `qpsbgd.nn.summary` shows what became binary.
     skip : collection of str
         Names of modules that stay plain, as `named_modules` has them, with all that is inside of them. Often
-        the first and the last layer.
+        the first and the last layer. No warning names these.
 
     Returns
     -------
@@ -78,6 +89,11 @@ def to_binary(module: _ModuleT, *, skip: Collection[str] = ()) -> _ModuleT:
     ValueError
         If a layer shares its weight with a layer of another kind, such as an embedding, or with one that
         stays plain; if `skip` names no module.
+
+    Warns
+    -----
+    UserWarning
+        If layers without a binary form stay real that `skip` does not name, such as `torch.nn.Conv1d`.
 
     Examples
     --------
@@ -103,6 +119,7 @@ def to_binary(module: _ModuleT, *, skip: Collection[str] = ()) -> _ModuleT:
                     f"module: a {kind} shares its weight with {name!r} ({type(other).__name__}), "
                     "which would become binary too; untie them first"
                 )
+    _warn_of_real_layers(module, skipped)
     for layer in layers:
         as_binary_weight(cast(nn.Parameter, layer.weight))
         # Both classes have the same attributes. A change of class keeps hooks, ties and references.
@@ -125,6 +142,26 @@ def _skipped(module: nn.Module, skip: Collection[str]) -> set[int]:
             + (f"; near are {', '.join(map(repr, near))}" if near else "")
         )
     return {id(inside) for name in skip for inside in modules[name].modules()}
+
+
+def _warn_of_real_layers(module: nn.Module, skipped: set[int]) -> None:
+    """Name the layers that stay real although they multiply by a weight, the outer one of nested ones."""
+    named: dict[int, str] = {}
+    inside: set[int] = set()
+    for name, layer in module.named_modules():
+        stays = isinstance(layer, _WITHOUT_BINARY_FORM) and type(layer) not in _BINARY
+        if not stays or isinstance(layer, (BinaryLayer, RecordedLayer)) or id(layer) in skipped | inside:
+            continue
+        named[id(layer)] = f"{name or 'module'} ({type(layer).__name__})"
+        inside |= {id(part) for part in layer.modules()}
+    if named:
+        first, more = list(named.values())[:5], len(named) - 5
+        warnings.warn(
+            f"layers without a binary form stay real: {', '.join(first)}"
+            + (f" and {more} more" if more > 0 else "")
+            + "; name them in skip= if that is meant",
+            stacklevel=3,
+        )
 
 
 def _call_layers(module: nn.Module) -> None:

@@ -14,3 +14,7 @@ __all__ = [
     "QPSBGD",
     "Projection",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

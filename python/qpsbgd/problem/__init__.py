@@ -13,3 +13,7 @@ __all__ = [
     "ising_problem",
     "qubo_problem",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

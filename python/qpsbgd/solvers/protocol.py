@@ -9,16 +9,20 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from qpsbgd.problem.ising import IsingProblem, Solutions
+from qpsbgd.problem.ising import CSRCouplings, IsingProblem, Solutions
 
 __all__ = [
     "AsyncQuboSolver",
     "PendingSolutions",
     "QuboSolver",
     "UnhelpfulSolverWarning",
+    "checked_energies",
     "checked_solutions",
     "timing",
 ]
+
+_ROUNDING = 1e-4
+"""Share of the sum of all terms by which an energy may be wrong: solvers in float32 are far below it."""
 
 
 class UnhelpfulSolverWarning(UserWarning):
@@ -108,6 +112,61 @@ def checked_solutions(solver: Any, problem: IsingProblem, solutions: Any) -> Sol
     if samples.dtype == np.int8:
         return solutions
     return replace(solutions, samples=samples.astype(np.int8))
+
+
+def checked_energies(solver: Any, problem: IsingProblem, solutions: Solutions) -> Solutions:
+    """Return checked solutions as they are, after checking that they come with the energies of their samples.
+
+    The best energy of the first problem is computed once more; a solver that mixes up signs, factors or
+    problems is wrong there too. That costs less than one read of a search.
+
+    Parameters
+    ----------
+    solver : object
+        Who answered; errors give the name of its class.
+    problem : IsingProblem
+        The batch of b problems.
+    solutions : Solutions
+        What `checked_solutions` returned.
+
+    Raises
+    ------
+    ValueError
+        If the energies are not (b, reads), are not all finite, do not rise from read to read, or that of the
+        first problem is wrong by more than rounding explains.
+
+    Examples
+    --------
+    >>> from qpsbgd.problem import ising_problem
+    >>> answer = Solutions(np.array([[[1, -1]]], np.int8), np.array([[2.0]]))
+    >>> checked_energies("a", ising_problem([1.0, -1.0], [[0, 1], [0, 0]]), answer)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ...
+    ValueError: solver str returned the energy 2.0 for the first problem, expected 1.0 (Solutions.of ...)
+    """
+    name = type(solver).__name__
+    energies = np.asarray(solutions.energies)
+    shape = solutions.samples.shape[:2]
+    if energies.shape != shape:
+        raise ValueError(f"solver {name} returned energies of shape {energies.shape}, expected {shape}")
+    if not np.isfinite(energies).all():
+        raise ValueError(f"solver {name} returned energies that are not finite")
+    if not problem.num_problems:
+        return solutions
+    first = problem.rows(slice(0, 1))
+    best = solutions.samples[:1, :1]
+    expected = float(first.energies(2 * best - 1 if problem.binary else best)[0, 0])
+    couplings = first.J.data if isinstance(first.J, CSRCouplings) else first.J
+    terms = (first.coupling_scale * couplings, first.h, first.offset)
+    tolerance = _ROUNDING * float(sum(np.abs(term).sum(dtype=np.float64) for term in terms))
+    if abs(energies[0, 0] - expected) > tolerance:
+        raise ValueError(
+            f"solver {name} returned the energy {energies[0, 0]} for the first problem, expected {expected} "
+            "(Solutions.of computes energies)"
+        )
+    if (np.diff(energies, axis=1) < -_ROUNDING * np.abs(energies).max()).any():
+        raise ValueError(f"solver {name} returned reads not sorted by energy (Solutions.of sorts them)")
+    return solutions
 
 
 def timing(begin: int, prepared: int, sampled: int) -> dict[str, int]:

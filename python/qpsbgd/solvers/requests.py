@@ -14,7 +14,13 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
 from qpsbgd.problem.ising import IsingProblem, Solutions
-from qpsbgd.solvers.protocol import AsyncQuboSolver, PendingSolutions, QuboSolver, checked_solutions
+from qpsbgd.solvers.protocol import (
+    AsyncQuboSolver,
+    PendingSolutions,
+    QuboSolver,
+    checked_energies,
+    checked_solutions,
+)
 
 __all__ = ["Request", "Work", "answer_requests", "together"]
 
@@ -73,7 +79,8 @@ def answer_requests(
     TypeError
         If work asks for solutions and `solver` is "native", or the solver does not return `Solutions`.
     ValueError
-        If the solver's samples have another shape than the problem, or are not spins.
+        If the solver's samples have another shape than the problem, or are not spins, or come with energies
+        that are not theirs.
 
     Examples
     --------
@@ -177,11 +184,15 @@ def _answer_one(work: Work[ResultT], solver: QuboSolver | Literal["native", "dev
             if isinstance(solver, str):
                 raise TypeError(f"the {solver} projection asks no solver, but was asked for solutions")
             requests = work.send(
-                [checked_solutions(solver, request.problem, _solved(request, solver)) for request in requests]
+                [_checked(solver, request.problem, _solved(request, solver)) for request in requests]
             )
     except StopIteration as end:
         result: ResultT = end.value
         return result
+
+
+def _checked(solver: Any, problem: IsingProblem, answer: Any) -> Solutions:
+    return checked_energies(solver, problem, checked_solutions(solver, problem, answer))
 
 
 def _solved(request: Request, solver: Any) -> Any:
@@ -203,7 +214,7 @@ def _answer_all(works: Sequence[Work[ResultT]], solver: AsyncQuboSolver) -> list
         while queue:
             # The first in the queue asks again as soon as it is answered, while the others are under way.
             number, pending = queue.popleft()
-            solutions = [checked_solutions(solver, problem, answer.result()) for problem, answer in pending]
+            solutions = [_checked(solver, problem, answer.result()) for problem, answer in pending]
             for again, requests in running.resume({number: solutions}).items():
                 queue.append(_submitted(solver, again, requests, awaited))
     except BaseException:

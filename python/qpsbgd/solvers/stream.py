@@ -20,6 +20,7 @@ import numpy as np
 from qpsbgd.problem.checks import check_choice, seed_or_random
 from qpsbgd.problem.ising import CSRCouplings, IsingProblem, Solutions
 from qpsbgd.solvers.costs import num_entries, problem_seconds
+from qpsbgd.solvers.device.choose import refuse_on_device
 from qpsbgd.solvers.native import NativeSolver
 from qpsbgd.solvers.workers import Cancellation, Executors, Workers, in_order
 
@@ -106,6 +107,8 @@ def solve_stream(
     """
     check_choice("errors", errors, ("raise", "yield"))
     solver = NativeSolver() if solver is None else solver
+    if solver.device is not None:
+        refuse_on_device(executor=executor)
     drawn = seed_or_random(seed)
     parts = _parts(problems, solver, drawn)
     if executor is None:

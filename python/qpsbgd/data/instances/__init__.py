@@ -21,3 +21,7 @@ __all__ = [
     "read_instances",
     "write",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -8,3 +8,7 @@ from qpsbgd.solvers.noise.device import DeviceNoise
 from qpsbgd.solvers.noise.solver import NoisySolver
 
 __all__ = ["DeviceNoise", "NoisySolver"]
+
+
+def __dir__() -> list[str]:
+    return __all__
