@@ -13,11 +13,13 @@ from torch import nn
 from networks import runs
 from networks.blocks import BlockSolver
 from networks.curvature import CHANGES, build_changed
+from networks.objectives import ComparedSolver
 from networks.optimizers import NAMES, SignedMomentum, build, draw, draw_near, ranges
-from networks.tasks import Task
+from networks.tasks import TASKS, Task
 from networks.transformer import CharacterTransformer
-from qpsbgd.solvers import solve_ising
+from qpsbgd.solvers import NativeSolver, solve_ising
 from qpsbgd.step.rows import objective, row_problems
+from what_the_qubo_does import PARTS
 
 
 def small_task(steps=5):
@@ -143,6 +145,17 @@ def test_every_change_of_the_qubo_trains(change):
     assert (result["curve"] == own["curve"]) == same
 
 
+@pytest.mark.parametrize("part", PARTS)
+def test_variants_of_a_part_have_names_of_their_own_and_rates_of_rows_above(part):
+    above = {None}
+    for variant in PARTS[part]:
+        assert variant.name not in above
+        assert variant.rate_of in above
+        assert variant.task in TASKS
+        above.add(variant.name)
+    assert len({variant.task for variant in PARTS[part]}) == 1
+
+
 def test_diagonal_matrix_leaves_the_signs():
     s = {"lr": 0.1, "past": 0.5, "gram_past": 0.5, "kappa": 8.0}
     task = small_task(12)
@@ -160,6 +173,21 @@ def test_noise_of_the_device_that_solves_blocks_raises_the_objective():
         for noise in (0.0, 1.0, 30.0)
     ]
     assert means[0] < means[1] < means[2]
+
+
+def test_compared_solvers_meet_the_same_problems_and_the_first_one_answers():
+    rng = np.random.default_rng(0)
+    X = 1 + rng.standard_normal((30, 25))
+    problem = row_problems(10 * rng.standard_normal((4, 25)), X.T @ X / 30, np.full(4, 0.3))
+    descent, tabu = NativeSolver(method="descent"), NativeSolver(method="tabu")
+    solver = ComparedSolver(descent, {"itself": NativeSolver(method="descent"), "tabu": tabu})
+    answer = solver.solve(problem, seed=0)
+    expected = descent.solve(problem, seed=0)
+    np.testing.assert_array_equal(answer.best_samples, expected.best_samples)
+    assert solver.ratios["itself"] == [1.0]
+    lower = tabu.solve(problem, seed=0).best_energies.mean()
+    assert lower < expected.best_energies.mean() < 0
+    assert solver.ratios["tabu"] == [lower / expected.best_energies.mean()]
 
 
 def test_blocks_in_turn_never_rise_and_one_block_is_a_whole_problem():
