@@ -391,6 +391,7 @@ def options_of(kind):
     }[kind]
 
 
+@pytest.mark.filterwarnings("ignore:layers without a binary form stay real:UserWarning")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 @pytest.mark.parametrize("kind", ["real", "mask", "binary", "projected"])
 def test_start_and_packed_steps_are_replayed_to_the_same_bits(kind, dtype):
