@@ -82,6 +82,7 @@ class Uninterrupted:
     Examples
     --------
     >>> import signal
+    >>> before = signal.signal(signal.SIGINT, signal.default_int_handler)
     >>> done = []
     >>> try:
     ...     with Uninterrupted():
@@ -91,6 +92,7 @@ class Uninterrupted:
     ...     done.append("interrupted")
     >>> done
     ['all', 'interrupted']
+    >>> before = signal.signal(signal.SIGINT, before)
     """
 
     def __init__(self) -> None:
