@@ -144,7 +144,7 @@ def _skipped(module: nn.Module, skip: Collection[str]) -> set[int]:
     return {id(inside) for name in skip for inside in modules[name].modules()}
 
 
-def _warn_of_real_layers(module: nn.Module, skipped: Collection[int]) -> None:
+def _warn_of_real_layers(module: nn.Module, skipped: set[int]) -> None:
     """Name the layers that stay real although they multiply by a weight, the outer one of nested ones."""
     named: dict[int, str] = {}
     inside: set[int] = set()
