@@ -11,6 +11,8 @@ STAMPS := $(VENV)/stamps
 NATIVE := build/ctest
 PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 JOBS := $(shell $(PYTHON) -c 'import os; print(os.cpu_count() or 1)')
+# Processes of pytest: each takes up to 2 GiB.
+WORKERS := $(shell $(PYTHON) -c 'import os; print(min(4, os.cpu_count() or 1))')
 
 CPP_FILES := $(shell find cpp -name '*.cpp' -o -name '*.hpp' -o -name '*.inl')
 # libFuzzer names what the fuzz targets define.
@@ -25,7 +27,7 @@ demo: $(STAMPS)/package
 	$(BIN)/qpsbgd demo
 
 test: ctest neon $(STAMPS)/test
-	$(BIN)/pytest tests --pyargs qpsbgd --doctest-modules
+	$(BIN)/pytest tests --pyargs qpsbgd --doctest-modules -n $(WORKERS) --dist worksteal
 
 lint: $(STAMPS)/package $(STAMPS)/lint native
 	$(BIN)/ruff check .

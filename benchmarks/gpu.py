@@ -1,4 +1,4 @@
-"""Training steps and projections on a GPU: all through the host, and all on the device.
+"""Training steps, projections and solves on a GPU: all through the host, and all on the device.
 
 python benchmarks/gpu.py             the table, on CUDA
 python benchmarks/gpu.py --smoke     small sizes on the CPU: the program runs, the figures mean nothing
@@ -10,6 +10,7 @@ import argparse
 import itertools
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,9 +18,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from qpsbgd import QPSBGD
+from qpsbgd import QPSBGD, solve_ising
 from qpsbgd.baselines import BinaryConnect
 from qpsbgd.nn import Scale, to_binary
+from qpsbgd.solvers.device.batch import ising_batch
+from qpsbgd.solvers.device.fixed import fixed_couplings, fixed_fields
+from qpsbgd.solvers.device.search import Search, search
 from qpsbgd.step.device.choose import uses_kernel
 from qpsbgd.step.device.project import project_tensors
 from qpsbgd.step.gram import gram_matrix
@@ -67,6 +71,16 @@ SMALL_NETS = [
 ROWS = [(784, 512, 128), (1024, 4096, 256), (4096, 4096, 256)]
 """Inputs, rows and samples of layers that are projected."""
 SMALL_ROWS = [(40, 8, 16)]
+SOLVES = [
+    ("tabu", 1, 256),
+    ("tabu", 3, 256),
+    ("tabu", 10, 256),
+    ("tabu", 3, 2048),
+    ("anneal", 30, 256),
+    ("descent", None, 2048),
+]
+"""Method, sweeps and rows of solves of W2: 784 inputs, 128 samples."""
+SMALL_SOLVES = [("tabu", 3, 8), ("anneal", 4, 8), ("descent", None, 8)]
 OPTIMIZERS: dict[str, Callable[[nn.Module], torch.optim.Optimizer]] = {
     "float Adam": lambda net: torch.optim.Adam(net.parameters(), 1e-3, fused=CUDA),
     "BinaryConnect-Adam": lambda net: BinaryConnect(net.parameters(), lr=0.01, base="adam"),
@@ -175,6 +189,43 @@ def projection_lines(rows: list[tuple[int, int, int]], device: str, budget: floa
             yield f"  {d} x {m}, {how:<24}{took:>16.2f}{mean_objective(G, p, A):>11.5f}"
 
 
+def rows_of_layer(d: int, m: int, n: int = 128) -> tuple[np.ndarray, np.ndarray]:
+    """h and J of the rows of a layer: minimise ``s'As - 2 p's / scale``."""
+    p, A = (part.numpy() for part in layer(d, m, n))
+    signs = np.where(p >= 0, 1.0, -1.0)
+    scales = np.abs(p).sum(axis=1) / np.einsum("md,md->m", signs @ A, signs)
+    return -2.0 * p / scales[:, None], A
+
+
+def solver_lines(
+    solves: list[tuple[str, int | None, int]], width: int, device: str, budget: float
+) -> Iterator[str]:
+    """Milliseconds of solves, end to end and in the search alone, and energies beside those of the host."""
+    yield f"{'solve':<30}{'ms':>10}{'search':>10}{'host':>10}{'ratio':>8}{'energy':>12}{'host':>12}"
+    for method, sweeps, rows in solves:
+        h, J = rows_of_layer(width, rows)
+        options = {"method": method, "num_sweeps": sweeps, "seed": 0}
+        tensors = torch.from_numpy(h).to(device), torch.from_numpy(J).to(device)
+        own = solve_ising(*tensors, device=device, **options)
+        took = milliseconds(partial(solve_ising, *tensors, device=device, **options), device, budget)
+        search = milliseconds(search_alone(*tensors, options), device, budget)
+        native = solve_ising(h, J, **options)
+        host = milliseconds(partial(solve_ising, h, J, **options), "cpu", budget)
+        name = f"{method}, {sweeps or 'no'} sweeps, {rows} rows"
+        energies = f"{own.energies.mean().item():>12.5f}{native.energies.mean():>12.5f}"
+        yield f"  {name:<28}{took:>10.2f}{search:>10.2f}{host:>10.2f}{host / took:>8.1f}{energies}"
+
+
+def search_alone(h: torch.Tensor, J: torch.Tensor, options: dict[str, Any]) -> Callable[[], object]:
+    """The search of a solve, without the checks before it and the float64 after it."""
+    batch = ising_batch(h, J, h.device, initial_states=None, num_reads=1)
+    couplings = fixed_couplings(batch.couplings())
+    own = fixed_fields(batch.h[None], couplings.shifts)
+    numbers = torch.arange(len(h), device=h.device)[None]
+    how = Search(options["method"], options["num_sweeps"], None, options["seed"])
+    return lambda: search(couplings, own, None, numbers, torch.zeros_like(numbers), how)
+
+
 class patched_parts:
     """Let the kernel work with so many parts; 0 leaves it as it is."""
 
@@ -206,6 +257,8 @@ def main() -> None:
     kernel = "kernel" if uses_kernel(device, 784) else "torch operations"
     print(f"{card}; {kernel}; {torch.get_num_threads()} threads of the host; torch {torch.__version__}")
     for line in projection_lines(SMALL_ROWS if smoke else ROWS, device, budget):
+        print(line, flush=True)
+    for line in solver_lines(SMALL_SOLVES if smoke else SOLVES, 40 if smoke else 784, device, budget):
         print(line, flush=True)
     for line in step_lines(SMALL_NETS if smoke else NETS, device, budget):
         print(line, flush=True)

@@ -21,6 +21,7 @@ With --widths it shows instead how the best rate depends on the width of a netwo
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from scipy import stats
 
 from networks.optimizers import NAMES, Settings, build, draw, draw_near, ranges
 from networks.pictures import draw_curves
-from networks.runs import Log, train
+from networks.runs import Log, step_times, train
 from networks.tasks import TASKS, image_task
 from qpsbgd.data.datasets import digits
 
@@ -49,10 +50,10 @@ def search(log: Log, task: str, name: str, trials: int, near: int) -> Settings:
 
 def compare(options: argparse.Namespace) -> None:
     """Search for each optimizer, then show its fresh runs, beside those of the first optimizer."""
-    log, drawn = Log(options.log), {}
+    log, drawn, chosen = Log(options.log), {}, {}
     first: dict[str, list[dict[str, Any]]] = {}
     for name in options.optimizers:
-        best = search(log, options.task, name, options.trials, options.near)
+        best = chosen[name] = search(log, options.task, name, options.trials, options.near)
         print(f"{name:8} {_shown(options.task, name, best)}", flush=True)
         for task in [options.task, *options.also]:
             runs = [log.run(task, name, best, seed, held_out=False) for seed in range(options.seeds)]
@@ -61,8 +62,21 @@ def compare(options: argparse.Namespace) -> None:
             first.setdefault(task, runs)
             print(*_differences(runs, first[task], measures), sep="  ")
         drawn[name] = runs
+    builders = {name: partial(_built, name, settings) for name, settings in chosen.items()}
+    times = step_times(TASKS[options.task](False), builders)
+    print("ms a step, in turns:", *_ratios(times), sep="  ")
     if options.plot:
-        draw_curves(drawn, options.plot, f"{task}, {options.seeds} seeds")
+        draw_curves(drawn, times, options.plot, f"{task}, {options.seeds} seeds")
+
+
+def _ratios(times: dict[str, float]) -> list[str]:
+    """Show times, and how many times the shortest they are."""
+    shortest = min(times.values())
+    return [f"{name} {time:.1f} ({time / shortest:.2f})" for name, time in times.items()]
+
+
+def _built(name: str, settings: Settings, model: torch.nn.Module) -> list[torch.optim.Optimizer]:
+    return build(name, model, settings)
 
 
 def _shown(task: str, name: str, best: Settings) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 
-from qpsbgd.problem import IsingProblem, Solutions
-from qpsbgd.solvers import solve_ising
+from qpsbgd.problem import IsingProblem, Solutions, ising_problem
+from qpsbgd.solvers import DeviceNoise, NativeSolver, NoisySolver
+from qpsbgd.solvers.protocol import QuboSolver
 
 __all__ = ["BlockSolver"]
 
@@ -17,10 +20,17 @@ class BlockSolver:
     ----------
     size : int
         Spins of a block.
+    noise : float
+        How many times the published noise of a D-Wave annealer the device has that solves the blocks.
     """
 
-    def __init__(self, size: int) -> None:
-        self.size = size
+    def __init__(self, size: int, noise: float = 0.0) -> None:
+        self.size, self.noise = size, noise
+
+    @cached_property
+    def _device(self) -> QuboSolver:
+        annealer = NativeSolver(method="anneal", num_sweeps=100, num_threads=1)
+        return NoisySolver(annealer, DeviceNoise().scaled(self.noise)) if self.noise else annealer
 
     def solve(self, problem: IsingProblem, *, seed: int) -> Solutions:
         """Solve every problem of the batch, which share a dense matrix."""
@@ -34,9 +44,8 @@ class BlockSolver:
             block = slice(begin, min(begin + self.size, J.shape[0]))
             inside = problem.coupling_scale * J[block, block]
             outside = fields[:, block] - spins[:, block] @ inside
-            found = solve_ising(
-                outside, inside / 2, method="anneal", num_sweeps=100, seed=seed + begin, num_threads=1
-            ).best_samples
+            part = ising_problem(outside, inside / 2)
+            found = self._device.solve(part, seed=seed + begin).best_samples
             changed = (found - spins[:, block]).astype(np.float64)
             fields += problem.coupling_scale * changed @ J[block]
             spins[:, block] = found

@@ -14,6 +14,7 @@ from torch import Tensor
 from networks.optimizers import Settings
 from qpsbgd import QPSBGD
 from qpsbgd.nn import to_recorded
+from qpsbgd.problem.checks import Memory
 from qpsbgd.solvers.requests import Work
 from qpsbgd.step.continuous import ContinuousRule
 from qpsbgd.step.rule import LayerStep, StepResult, StepRule
@@ -166,12 +167,17 @@ class ChangedQPSBGD(QPSBGD):
 
 
 def build_changed(
-    change: str, model: torch.nn.Module, s: Settings, solver: Any = "native"
+    change: str, model: torch.nn.Module, s: Settings, solver: Any = "native", memory: Memory = "momentum"
 ) -> list[torch.optim.Optimizer]:
     """Make the optimizer of a change."""
     betas = (1 - s["past"], 1 - s["gram_past"])
     optimizer = ChangedQPSBGD(
-        to_recorded(model).parameters(), s["lr"], betas=betas, kappa=s["kappa"], solver=solver
+        to_recorded(model).parameters(),
+        s["lr"],
+        betas=betas,
+        kappa=s["kappa"],
+        solver=solver,
+        memory=memory,
     )
     optimizer.rule = CHANGES[change]()
     return [optimizer]

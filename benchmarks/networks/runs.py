@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,7 @@ from torch import nn
 from networks.optimizers import Settings, build
 from networks.tasks import TASKS, Task
 
-__all__ = ["Log", "train"]
+__all__ = ["Log", "step_times", "train"]
 
 Builder = Callable[[nn.Module], list[torch.optim.Optimizer]]
 
@@ -49,6 +50,28 @@ def train(task: Task, builder: Builder, seed: int) -> dict[str, Any]:
     with torch.no_grad():
         losses = {name: value if math.isfinite(value) else 1e9 for name, value in task.measure(model).items()}
     return {**losses, "milliseconds": milliseconds, "curve": curve}
+
+
+def step_times(task: Task, builders: dict[str, Builder], steps: int = 60) -> dict[str, float]:
+    """Give the median processor time of a step in ms, of networks that are trained in turns.
+
+    All of them meet the same other programs on the machine, so their ratios hold also where it is busy.
+    """
+    trained, times = {}, {name: list[float]() for name in builders}
+    for name, builder in builders.items():
+        torch.manual_seed(0)
+        model = task.network()
+        trained[name] = model, builder(model)
+    for _ in range(steps):
+        x, y = task.batch()
+        for name, (model, optimizers) in trained.items():
+            began = time.process_time()
+            model.zero_grad()
+            F.cross_entropy(model(x), y).backward()
+            for optimizer in optimizers:
+                optimizer.step()
+            times[name].append(1e3 * (time.process_time() - began))
+    return {name: statistics.median(of_one) for name, of_one in times.items()}
 
 
 class Log:

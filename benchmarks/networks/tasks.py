@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from networks.transformer import CharacterTransformer
-from qpsbgd.data.datasets import Dataset, mnist, validation_split
+from qpsbgd.data.datasets import Dataset, digits, mnist, validation_split
 
 __all__ = ["TASKS", "Task", "image_task", "text_task"]
 
@@ -132,12 +132,19 @@ def _mnist(held_out: bool) -> Dataset:
     return validation_split(mnist()) if held_out else mnist()
 
 
+@cache
+def _digits(held_out: bool) -> Dataset:
+    return validation_split(digits()) if held_out else digits()
+
+
 TASKS: dict[str, Callable[[bool], Task]] = {
     "mlp-2048": lambda held_out: image_task(_mnist(held_out), 2048, 60),
     "mlp-256": lambda held_out: image_task(_mnist(held_out), 256, 200),
     "mlp-256-long": lambda held_out: image_task(_mnist(held_out), 256, 1000),
+    "digits": lambda held_out: image_task(_digits(held_out), 512, 40, 128),
     "mlp-2048-narrow": lambda held_out: image_task(_mnist(held_out), 2048, 60, 128),
     "characters": lambda held_out: text_task(held_out, 200),
+    "characters-330": lambda held_out: text_task(held_out, 330),
     "characters-800": lambda held_out: text_task(held_out, 800),
 }
 """Makers of the tasks, with data held out for a search or with the test data."""

@@ -2,6 +2,8 @@
 
 import json
 import math
+import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,11 +13,13 @@ from torch import nn
 from networks import runs
 from networks.blocks import BlockSolver
 from networks.curvature import CHANGES, build_changed
+from networks.objectives import ComparedSolver
 from networks.optimizers import NAMES, SignedMomentum, build, draw, draw_near, ranges
-from networks.tasks import Task
+from networks.tasks import TASKS, Task
 from networks.transformer import CharacterTransformer
-from qpsbgd.solvers import solve_ising
+from qpsbgd.solvers import NativeSolver, solve_ising
 from qpsbgd.step.rows import objective, row_problems
+from what_the_qubo_does import PARTS
 
 
 def small_task(steps=5):
@@ -47,6 +51,28 @@ def test_every_optimizer_moves_every_parameter_downhill(name):
 
     assert runs.train(small_task(40), builder, 0)["train_loss"] < before
     assert all(not torch.equal(old, new) for old, new in zip(*seen[0], strict=True))
+
+
+def test_step_times_are_of_the_networks_that_take_the_steps():
+    counts = {"one": 0, "two": 0}
+
+    class Counting(torch.optim.SGD):
+        def step(self, closure=None):
+            counts[self.counted] += 1
+            begin = time.process_time()
+            while self.counted == "two" and time.process_time() < begin + 0.002:
+                pass
+            super().step(closure)
+
+    def builder(name, model):
+        optimizer = Counting(model.parameters(), 0.1)
+        optimizer.counted = name
+        return [optimizer]
+
+    times = runs.step_times(small_task(), {name: partial(builder, name) for name in counts}, steps=5)
+    assert counts == {"one": 5, "two": 5}
+    assert times["two"] > times["one"] > 0
+    assert times["two"] >= 2.0
 
 
 def test_lion_and_signum_are_their_formulas():
@@ -101,6 +127,12 @@ def test_trials_near_the_best_go_beyond_an_edge():
     assert max(trial["lr"] for trial in near) <= edge["lr"] * (high / low) ** 0.2
 
 
+def test_changed_optimizer_has_the_memory_that_is_asked_for():
+    s = {"lr": 0.1, "past": 0.5, "gram_past": 0.05, "kappa": 8.0}
+    built = [build_changed("own", nn.Linear(3, 2), s, memory=memory)[0] for memory in ("momentum", None)]
+    assert [optimizer.param_groups[0]["memory"] for optimizer in built] == ["momentum", None]
+
+
 @pytest.mark.parametrize("change", CHANGES)
 def test_every_change_of_the_qubo_trains(change):
     s = {"lr": 0.1, "past": 0.5, "gram_past": 0.05, "kappa": 8.0}
@@ -113,11 +145,49 @@ def test_every_change_of_the_qubo_trains(change):
     assert (result["curve"] == own["curve"]) == same
 
 
+@pytest.mark.parametrize("part", PARTS)
+def test_variants_of_a_part_have_names_of_their_own_and_rates_of_rows_above(part):
+    above = {None}
+    for variant in PARTS[part]:
+        assert variant.name not in above
+        assert variant.rate_of in above
+        assert variant.task in TASKS
+        above.add(variant.name)
+    assert len({variant.task for variant in PARTS[part]}) == 1
+
+
 def test_diagonal_matrix_leaves_the_signs():
     s = {"lr": 0.1, "past": 0.5, "gram_past": 0.5, "kappa": 8.0}
     task = small_task(12)
     curve = runs.train(task, lambda model: build_changed("diagonal", model, s), 0)["curve"]
     assert curve == runs.train(task, lambda model: build("signs", model, s), 0)["curve"]
+
+
+def test_noise_of_the_device_that_solves_blocks_raises_the_objective():
+    rng = np.random.default_rng(0)
+    X = 1 + rng.standard_normal((60, 40))
+    A, P, scales = X.T @ X / 60, 10 * rng.standard_normal((20, 40)), np.full(20, 0.3)
+    problem = row_problems(P, A, scales)
+    means = [
+        objective(BlockSolver(20, noise).solve(problem, seed=0).samples[:, 0], P, A, scales).mean()
+        for noise in (0.0, 1.0, 30.0)
+    ]
+    assert means[0] < means[1] < means[2]
+
+
+def test_compared_solvers_meet_the_same_problems_and_the_first_one_answers():
+    rng = np.random.default_rng(0)
+    X = 1 + rng.standard_normal((30, 25))
+    problem = row_problems(10 * rng.standard_normal((4, 25)), X.T @ X / 30, np.full(4, 0.3))
+    descent, tabu = NativeSolver(method="descent"), NativeSolver(method="tabu")
+    solver = ComparedSolver(descent, {"itself": NativeSolver(method="descent"), "tabu": tabu})
+    answer = solver.solve(problem, seed=0)
+    expected = descent.solve(problem, seed=0)
+    np.testing.assert_array_equal(answer.best_samples, expected.best_samples)
+    assert solver.ratios["itself"] == [1.0]
+    lower = tabu.solve(problem, seed=0).best_energies.mean()
+    assert lower < expected.best_energies.mean() < 0
+    assert solver.ratios["tabu"] == [lower / expected.best_energies.mean()]
 
 
 def test_blocks_in_turn_never_rise_and_one_block_is_a_whole_problem():

@@ -1,16 +1,20 @@
 """Several processes with one folder, and processes that are killed: no run is lost, doubled or mixed."""
 
 import json
+import multiprocessing as mp
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from typing import Any
 
 import pytest
 import torch
+import torch._dynamo  # optimizers import it when first used: once here, not in every process
 
+from qpsbgd.cli import main
 from qpsbgd.data.files import exclusive
 from qpsbgd.experiments import CurvePoint, Run
 from qpsbgd.experiments.core.store import Job, Record, Store, read_records
@@ -19,16 +23,34 @@ from toy_tasks import counted
 TUNE = ["train", "digits", "--optimizer", "signsgd", "--tune", "--seeds", "2", "--steps", "2"]
 RUNS = 6 * 3 + 2
 
+FORK: Any = mp.get_context("fork") if sys.platform == "linux" else None
+forks = pytest.mark.skipif(sys.platform != "linux", reason="forks: torch does that on Linux only")
+pytestmark = pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
 
-def start(folder, *arguments) -> subprocess.Popen:
-    command = [sys.executable, "-m", "qpsbgd", *arguments, "--out", str(folder)]
+
+def command(folder, *arguments) -> None:
+    """Run the command line in a process of its own, as a user does: it takes seconds to import torch."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
+    call = [sys.executable, "-m", "qpsbgd", *arguments, "--out", str(folder)]
+    done = subprocess.run(call, capture_output=True, env=environment, timeout=120)
+    assert done.returncode == 0, done.stderr.decode()
 
 
-def finish(process: subprocess.Popen) -> None:
-    _output, errors = process.communicate(timeout=120)
-    assert process.returncode == 0, errors.decode()
+def _run(arguments) -> None:
+    torch.set_num_threads(1)
+    sys.exit(main(arguments))
+
+
+def start(folder, *arguments) -> Any:
+    """Run the command line in a copy of this process, which has imported torch already."""
+    process = FORK.Process(target=_run, args=([*arguments, "--out", str(folder)],))
+    process.start()
+    return process
+
+
+def finish(process) -> None:
+    process.join(120)
+    assert process.exitcode == 0
 
 
 def without_times(values: dict) -> dict:
@@ -55,23 +77,25 @@ def contents(folder) -> dict[str, object]:
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("uninterrupted")
-    finish(start(folder, *TUNE))
+    command(folder, *TUNE)
     return contents(folder)
 
 
+@forks
 def test_killed_tuning_goes_on_to_the_same_bits(tmp_path, uninterrupted):
     records = tmp_path / "records"
     for enough in (5, 19):  # while it tunes; while it repeats over the seeds
         process = start(tmp_path, *TUNE)
-        while len(list(records.glob("*.json"))) < enough and process.poll() is None:
+        while len(list(records.glob("*.json"))) < enough and process.is_alive():
             time.sleep(0.002)
         process.kill()
-        process.communicate()
+        process.join()
     finish(start(tmp_path, *TUNE))
     assert contents(tmp_path) == uninterrupted
     assert len(list(records.glob("*.json"))) == RUNS
 
 
+@forks
 def test_two_processes_with_one_folder_give_what_one_gives(tmp_path, uninterrupted):
     both = [start(tmp_path, *TUNE) for _process in range(2)]
     for process in both:
@@ -115,14 +139,15 @@ def test_weights_that_another_process_wrote_before_it_was_killed_are_not_taken(t
     assert store.find(job) is None
 
 
+@forks
 def test_outputs_are_written_under_the_lock_of_their_folder(tmp_path):
     arguments = ["train", "digits", "--optimizer", "signsgd", "--steps", "1"]
     with exclusive(tmp_path):
         process = start(tmp_path, *arguments)
-        while not list(tmp_path.glob("records/*.json")) and process.poll() is None:
+        while not list(tmp_path.glob("records/*.json")) and process.is_alive():
             time.sleep(0.01)
         time.sleep(0.3)
-        assert process.poll() is None
+        assert process.is_alive()
         assert not (tmp_path / "results.json").exists()
     finish(process)
     assert (tmp_path / "results.json").exists()

@@ -441,6 +441,8 @@ def test_rows_are_shared_by_default_where_it_is_worth_it_and_changes_nothing():
     assert chosen("auto", "native", [small, large], 2) == "rows"
     assert chosen("auto", NativeSolver(), [large], 2) == "rows"
     assert chosen("auto", "native", [small], 2) == "replicated"
+    for width, size, expected in ((1024, 2, "replicated"), (1024, 8, "rows"), (2048, 2, "rows")):
+        assert chosen("auto", "native", [torch.empty(4, width)], size) == expected
     assert chosen("auto", Unsure(), [large], 2) == "replicated"
     assert chosen("rows", Unsure(), [small], 2) == "rows"
     assert Team(Processes(), "rows").share == Share()

@@ -171,3 +171,27 @@ def test_killed_worker_of_a_dask_cluster_loses_nothing(tmp_path):
         found += answers
     expected = solve_ising(h, J, seed=3, num_sweeps=200)
     assert np.array_equal(np.concatenate([one.samples for one in found]), expected.samples)
+
+
+@pytest.mark.parametrize("executor", [None, partial(ThreadPoolExecutor, 2)], ids=["here", "threads"])
+@pytest.mark.parametrize("wrong", [ZeroDivisionError, "no problem"])
+def test_problems_before_an_error_of_their_iterator_have_their_solutions(executor, wrong):
+    given = list(one_by_one(*batch(300, n=8)))
+
+    def broken():
+        yield from given
+        if wrong == "no problem":
+            yield wrong
+        raise ZeroDivisionError
+
+    found = []
+
+    def take():
+        for one in solve_stream(broken(), seed=1, executor=executor):
+            found.append(one.samples)
+
+    with pytest.raises(TypeError if wrong == "no problem" else wrong):
+        take()
+    expected = [one.samples for one in solve_stream(given, seed=1)]
+    assert len(found) == 300
+    assert np.array_equal(np.concatenate(found), np.concatenate(expected))

@@ -48,14 +48,14 @@ def run(_arguments: argparse.Namespace) -> None:
         facts[distribution] = (
             importlib.metadata.version(distribution) if _is_installed(module) else "not installed (optional)"
         )
-    facts["solver='device'"] = _device_path()
+    facts["solver='device'"] = facts["solve_ising(device=)"] = _device_path()
     width = max(map(len, facts)) + 2
     for name, fact in facts.items():
         print(f"{name:<{width}}{fact}")
 
 
 def _device_path() -> str:
-    """Tell how steps on a device are made here."""
+    """Tell how steps are made on a device here, and problems solved."""
     if not _is_installed("torch"):
         return "needs torch"
     import torch
@@ -64,7 +64,7 @@ def _device_path() -> str:
 
     if not torch.cuda.is_available():
         return "torch operations, no CUDA device"
-    how = "Triton kernel" if has_triton() else "torch operations, Triton is not installed"
+    how = "Triton kernels" if has_triton() else "torch operations, Triton is not installed"
     return f"{how}, {torch.cuda.get_device_name()}"
 
 

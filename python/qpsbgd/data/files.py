@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import secrets
 import stat
@@ -16,7 +17,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["atomic_write", "check_writable", "exclusive", "locked", "open_without_links", "replace_durably"]
+__all__ = [
+    "atomic_write",
+    "check_writable",
+    "exclusive",
+    "locked",
+    "open_with_flags",
+    "open_without_links",
+    "replace_durably",
+]
 
 
 @contextmanager
@@ -90,11 +99,40 @@ def replace_durably(source: str | os.PathLike[str], target: str | os.PathLike[st
     """
     Path(source).replace(target)
     if hasattr(os, "O_DIRECTORY"):  # Windows cannot open a folder; its rename needs no second step
-        folder = os.open(Path(target).parent, os.O_RDONLY | os.O_DIRECTORY)
+        folder: list[int] = []
         try:
-            os.fsync(folder)
+            _open_into(folder, Path(target).parent, os.O_RDONLY | os.O_DIRECTORY)
+            os.fsync(folder[0])
         finally:
-            os.close(folder)
+            for handle in folder:
+                os.close(handle)
+
+
+def open_with_flags(path: str | os.PathLike[str], mode: str, flags: int) -> io.FileIO:
+    """Open a file, unbuffered, with flags of the system's; an interrupt leaves none open.
+
+    Examples
+    --------
+    >>> with open_with_flags(os.devnull, "rb", os.O_RDONLY) as file:
+    ...     file.read()
+    b''
+    """
+    handles, files = list[int](), list[io.FileIO]()
+    try:
+        _open_into(handles, path, flags)
+        files.extend(map(io.FileIO, handles, (mode,)))  # from here on the file closes it
+        return files[0]
+    except OSError as error:
+        error.filename = os.fspath(path)
+        raise
+    finally:
+        for handle in handles if not files else ():
+            os.close(handle)
+
+
+def _open_into(handles: list[int], path: str | os.PathLike[str], flags: int) -> None:
+    """Open a file, and add its number to a list by one call into C: no interrupt comes in between."""
+    handles.extend(map(os.open, (path,), (flags,), (0o666,)))
 
 
 def check_writable(folder: str | os.PathLike[str]) -> None:
@@ -163,7 +201,7 @@ def exclusive(folder: str | os.PathLike[str]) -> Iterator[None]:
 
 
 @contextmanager
-def locked(file: BinaryIO) -> Iterator[None]:
+def locked(file: BinaryIO | io.FileIO) -> Iterator[None]:
     """Hold the lock of an open file; a no-op where there are no advisory locks."""
     try:
         import fcntl
@@ -179,7 +217,7 @@ def locked(file: BinaryIO) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_UN)
 
 
-def open_without_links(path: str | os.PathLike[str]) -> BinaryIO:
+def open_without_links(path: str | os.PathLike[str]) -> io.FileIO:
     """Open a file to read and to append, unbuffered; a link or a pipe of that name is removed first.
 
     A link would lead the writes into a file that someone else chose.
@@ -214,11 +252,11 @@ def open_without_links(path: str | os.PathLike[str]) -> BinaryIO:
         with contextlib.suppress(FileNotFoundError):
             if not _is_plain(os.lstat(name)):
                 name.unlink()
-        handle = os.open(name, flags, 0o666)
+        file = open_with_flags(name, "ab+", flags)
         # What was opened decides: the name may have changed since it was looked at.
-        if _is_plain(os.fstat(handle)):
-            return os.fdopen(handle, "ab+", buffering=0)
-        os.close(handle)
+        if _is_plain(os.fstat(file.fileno())):
+            return file
+        file.close()
     raise FileExistsError(errno.EEXIST, "it is a link or no ordinary file", str(name))
 
 

@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from qpsbgd.data.files import open_with_flags
+
 __all__ = ["BrokenFileError", "parsing", "read_bounded", "read_json", "shown"]
 
 _CHUNK_BYTES = 1 << 20
@@ -94,7 +96,7 @@ def read_bounded(path: str | os.PathLike[str], limit: int) -> bytes:
     content = bytearray()
     # Without O_NONBLOCK a pipe in the file's place would be waited for.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    with open(path, "rb", opener=lambda name, _flags: os.open(name, flags)) as file:
+    with open_with_flags(path, "rb", flags) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise BrokenFileError(path, "is no ordinary file")
         # Piece by piece, until the limit and one byte: the size that the system tells may be wrong.

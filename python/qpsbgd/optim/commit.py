@@ -1,4 +1,4 @@
-"""The commit of a step: interrupts wait for it, so that a step is all or nothing."""
+"""What an interrupt does to a step: it waits for the commit, and leaves torch's grad mode as it was."""
 
 from __future__ import annotations
 
@@ -7,17 +7,70 @@ import _signal  # type: ignore[import-not-found]
 import signal
 import threading
 from collections.abc import Callable
+from functools import wraps
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
-__all__ = ["Uninterrupted"]
+import torch
+
+__all__ = ["Uninterrupted", "keeping_grad_mode", "without_grad"]
+
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
 
 _SIGNALS = tuple(
     int(getattr(signal, name))
-    for name in ("SIGTERM", "SIGALRM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGINT")
+    for name in ("SIGINT", "SIGTERM", "SIGALRM", "SIGHUP", "SIGUSR1", "SIGUSR2")
     if hasattr(signal, name)
 )
-"""Signals whose Python handlers may raise. SIGINT comes last, so that it is the last to be restored."""
+"""Signals whose Python handlers may raise. SIGINT is held back first, and restored last."""
+
+
+def keeping_grad_mode(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+    """Restore torch's grad mode after a function, also after an interrupt in torch's own functions for it.
+
+    ``torch.no_grad`` changes the mode in Python code. An interrupt in there leaves it changed, and the next
+    backward pass fails. Here one call into C restores it, in which no handler of a signal can run.
+
+    Examples
+    --------
+    >>> @keeping_grad_mode
+    ... def interrupted():
+    ...     torch.no_grad().__enter__()
+    >>> interrupted()
+    >>> torch.is_grad_enabled()
+    True
+    """
+
+    @wraps(function)
+    def kept(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
+        before = torch.is_grad_enabled()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            torch._C._set_grad_enabled(before)
+
+    return kept
+
+
+def without_grad(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+    """Run a function without grad mode, as ``torch.no_grad`` does, and see `keeping_grad_mode`.
+
+    Examples
+    --------
+    >>> @without_grad
+    ... def mode():
+    ...     return torch.is_grad_enabled()
+    >>> mode(), torch.is_grad_enabled()
+    (False, True)
+    """
+
+    @wraps(function)
+    def ungraded(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
+        torch._C._set_grad_enabled(False)
+        return function(*args, **kwargs)
+
+    return keeping_grad_mode(ungraded)
 
 
 class Uninterrupted:
@@ -29,6 +82,7 @@ class Uninterrupted:
     Examples
     --------
     >>> import signal
+    >>> before = signal.signal(signal.SIGINT, signal.default_int_handler)
     >>> done = []
     >>> try:
     ...     with Uninterrupted():
@@ -38,6 +92,7 @@ class Uninterrupted:
     ...     done.append("interrupted")
     >>> done
     ['all', 'interrupted']
+    >>> before = signal.signal(signal.SIGINT, before)
     """
 
     def __init__(self) -> None:
@@ -48,7 +103,7 @@ class Uninterrupted:
         self._held.append((number, frame))
 
     def _restore(self) -> None:
-        for number, handler in self._handlers.items():
+        for number, handler in reversed(self._handlers.items()):
             _signal.signal(number, handler)
 
     def __enter__(self) -> None:

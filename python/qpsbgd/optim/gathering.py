@@ -1,6 +1,10 @@
 """The first part of a step: gradients and samples of all processes, and the averages of both.
 
-Averages are under way while this process works on its Gram matrices: gradients are sent first.
+Everything is sent here, layer by layer, and awaited where a layer is projected. So averages are under way
+while this process makes the Gram matrices of later layers, and while it projects earlier ones.
+
+They cannot start in the backward pass: before the step nobody knows whether a pass is the last one of it,
+whether gradients will be clipped, or whether another process has a pass for the same layer at all.
 """
 
 from __future__ import annotations
@@ -24,7 +28,7 @@ from qpsbgd.solvers.protocol import AsyncQuboSolver
 from qpsbgd.solvers.resolve import Solver
 from qpsbgd.step.inputs import LayerInputs, Seen, StaticInputs
 from qpsbgd.step.kept import KeptGrams
-from qpsbgd.step.processes import Form, Means, Processes, Promise
+from qpsbgd.step.processes import Form, LostProcessError, Means, Processes, Promise
 from qpsbgd.step.sampling import SampleDraw
 
 __all__ = ["GathersTogether"]
@@ -46,6 +50,10 @@ class GathersTogether(LatentWeightOptimizer):
     """Of the weights that take part in the step."""
     _seen: dict[Tensor, Seen]
     """The same, of all processes together."""
+    _promised: dict[Tensor, Promise]
+    """Averages of layers' gradients that nobody has waited for."""
+    _failure: BaseException | None
+    """What kept this process from its part of the step, since all have agreed to take it."""
     _projection_hooks: Any
 
     def _steps(self, parameter: Tensor) -> bool:
@@ -70,55 +78,83 @@ class GathersTogether(LatentWeightOptimizer):
         return self._averaged(taking, own, agreed)
 
     def _averaged(self, taking: Sequence[int], own: Sequence[LocalView], agreed: Agreement) -> list[Update]:
-        """Average gradients over the processes; start to average all that the layers will ask for."""
-        numbered, means, alone = self._numbered(), Means(self._team.processes), Means(Processes())
-        promises: list[Promise] = []
-        for number in taking:
-            (group, parameter), votes = numbered[number], self._team.votes
-            gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-            if votes and self._steps(parameter):
-                # What is not finite here is to be raised everywhere.
-                checked = partial(check_gradient, group, parameter, gradient)
-                promises.append(means.add(checked, Form((1,), torch.float32, parameter.device)))
-                continue
-            form = Form(tuple(gradient.shape), gradient.dtype, gradient.device)
-            where = alone if agreed.averaged[number] else means
-            promises.append(where.add(partial(_same, gradient), form))
-        self._ask_inputs(taking, own, agreed, means)
+        """Start to average all that the step will need; wait for the gradients that no layer waits for."""
+        numbered, means = self._numbered(), Means(self._team.processes)
+        steps = {number: self._steps(numbered[number][1]) for number in taking}
+        promises = {n: self._ask_gradient(n, agreed, means) for n in taking if not steps[n]}
+        means.send()
+        self._inputs, self._seen, self._promised, self._failure = {}, {}, {}, None
+        layers = [number for number in taking if steps[number]]
+        for place, number in enumerate(layers):
+            # The next gradient is sent while this layer's matrix is made.
+            for ahead in layers[place : place + 2]:
+                if ahead not in promises:
+                    promises[ahead] = self._ask_gradient(ahead, agreed, means)
+            self._ask_inputs(number, own, agreed, means)
+        means.send()
         updates = []
-        for number, promise in zip(taking, promises, strict=True):
+        for number in taking:
             group, parameter = numbered[number]
-            gradient = promise.mean()
-            if self._team.votes and self._steps(parameter):
-                gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-            updates.append(self._update(group, parameter, gradient, number))
+            if steps[number] and not (self._team.processes.alone or self._team.votes):
+                self._promised[parameter] = promises[number]
+                updates.append(Update(group, parameter, _own_gradient(parameter), number))
+                continue
+            gradient = _own_gradient(parameter)
+            try:
+                mean = promises[number].mean()
+                voted = steps[number] and self._team.votes
+                updates.append(self._update(group, parameter, gradient if voted else mean, number))
+            except BaseException as error:
+                if self._team.processes.alone or isinstance(error, LostProcessError):
+                    raise
+                # The others may not have noticed: they hear of it when all put their steps together.
+                self._failure = self._failure or error
+                updates.append(Update(group, parameter, gradient, number))
+        if self._failure is not None and not layers:
+            raise self._failure
         return updates
 
-    def _ask_inputs(
-        self, taking: Sequence[int], own: Sequence[LocalView], agreed: Agreement, means: Means
-    ) -> None:
-        """Make the inputs of every weight; start the averages over the processes that they need."""
-        numbered, votes = self._numbered(), self._team.votes
-        self._inputs, self._seen = {}, {}
-        for number in taking:
-            group, weight = numbered[number]
-            if not self._steps(weight):
-                continue
-            everyone = agreed.views[number].seen
-            self._inputs[weight] = inputs = LayerInputs(
-                weight,
-                self._captures[weight],
-                self._static,
-                Processes() if votes else self._team.processes,
-                own[number].seen,
-                own[number].seen if votes else everyone,
-                KeptGrams(group["gram_every"], group["step"], self.state.get(weight)),
-                SampleDraw(group, number),
-            )
-            self._seen[weight] = everyone
-            if not inputs.alone:
-                inputs.ask(means, group["jacobian"], uses_factors(group))
-        means.send()
+    def _ask_gradient(self, number: int, agreed: Agreement, means: Means) -> Promise:
+        """Start the average of a gradient, unless all have the same or it is not averaged."""
+        group, parameter = self._numbered()[number]
+        gradient = _own_gradient(parameter)
+        if self._team.votes and self._steps(parameter):
+            # What is not finite here is to be raised everywhere.
+            checked = partial(check_gradient, group, parameter, gradient)
+            return means.add(checked, Form((1,), torch.float32, parameter.device))
+        where = Means(Processes()) if agreed.averaged[number] else means
+        return where.add(lambda: gradient, Form(tuple(gradient.shape), gradient.dtype, gradient.device))
+
+    def _received(self, update: Update) -> Update:
+        """Wait for the average of a layer's gradient, if it is still under way."""
+        promise = self._promised.pop(update.parameter, None)
+        if promise is None:
+            return update
+        return self._update(update.group, update.parameter, promise.mean(), update.number)
+
+    def _leave(self, error: BaseException) -> None:
+        """Take part in the average that the others ask for next, if there is one: they learn of the error."""
+        for inputs in self._inputs.values():
+            if inputs.leave(error):
+                return
+
+    def _ask_inputs(self, number: int, own: Sequence[LocalView], agreed: Agreement, means: Means) -> None:
+        """Make the inputs of a weight; start the averages over the processes that they need."""
+        (group, weight), votes = self._numbered()[number], self._team.votes
+        everyone = agreed.views[number].seen
+        self._inputs[weight] = inputs = LayerInputs(
+            weight,
+            self._captures[weight],
+            self._static,
+            Processes() if votes else self._team.processes,
+            own[number].seen,
+            own[number].seen if votes else everyone,
+            KeptGrams(group["gram_every"], group["step"], self.state.get(weight)),
+            SampleDraw(group, number),
+        )
+        self._seen[weight] = everyone
+        if not inputs.alone:
+            inputs.ask(means, group["jacobian"], uses_factors(group))
 
     def _open_gate(self) -> None:
         """Raise if an earlier step has turned out not to be finite."""
@@ -171,5 +207,5 @@ class GathersTogether(LatentWeightOptimizer):
         return processes
 
 
-def _same(gradient: Tensor) -> Tensor:
-    return gradient
+def _own_gradient(parameter: Tensor) -> Tensor:
+    return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad

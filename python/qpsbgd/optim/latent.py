@@ -18,7 +18,7 @@ from torch.optim.optimizer import Optimizer, ParamsT
 from qpsbgd.capture.weight import is_binary
 from qpsbgd.optim.adam import adam_step
 from qpsbgd.optim.checkpoints import checked_state_dict, restore_state
-from qpsbgd.optim.commit import Uninterrupted
+from qpsbgd.optim.commit import Uninterrupted, without_grad
 from qpsbgd.optim.naming import check_gradient
 from qpsbgd.optim.showing import as_html, as_text
 from qpsbgd.problem.checks import (
@@ -108,7 +108,7 @@ class LatentWeightOptimizer(Optimizer, ABC):
         group.setdefault("num_skipped", 0)
         group.setdefault("base_lr", float(group["lr"]))
 
-    @torch.no_grad()
+    @without_grad
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """Take one step.
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from qpsbgd.optim.bits import clear_still, pack_bits, pack_still, unpack_bits
+from qpsbgd.optim.commit import without_grad
 from qpsbgd.step.arrays import Spins
 from qpsbgd.step.weights import Move
 
@@ -70,7 +71,7 @@ class PackedSteps:
         """
         return [pack_step(*last) for last in self._last]
 
-    @torch.no_grad()
+    @without_grad
     def replay(self, packed: Sequence[dict[str, Any]]) -> None:
         """Move the weights as the step did whose `packed_steps` these are, to the same bits.
 

@@ -31,9 +31,10 @@ __all__ = ["PARALLELISMS", "Team", "chosen"]
 
 PARALLELISMS = ("auto", "rows", "replicated", "vote")
 
-_WORTH_SHARING = 2048
-"""Width of layers from which on sharing should pay: a row costs some d² to solve, some d to send and keep.
-At a width of 1024 two processes took a fifth more processor time with it. Wider ones were not measured."""
+_WORTH_SHARING = 768
+"""Width d of layers whose rows are worth sharing among very many processes: twice that among two. A row costs
+some d² to solve, of which a process of N saves (N - 1) / N, and some d to send and keep. Two processes took a
+quarter more processor time with it at a width of 1,024, and a sixth less at 2,048: 1,536 lies between."""
 
 
 def chosen(parallelism: str, solver: Solver, weights: Sequence[Tensor], size: int) -> str:

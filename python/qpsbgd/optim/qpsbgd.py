@@ -44,7 +44,7 @@ from qpsbgd.step.continuous import ContinuousRule
 from qpsbgd.step.device.rules import DeviceContinuousRule, DeviceProjectedRule
 from qpsbgd.step.inputs import LayerInputs, Seen, StaticInputs, fold_inputs
 from qpsbgd.step.memory import empty_state
-from qpsbgd.step.processes import Processes
+from qpsbgd.step.processes import LostProcessError, Processes, Promise
 from qpsbgd.step.projected import ProjectedRule
 from qpsbgd.step.rule import LayerStep, Projection, StepResult, StepRule
 from qpsbgd.step.sampling import SampleDraw
@@ -343,14 +343,17 @@ class QPSBGD(PackedSteps, GatedSteps, GathersTogether):
         error: BaseException | None = None
         before = self._solver_seconds()
         try:
+            if self._failure is not None:
+                raise self._failure
             numbers = [number for number, update in enumerate(updates) if self._has(update)]
             works = {number: self._work_of(updates[number]) for number in numbers}
             answers = answer_requests(list(works.values()), self._solver)
             results = dict(zip(works, answers, strict=True))
         except BaseException as wrong:
-            if self._team.processes.alone:
+            if self._team.processes.alone or isinstance(wrong, LostProcessError):
                 raise
             error = wrong  # the others wait for this process
+            self._leave(error)
         finally:
             self.param_groups[0]["qpu_seconds"] += self._solver_seconds() - before
         if self._team.processes.alone:
@@ -377,7 +380,7 @@ class QPSBGD(PackedSteps, GatedSteps, GathersTogether):
         self._team.raise_together(error, device)
 
     def _work_of(self, update: Update) -> Work[StepResult]:
-        group, weight, gradient, _ = update
+        group, weight, gradient, _ = self._received(update)
         gradient = gradient.reshape(weight.shape[0], -1)
         if not is_binary(weight):
             # With W = a U, a = 1/sqrt(d), the layer is Z = a X U' as a binary one. This is the gradient of U.
@@ -457,6 +460,8 @@ class QPSBGD(PackedSteps, GatedSteps, GathersTogether):
         self._gate, self._allowed = Gate(), None
         self._seen: dict[Tensor, Seen] = {}
         self._inputs: dict[Tensor, LayerInputs] = {}
+        self._promised: dict[Tensor, Promise] = {}
+        self._failure: BaseException | None = None
         self._team = Team(Processes())
         self._projection_hooks: OrderedDict[int, Callable[[Projection], None]] = OrderedDict()
         self._last = []

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 
 from qpsbgd.optim.checkpoints import checked_state_dict, restore_state
-from qpsbgd.optim.commit import Uninterrupted
+from qpsbgd.optim.commit import Uninterrupted, without_grad
 from qpsbgd.optim.naming import named
 from qpsbgd.problem.checks import (
     DOMAINS,
@@ -151,7 +151,7 @@ class ResidualQPSBGD(Optimizer):
         """Number of QUBO problems solved so far: one for every block of every parameter and step."""
         return sum(int(group["num_qubos"]) for group in self.param_groups)
 
-    @torch.no_grad()
+    @without_grad
     def step(  # type: ignore[override]
         self,
         outputs: Callable[..., Tensor],

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from qpsbgd.extras import needed_for
 from qpsbgd.problem import views
-from qpsbgd.problem.arrays import refuse_masked
+from qpsbgd.problem.arrays import any_array, refuse_masked
 
 if TYPE_CHECKING:
     import dimod
@@ -258,6 +258,7 @@ class Solutions:
         Spins in {-1, +1}, or bits in {0, 1} where the problem is one of bits, best read first.
     energies : float64 array (b, reads)
         Energies of the samples, ascending.
+        Both are tensors where the problem was solved on a device: `to_host` gives arrays.
     info : dict
         How it was solved. Solvers of this package give at least the entries below; others may give none.
     binary : bool
@@ -324,6 +325,20 @@ class Solutions:
         if problem.binary:
             spins = (spins > 0).astype(np.int8)
         return cls(spins, energies, {} if info is None else info, problem.binary)
+
+    def to_host(self) -> Solutions:
+        """Return the same with NumPy arrays, where samples and energies are tensors of a device.
+
+        Examples
+        --------
+        >>> from qpsbgd import solve_ising
+        >>> solve_ising([1.0], [[0.0]], device="cpu", seed=0).to_host().best_samples
+        array([[-1]], dtype=int8)
+        """
+        if isinstance(self.samples, np.ndarray):
+            return self
+        samples, energies = any_array("samples", self.samples), any_array("energies", self.energies)
+        return replace(self, samples=samples, energies=energies)
 
     @property
     def best_samples(self) -> npt.NDArray[np.int8]:

@@ -21,6 +21,7 @@ _SHOWN_SPINS = 16
 
 def as_text(solutions: Solutions) -> str:
     """Return the sizes, how it was solved, and the best energies of the first problems, on one line."""
+    solutions = solutions.to_host()
     problems, reads, spins = solutions.samples.shape
     best = ", ".join(f"{energy:.8g}" for energy in solutions.best_energies[:_SHOWN_PROBLEMS])
     more = ", ..." if problems > _SHOWN_PROBLEMS else ""
@@ -31,6 +32,7 @@ def as_text(solutions: Solutions) -> str:
 
 def as_html(solutions: Solutions) -> str:
     """Return a table of the first problems: energies, how often the best was found, the first spins."""
+    solutions = solutions.to_host()
     problems, reads, spins = solutions.samples.shape
     rows = []
     for problem in range(min(problems, _SHOWN_PROBLEMS)):
@@ -51,6 +53,7 @@ def as_html(solutions: Solutions) -> str:
 
 def as_sampleset(solutions: Solutions, index: int, labels: Sequence[Any] | None) -> dimod.SampleSet:
     """Return the reads of one problem as dimod has them; see `Solutions.to_sampleset`."""
+    solutions = solutions.to_host()
     with needed_for("to_sampleset", "dimod", "ocean"):
         import dimod
 
@@ -66,6 +69,7 @@ def as_sampleset(solutions: Solutions, index: int, labels: Sequence[Any] | None)
 
 def as_dataframe(solutions: Solutions) -> Any:
     """Return one row a read; see `Solutions.to_dataframe`."""
+    solutions = solutions.to_host()
     with needed_for("to_dataframe", "pandas", "dataframe"):
         import pandas
 

@@ -23,6 +23,7 @@ from qpsbgd.problem.checks import (
 )
 from qpsbgd.problem.ising import CSRCouplings, IsingProblem, Solutions
 from qpsbgd.problem.memory import check_memory
+from qpsbgd.solvers.device.choose import check_settings, device_of, refuse_on_device
 from qpsbgd.solvers.presolving import check_presolve, check_presolve_fits
 from qpsbgd.solvers.protocol import timing
 from qpsbgd.solvers.schedules import Sampling
@@ -85,6 +86,10 @@ class NativeSolver:
         up to 20 spins exactly. "auto": one problem and method "auto", where no component of more than half
         of the spins is left. True: any method, with one sparse problem, no `initial_states` and no
         `num_best`.
+    device : str or torch.device, optional
+        Where to solve instead, such as "cuda": dense problems of up to 8,192 spins, by "descent", "tabu" or
+        "anneal" (see the page gpu.md). "auto" is tabu search there, or annealing where `beta_range` is given.
+        Then `num_threads`, `target_energy`, `num_best` and `sampling` stay None.
 
     Notes
     -----
@@ -114,6 +119,7 @@ class NativeSolver:
     num_best: int | None = None
     sampling: Sampling | None = None
     presolve: str | bool = "auto"
+    device: Any = None
 
     def __post_init__(self) -> None:
         """Check every setting."""
@@ -133,6 +139,8 @@ class NativeSolver:
             hot, cold = (check_number("beta_range", beta) for beta in self.beta_range)
             if not 0 < hot <= cold:
                 raise ValueError(f"beta_range must be 0 < hot <= cold, but is {self.beta_range!r}")
+        if self.device is not None:
+            check_settings(self)
 
     def solve(
         self,
@@ -183,6 +191,11 @@ class NativeSolver:
         check_answer_size(problem.num_problems, max(self.num_reads, self.num_best or 1), problem.num_spins)
         if starts is not None and starts.shape[1] not in (1, self.num_reads):
             raise ValueError(f"initial_states has {starts.shape[1]} reads but num_reads is {self.num_reads}")
+        if self.device is not None:
+            from qpsbgd.solvers.device.solve import solve_arrays
+
+            refuse_on_device(progress=report)
+            return solve_arrays(self, problem, seed, first_problem, begin, interrupt_function)
         called = time.perf_counter_ns()
         solver = self.within(begin)
         samples, energies, info = solver._call_core(problem, seed, first_problem, interrupt_function, report)
@@ -258,6 +271,14 @@ def check_answer_size(problems: int, reads: int, spins: int) -> None:
     check_memory(what, int(problems) * int(reads) * (2 * int(spins) + 8))
 
 
+def _on_device(
+    solver: NativeSolver, values: tuple[Any, Any], seed: Any, begin: int, initial_states: Any, *, bits: bool
+) -> Solutions:
+    from qpsbgd.solvers.device.solve import solve_tensors
+
+    return solve_tensors(solver, solver.device, values, seed, begin, initial_states=initial_states, bits=bits)
+
+
 def solve_ising(
     h: Any,
     J: Any = None,
@@ -275,6 +296,7 @@ def solve_ising(
     progress: Progress = None,
     num_best: int | None = None,
     presolve: str | bool = "auto",
+    device: Any = None,
 ) -> Solutions:
     """Minimise ``s'Js + h's`` over s in {-1,+1}^n, for one problem or a batch.
 
@@ -302,6 +324,9 @@ def solve_ising(
     progress : True or function, optional
         A bar, or a function of seconds and lowest energy, as `NativeSolver.solve` takes it; with an executor
         it is called after each part.
+    device : str or torch.device, optional
+        Where to solve, as `NativeSolver`; the answer holds tensors of this device. None: where dense CUDA or
+        XPU tensors among h and J are; else the host.
 
     Returns
     -------
@@ -334,7 +359,11 @@ def solve_ising(
         target_energy=target_energy,
         num_best=num_best,
         presolve=presolve,
+        device=device_of(device, h, J),
     )
+    if solver.device is not None:
+        refuse_on_device(executor=executor, progress=progress)
+        return _on_device(solver, (h, J), seed, begin, initial_states, bits=False)
     problem = ising_problem(h, J, initial_states=initial_states, num_reads=solver.num_reads)
     return solve_on(solver, problem, seed_or_random(seed), executor, begin, progress)
 
@@ -356,6 +385,7 @@ def solve_qubo(
     progress: Progress = None,
     num_best: int | None = None,
     presolve: str | bool = "auto",
+    device: Any = None,
 ) -> Solutions:
     """Minimise ``x'Qx + linear'x`` over x in {0,1}^n, for one problem or a batch.
 
@@ -370,7 +400,7 @@ def solve_qubo(
         Bits to start from; as in `solve_ising` otherwise.
     num_reads, num_sweeps, method, seed, num_threads, beta_range, time_limit, executor
         As `solve_ising`.
-    target_energy, progress, num_best, presolve
+    target_energy, progress, num_best, presolve, device
         As `solve_ising`.
 
     Returns
@@ -401,6 +431,10 @@ def solve_qubo(
         target_energy=target_energy,
         num_best=num_best,
         presolve=presolve,
+        device=device_of(device, Q, linear),
     )
+    if solver.device is not None:
+        refuse_on_device(executor=executor, progress=progress)
+        return _on_device(solver, (Q, linear), seed, begin, initial_states, bits=True)
     problem = qubo_problem(Q, linear, initial_states=initial_states, num_reads=solver.num_reads)
     return solve_on(solver, problem, seed_or_random(seed), executor, begin, progress)

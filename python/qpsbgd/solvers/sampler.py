@@ -16,6 +16,7 @@ from qpsbgd.problem.arrays import refuse_masked
 from qpsbgd.problem.build import check_energies, fields_of_bits
 from qpsbgd.problem.checks import check_finite, check_integer, seed_or_random
 from qpsbgd.problem.ising import Couplings, CSRCouplings, IsingProblem
+from qpsbgd.solvers.device.choose import check_width
 from qpsbgd.solvers.native import METHODS, Method, NativeSolver, check_answer_size
 from qpsbgd.solvers.protocol import timing
 from qpsbgd.solvers.schedules import KEEPS, SCHEDULES, SamplingArguments
@@ -53,6 +54,12 @@ class NativeSampler(dimod.Sampler, dimod.Initialized):  # type: ignore[misc]  # 
     It takes the place of ``dwave.samplers.SimulatedAnnealingSampler``: arguments have the same names, order
     and meaning; `num_threads`, `time_limit` and `method` are new. Ocean's composites take it as their child.
 
+    Parameters
+    ----------
+    device : str or torch.device, optional
+        Where to solve instead of on the host, such as "cuda". Models have up to 8,192 variables then, and
+        arguments that a device knows nothing of are refused by name, as `NativeSolver` says.
+
     Examples
     --------
     >>> import dimod
@@ -63,7 +70,8 @@ class NativeSampler(dimod.Sampler, dimod.Initialized):  # type: ignore[misc]  # 
     (-0.5, 3, 'BINARY')
     """
 
-    def __init__(self) -> None:
+    def __init__(self, device: Any = None) -> None:
+        self._device = device
         # Of each instance, as dimod has it: composites may add to their child's.
         self._parameters: dict[str, list[str]] = {
             "beta_range": [],
@@ -225,12 +233,12 @@ class NativeSampler(dimod.Sampler, dimod.Initialized):  # type: ignore[misc]  # 
             target_energy=target_energy,
             num_best=num_best,
             presolve=presolve,
+            device=self._device,
         )
         calls = {"interrupt_function": interrupt_function, "progress": progress}
         samples, labels, info, prepared = _solved(bqm, solver, rule, starts, seed, begin, calls)
-        sampleset = _sampleset(bqm, samples, labels, info, seed, begin, prepared)
-        sampleset.info["beta_schedule_type"] = beta_schedule_type
-        return sampleset
+        info = {**info, "seed": seed, "beta_schedule_type": beta_schedule_type}
+        return _sampleset(bqm, samples, labels, info, begin, prepared)
 
     def _starts(
         self, bqm: dimod.BinaryQuadraticModel, states: Any, generator: str, num_reads: int | None, seed: int
@@ -262,6 +270,11 @@ def _with_rule(
     """Return a solver that anneals as the arguments say; `problem` is asked where the range depends on it."""
     if not rule.are_special:
         return solver
+    if solver.device is not None:
+        raise ValueError(
+            "beta_schedule and the other rules of annealing must have their defaults on a device, with "
+            "num_sweeps of at least 1 and beta_range from hot to cold"
+        )
     if solver.method not in ("auto", "anneal"):
         raise ValueError(
             f"method must be 'anneal' or 'auto' with this schedule and acceptance, but is {solver.method!r}"
@@ -293,7 +306,10 @@ def _solved(
     if bqm.num_variables == 0:
         samples = np.empty((solver.num_reads, 0), dtype=np.int8)
         return samples, [], _INFO_WITHOUT_VARIABLES, time.perf_counter_ns()
-    problem, labels = _problem_of(bqm, starts, sparse=solver.presolve is True)
+    if solver.device is not None:
+        check_width("bqm", bqm.num_variables)
+    dense = True if solver.device is not None else False if solver.presolve is True else None
+    problem, labels = _problem_of(bqm, starts, dense=dense)
     solver = _with_rule(solver, rule, lambda: problem)
     called = time.perf_counter_ns()
     solver = _with_time_for_samples(solver.within(begin), bqm)
@@ -315,7 +331,6 @@ def _sampleset(
     samples: npt.NDArray[np.int8],
     labels: list[Hashable],
     info: Mapping[str, Any],
-    seed: int,
     begin: int,
     prepared: int,
 ) -> dimod.SampleSet:
@@ -331,8 +346,9 @@ def _sampleset(
         proven_optimal=info["proven_optimal"],
         reads_left_out=info["reads_left_out"],
         presolve=info["presolve"],
-        seed=seed,
+        seed=info["seed"],
         timing=timing(begin, prepared, sampled),
+        beta_schedule_type=info["beta_schedule_type"],
     )
     if "trace" in info:
         sampleset.info["trace"] = [list(found) for found in info["trace"][0]]
@@ -340,11 +356,11 @@ def _sampleset(
 
 
 def _problem_of(
-    bqm: dimod.BinaryQuadraticModel, starts: npt.NDArray[np.int8] | None, *, sparse: bool
+    bqm: dimod.BinaryQuadraticModel, starts: npt.NDArray[np.int8] | None, *, dense: bool | None
 ) -> tuple[IsingProblem, list[Hashable]]:
     """Return a model as an Ising problem of one row, and its labels in the order of the spins.
 
-    `sparse`: in compressed rows, however small or dense it is.
+    `dense`: as a matrix, or in compressed rows, whatever its size and density; None: by these.
     With x = (s + 1) / 2 a term q x_i x_j is q/4 (s_i s_j + s_i + s_j + 1).
     """
     if bqm.dtype == np.object_:  # numbers as Python objects: no vectors to read
@@ -357,7 +373,7 @@ def _problem_of(
     if not np.isfinite(offset):
         raise ValueError(f"bqm.offset must be finite, but is {offset}")
     n = len(linear)
-    couplings, multiplicity = _couplings_of(n, rows, columns, values, sparse=sparse)
+    couplings, multiplicity = _couplings_of(n, rows, columns, values, dense=dense)
     fields, constant, scale = linear.astype(np.float64)[None], np.array([float(offset)]), 1.0
     check_energies("the coefficients of bqm", np.append(fields, [constant], axis=1), couplings)
     binary = bqm.vartype is dimod.BINARY
@@ -374,13 +390,15 @@ def _problem_of(
 
 
 def _couplings_of(
-    n: int, rows: npt.NDArray[Any], columns: npt.NDArray[Any], values: npt.NDArray[Any], *, sparse: bool
+    n: int, rows: npt.NDArray[Any], columns: npt.NDArray[Any], values: npt.NDArray[Any], *, dense: bool | None
 ) -> tuple[Couplings, int]:
     """Return interactions as a matrix, dense or in compressed rows, and how often it holds each of them."""
     rows = rows.astype(np.int32, copy=False)
     columns = columns.astype(np.int32, copy=False)
-    if not sparse and (n <= _SMALL or 2 * len(values) >= _LEAST_DENSITY * n * (n - 1)):
-        dense = np.zeros((n, n), dtype=values.dtype)
-        _core.fill_couplings(dense, rows, columns, values)  # both triangles
-        return dense, 2
+    if dense is None:
+        dense = n <= _SMALL or 2 * len(values) >= _LEAST_DENSITY * n * (n - 1)
+    if dense:
+        matrix = np.zeros((n, n), dtype=values.dtype)
+        _core.fill_couplings(matrix, rows, columns, values)  # both triangles
+        return matrix, 2
     return CSRCouplings.of_triplets(n, rows, columns, values), 1

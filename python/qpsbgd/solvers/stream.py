@@ -20,6 +20,7 @@ import numpy as np
 from qpsbgd.problem.checks import check_choice, seed_or_random
 from qpsbgd.problem.ising import CSRCouplings, IsingProblem, Solutions
 from qpsbgd.solvers.costs import num_entries, problem_seconds
+from qpsbgd.solvers.device.choose import refuse_on_device
 from qpsbgd.solvers.native import NativeSolver
 from qpsbgd.solvers.workers import Cancellation, Executors, Workers, in_order
 
@@ -106,6 +107,8 @@ def solve_stream(
     """
     check_choice("errors", errors, ("raise", "yield"))
     solver = NativeSolver() if solver is None else solver
+    if solver.device is not None:
+        refuse_on_device(executor=executor)
     drawn = seed_or_random(seed)
     parts = _parts(problems, solver, drawn)
     if executor is None:
@@ -153,22 +156,31 @@ def _flattened(
 def _parts(problems: Iterable[IsingProblem], solver: NativeSolver, seed: int) -> Iterator[_Part]:
     options = solver.method, solver.num_reads, solver.num_sweeps, solver.time_limit
     first, part, entries, seconds = 0, list[IsingProblem](), 0, 0.0
-    for number, problem in enumerate(problems):
-        if not isinstance(problem, IsingProblem):
-            raise TypeError(
-                f"problems must hold IsingProblem, as ising_problem and qubo_problem make them, but problem "
-                f"{number} is {type(problem).__name__}"
-            )
-        size, cost = num_entries(problem), problem_seconds(problem, *options)
-        full = entries + size > _MOST_ENTRIES or seconds + cost > _MOST_SECONDS
-        if part and (full or len(part) == _MOST_PROBLEMS):
+    try:
+        for number, problem in enumerate(problems):
+            _check_problem(problem, number)
+            size, cost = num_entries(problem), problem_seconds(problem, *options)
+            full = entries + size > _MOST_ENTRIES or seconds + cost > _MOST_SECONDS
+            if part and (full or len(part) == _MOST_PROBLEMS):
+                yield _Part(solver, seed, first, part)
+                first, part, entries, seconds = number, [], 0, 0.0
+            part.append(problem)
+            entries += size
+            seconds += cost
+    except Exception:
+        if part:  # the problems before have their solutions all the same
             yield _Part(solver, seed, first, part)
-            first, part, entries, seconds = number, [], 0, 0.0
-        part.append(problem)
-        entries += size
-        seconds += cost
+        raise
     if part:
         yield _Part(solver, seed, first, part)
+
+
+def _check_problem(problem: object, number: int) -> None:
+    if not isinstance(problem, IsingProblem):
+        raise TypeError(
+            f"problems must hold IsingProblem, as ising_problem and qubo_problem make them, but problem "
+            f"{number} is {type(problem).__name__}"
+        )
 
 
 def _solve_in_worker(

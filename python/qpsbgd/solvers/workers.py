@@ -240,6 +240,8 @@ class _Run:
         self.workers = Workers.of(self._executor)
         self._cancellation = Cancellation()
         self._queue: deque[_Sent] = deque()
+        self._end: Exception | None = None
+        """What ended the parts, if that was an error."""
         self._suspects = 0
         """Parts at the front of the queue that go one by one, since one of them kills workers."""
 
@@ -262,6 +264,8 @@ class _Run:
                 yield answer
                 self._end_of_suspect()
             self._fill(parts)
+        if self._end is not None:
+            raise self._end
 
     def close(self) -> None:
         """End all that was begun; nothing more happens the second time."""
@@ -277,7 +281,11 @@ class _Run:
         while not self._suspects and len(self._queue) < _AHEAD * count:
             if sum(not one.future.done() for one in self._queue) >= _AT_WORK * count:
                 return
-            part = next(parts, None)
+            try:
+                part = next(parts, None)
+            except Exception as error:
+                self._end = error  # for later: the answers of the parts before come first
+                return
             if part is None:
                 return
             self._queue.append(_Sent(part, self._submit(part)))

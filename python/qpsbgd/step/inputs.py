@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
@@ -32,7 +32,6 @@ __all__ = [
     "fold_inputs",
     "seen_by",
 ]
-
 
 _BLOCK_ROWS = 64
 """Rows of a matrix that are added at once: a temporary of them stays in the cache."""
@@ -264,6 +263,7 @@ class LayerInputs:
         self._means = Means(processes)
         self._asked_grams: Promise | None = None
         self._asked_factors: tuple[Promise, Promise] | None = None
+        self._chunks_left: list[tuple[int, slice]] = []  # those whose average was not asked for
 
     @property
     def _width(self) -> int:
@@ -310,6 +310,7 @@ class LayerInputs:
         """Start the averages over the processes that a step of this weight will need, in `means`."""
         self._means = means
         if jacobian == "post-activation" and self._all.has_slopes:
+            self._chunks_left = self._chunks()
             return  # chunk by chunk: all matrices together may not fit
         groups = max(1, self._all.groups)
         if self.kept.of_groups(groups) is None:
@@ -385,8 +386,7 @@ class LayerInputs:
                 self.num_samples / self._processes.size * torch.cat(found.squares) if found.squares else None
             )
 
-        dtype = torch.promote_types(self._weight.dtype, torch.float32)
-        rows = len(self._weight)
+        rows, dtype = len(self._weight), torch.promote_types(self._weight.dtype, torch.float32)
         return (
             self._means.add(recorded, Form((rows, width), dtype, device)),
             self._means.add(squares, Form((rows,), torch.float64, device)),
@@ -419,20 +419,32 @@ class LayerInputs:
             capture.replace_records(found)  # the matrix is smaller than the inputs
         return found
 
+    def leave(self, error: BaseException) -> bool:
+        """Take part in the next average of a chunk only to tell of an error; return whether there was one."""
+        was_asked, left = self._means.fail(error), self._chunks_left
+        if left and not was_asked:
+            self._ask_chunk(*left[0], make=lambda: None)
+            self._means.send()
+        return was_asked or bool(left)
+
+    def _chunks(self) -> list[tuple[int, slice]]:
+        """Channel groups, and rows of each that have their matrices at the same time."""
+        per_group = len(self._weight) // self._all.groups
+        chunks = list(row_chunks(per_group, self._width))
+        return [(group, rows) for group in range(self._all.groups) for rows in chunks]
+
+    def _ask_chunk(self, group: int, rows: slice, make: Callable[[], Tensor | None]) -> Promise:
+        shape = (rows.stop - rows.start, self._width, self._width)
+        return self._means.add(make, Form(shape, _dtype(self._weight), self._weight.device), self._share)
+
     def _weighted_parts(self) -> Iterator[Part]:
         """As `parts`, of post-activation Jacobians."""
-        weight, records = self._weight, self._capture.records
-        dtype, width = _dtype(weight), self._width
-        per_group = len(weight) // self._all.groups
-        for group in range(self._all.groups):
-            for rows in row_chunks(per_group, width):
-                size = rows.stop - rows.start
-                form = Form((size, width, width), dtype, weight.device)
-                make = partial(self._weighted, records, group, rows)
-                A = self._means.add(make, form, self._share).mean()
-                first = group * per_group
-                chunk = slice(first + rows.start, first + rows.stop)
-                yield Part(chunk, self._at_home(A), self.num_samples)
+        records, per_group = self._capture.records, len(self._weight) // self._all.groups
+        for group, rows in self._chunks():
+            asked = self._ask_chunk(group, rows, partial(self._weighted, records, group, rows))
+            del self._chunks_left[:1]
+            chunk = slice(group * per_group + rows.start, group * per_group + rows.stop)
+            yield Part(chunk, self._at_home(asked.mean()), self.num_samples)
 
     def _weighted(self, records: Sequence[Record], group: int, rows: slice) -> Tensor | None:
         """Matrix of each of the given rows of a channel group, in this process."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from qpsbgd.problem.checks import NotFiniteError
 
-__all__ = ["Form", "Means", "Processes", "Promise", "Share"]
+__all__ = ["Form", "LostProcessError", "Means", "Processes", "Promise", "Share"]
 
 _BUCKET_BYTES = 2**22
 """Tensors are sent together up to this size: small ones cost latency, large ones a copy."""
@@ -59,7 +59,10 @@ class Processes:
         if self.alone:
             return [values]
         everyone = [torch.empty_like(values) for _ in range(self.size)]
-        torch.distributed.all_gather(everyone, values, group=self._group)
+        try:
+            torch.distributed.all_gather(everyone, values, group=self._group)
+        except RuntimeError as error:
+            raise LostProcessError(_LOST.format(error)) from error
         return everyone
 
     def gather_bytes(self, payload: bytes, error: BaseException | None, device: torch.device) -> list[bytes]:
@@ -92,6 +95,11 @@ class NotFiniteElsewhereError(NotFiniteError, RuntimeError):
     """Another process has met a number that is not finite: whoever skips such steps skips it everywhere."""
 
 
+class LostProcessError(RuntimeError):
+    """Another process has gone, or did not answer in time: nothing more can be exchanged."""
+
+
+_LOST = "another process has gone, or did not answer in time: {}"
 _FAILED, _NOT_FINITE = 1, 2
 
 
@@ -144,7 +152,14 @@ class Means:
     def __init__(self, processes: Processes) -> None:
         self._processes = processes
         self._buckets: dict[tuple[torch.dtype, torch.device], _Bucket] = {}
-        self._error: Exception | None = None
+        self._error: BaseException | None = None
+
+    def fail(self, error: BaseException) -> bool:
+        """Note what keeps this process from going on; send what it has added, and tell whether it had."""
+        self._error = self._error or error
+        added = bool(self._buckets)
+        self.send()
+        return added
 
     def add(self, make: Callable[[], Tensor | None], form: Form, share: float = 1.0) -> Promise:
         """Add the tensor that `make` returns, which has `form`, with its share; None is one of zeros.
@@ -250,7 +265,10 @@ class _Bucket:
         """Wait for the means; tell whether any process has failed, and whether any met NaN or infinity."""
         assert self._flat is not None
         if self._work is not None:
-            self._work.wait()
+            try:
+                self._work.wait()
+            except RuntimeError as error:
+                raise LostProcessError(_LOST.format(error)) from error
             self._work = None
             self._flat /= self._processes.size
         failed, not_finite = (self._flat[-2:] != 0).tolist()

@@ -23,7 +23,7 @@ from qpsbgd.step.arrays import Doubles, Floats, Spins
 __all__ = ["native_step", "objective", "project_rows", "raw_form", "row_problems"]
 
 _AUTO_ROUNDS = 2
-_TELLING_ROWS = 8
+_TELLING_ROWS = 64
 """Rows whose answers are all worse than sign(p) before that is more than bad luck."""
 _LARGEST_FIELD = 1e6
 """Fields are cut at this multiple of what already decides a spin, so that they never overflow."""

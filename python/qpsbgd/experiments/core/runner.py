@@ -11,6 +11,7 @@ from qpsbgd.data.progress import ProgressBar
 from qpsbgd.experiments.core.results import Result, Run
 from qpsbgd.experiments.core.store import Job, Record, Store
 from qpsbgd.experiments.core.task import Settings, Task
+from qpsbgd.optim.commit import keeping_grad_mode
 
 __all__ = ["execute", "run", "tune"]
 
@@ -57,7 +58,7 @@ def execute(
 def _do(job: Job, store: Store | None, data_dir: str | os.PathLike[str] | None) -> Record:
     run, failure = None, None
     try:
-        run = job.execute(data_dir)
+        run = keeping_grad_mode(job.execute)(data_dir)
     except FloatingPointError as error:
         if job.split == "test":
             raise
