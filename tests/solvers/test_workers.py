@@ -269,9 +269,9 @@ def test_what_is_no_executor_is_named(solve):
             return list(solve_stream(problems(2), seed=0, executor=executor))
         return solve_ising(np.zeros((2, 3)), np.zeros((3, 3)), seed=0, executor=executor)
 
-    with pytest.raises(TypeError, match="executor must be .* but got str"):
+    with pytest.raises(TypeError, match=r"executor must be .* but got str"):
         run("dask")
-    with pytest.raises(TypeError, match="given as executor must return .* but it returned int"):
+    with pytest.raises(TypeError, match=r"given as executor must return .* but it returned int"):
         run(lambda: 3)
 
     class Foreign(ThreadPoolExecutor):

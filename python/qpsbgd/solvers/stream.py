@@ -77,8 +77,9 @@ def solve_stream(
         batch.
     executor : concurrent.futures.Executor, or function that makes one, optional
         Solves the parts: of threads, processes, `dask.distributed`, `mpi4py.futures`. Only with a function is
-        another executor made when workers die or parts are refused, and shut down at the end. Without `num_threads` the parts that
-        are at work on a machine share its processors, where the executor tells how many these are.
+        another executor made when workers die or parts are refused, and shut down at the end. Without
+        `num_threads` the parts that are at work on a machine share its processors, where the executor tells
+        how many these are.
     errors : {"raise", "yield"}
         What happens to a problem that cannot be solved: it ends the stream, or its `ProblemError` comes in
         the place of its solutions and the others go on.

@@ -47,7 +47,7 @@ Executors: TypeAlias = Executor | Callable[[], Executor]
 """An executor, or a function that makes one, and another one when that breaks."""
 
 _TRIES = 2
-"""How often a part is sent alone before its loss counts as its own fault, or again before that is an error."""
+"""How often a part is sent alone before its loss counts as its own fault, or again after a refusal."""
 
 _AT_WORK, _AHEAD = 2, 3
 """Parts a worker: one that is solved and one that waits; and one more that is finished before its turn."""
