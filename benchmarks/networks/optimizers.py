@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from networks.kfac import Kfac
 from qpsbgd import QPSBGD
 from qpsbgd.nn import to_recorded
 
@@ -25,6 +26,9 @@ _IMAGES: dict[str, Ranges] = {
     "sgd": {"lr": (0.03, 1.0), "past": (0.03, 0.7)},
     "signum": {"lr": (3e-4, 1e-2), "past": (0.05, 0.7)},
     "lion": {"lr": (3e-4, 1e-2), "past": (0.05, 0.7), "slow_past": (0.01, 0.3)},
+    "kfac": {"lr": (0.03, 1.0), "past": (0.05, 0.7), "curvature_past": (0.03, 0.7), "damping": (1e-4, 1.0)},
+    "soap": {"lr": (2e-3, 6e-2), "past": (0.05, 0.7), "square_past": (1e-3, 0.3)},
+    "shampoo": {"lr": (2e-3, 6e-2), "past": (0.05, 0.7), "square_past": (1e-3, 0.3)},
 }
 _TEXT: dict[str, Ranges] = {
     "qpsbgd": {"lr": (0.02, 0.5), "past": (0.1, 1.0), "gram_past": (0.03, 0.7), "kappa": (1.0, 60.0)},
@@ -34,6 +38,9 @@ _TEXT: dict[str, Ranges] = {
     "sgd": {"lr": (0.03, 3.0), "past": (0.03, 0.7)},
     "signum": {"lr": (4e-4, 1e-2), "past": (0.05, 0.7)},
     "lion": {"lr": (4e-4, 1e-2), "past": (0.05, 0.7), "slow_past": (0.01, 0.3)},
+    "kfac": {"lr": (0.02, 0.5), "past": (0.05, 0.7), "curvature_past": (0.03, 0.7), "damping": (1e-4, 1.0)},
+    "soap": {"lr": (2e-3, 5e-2), "past": (0.05, 0.7), "square_past": (3e-3, 0.3)},
+    "shampoo": {"lr": (2e-3, 5e-2), "past": (0.05, 0.7), "square_past": (3e-3, 0.3)},
 }
 NAMES = tuple(_IMAGES)
 
@@ -108,14 +115,54 @@ def _adamw(model: nn.Module, s: Settings, beta: float) -> list[torch.optim.Optim
 
 
 def _muon(model: nn.Module, s: Settings, beta: float) -> list[torch.optim.Optimizer]:
-    layers = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
+    matrices = [layer.weight for layer in _linear(model)]
+    matrices += [
+        p for cell in model.modules() if isinstance(cell, nn.GRU) for p in cell.parameters() if p.ndim == 2
+    ]
     if s.get("head", 2.0) <= 1.0:
-        layers = layers[:-1]
-    matrices = [layer.weight for layer in layers]
-    own = {id(weight) for weight in matrices}
-    others = [p for p in model.parameters() if id(p) not in own]
+        matrices = matrices[:-1]
     muon = torch.optim.Muon(matrices, s["lr"], momentum=beta, weight_decay=0.0)
-    return [muon, torch.optim.Adam(others, 0.01)]
+    return [muon, *_adam_of_others(model, matrices)]
+
+
+def _kfac(model: nn.Module, s: Settings, beta: float) -> list[torch.optim.Optimizer]:
+    layers = _linear(model)
+    kfac = Kfac(layers, s["lr"], beta, 1 - s["curvature_past"], s["damping"])
+    return [kfac, *_adam_of_others(model, [layer.weight for layer in layers])]
+
+
+def _soap(model: nn.Module, s: Settings, beta: float) -> list[torch.optim.Optimizer]:
+    from pytorch_optimizer import SOAP
+
+    return [SOAP(model.parameters(), s["lr"], (beta, 1 - s["square_past"]), weight_decay=0.0)]
+
+
+def _shampoo(model: nn.Module, s: Settings, beta: float) -> list[torch.optim.Optimizer]:
+    """Make Shampoo with Adam's size of each step (grafting), and roots of every tenth step, as SOAP's."""
+    from pytorch_optimizer import ScalableShampoo
+    from pytorch_optimizer.optimizer.utils.graft import LayerWiseGrafting
+
+    shampoo = ScalableShampoo(
+        model.parameters(),
+        s["lr"],
+        (beta, 1 - s["square_past"]),
+        moving_average_for_momentum=True,
+        start_preconditioning_step=10,
+        preconditioning_compute_steps=10,
+        graft_type=LayerWiseGrafting.RMSPROP,
+        nesterov=False,
+    )
+    return [shampoo]
+
+
+def _linear(model: nn.Module) -> list[nn.Linear]:
+    return [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
+
+
+def _adam_of_others(model: nn.Module, own: list[Tensor]) -> list[torch.optim.Optimizer]:
+    known = {id(weight) for weight in own}
+    others = [p for p in model.parameters() if id(p) not in known]
+    return [torch.optim.Adam(others, 0.01)] if others else []
 
 
 _Builder = Callable[[nn.Module, Settings, float], list[torch.optim.Optimizer]]
@@ -124,6 +171,9 @@ _BUILDERS: dict[str, _Builder] = {
     "signs": lambda m, s, beta: _qpsbgd(m, {**s, "kappa": 0.0, "gram_past": s["past"]}, beta),
     "adamw": _adamw,
     "muon": _muon,
+    "kfac": _kfac,
+    "soap": _soap,
+    "shampoo": _shampoo,
     "sgd": lambda m, s, beta: [torch.optim.SGD(m.parameters(), s["lr"], momentum=beta)],
     "signum": lambda m, s, beta: [SignedMomentum(m.parameters(), s["lr"], (beta, beta))],
     "lion": lambda m, s, beta: [SignedMomentum(m.parameters(), s["lr"], (beta, 1 - s["slow_past"]))],
