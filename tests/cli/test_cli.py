@@ -126,7 +126,9 @@ def test_tuning_tells_what_it_chose_and_what_it_could_not(tmp_path, capsys):
     assert "karate, signsgd: " in capsys.readouterr().out
     arguments[1] = "digits"
     assert main([*arguments, "--out", str(tmp_path / "b")]) == 0
-    assert re.search(r"^digits, signsgd: .*lr=.*\(the best of 16 trials.*\)$", capsys.readouterr().out, re.MULTILINE)
+    assert re.search(
+        r"^digits, signsgd: .*lr=.*\(the best of 16 trials.*\)$", capsys.readouterr().out, re.MULTILINE
+    )
 
 
 def test_one_seed_has_no_spread(tmp_path, capsys):

@@ -26,6 +26,7 @@ __all__ = [
     "Kinds",
     "check_kinds",
     "check_options",
+    "check_spectrum",
     "check_unsharded",
     "fill_options",
     "move_of",
@@ -46,6 +47,7 @@ EARLIER_DEFAULTS = {
     "weight_decay": 0.0,
     "gram_every": 1,
     "gram_samples": None,
+    "singular_power": 1.0,
 }
 """Defaults for checkpoints that predate these options."""
 
@@ -85,6 +87,9 @@ def check_options(options: dict[str, Any]) -> None:
     if options["betas"] is not None:
         check_betas("betas", options["betas"])
     check_nonnegative("weight_decay", options["weight_decay"])
+    check_nonnegative("singular_power", options["singular_power"])
+    if options["singular_power"] > 1:
+        raise ValueError(f"singular_power is {options['singular_power']}, expected at most 1")
     check_count("gram_every", options["gram_every"])
     if options["gram_samples"] is not None:
         check_count("gram_samples", options["gram_samples"])
@@ -164,6 +169,21 @@ def fill_options(group: dict[str, Any], kinds: Kinds) -> None:
         group["kappa"] = 0.5 if group["memory"] == "momentum" else 1.0
     group.setdefault("num_qubos", 0)
     group.setdefault("qpu_seconds", 0.0)
+
+
+def check_spectrum(group: dict[str, Any], parallelism: str) -> None:
+    """Raise if p of a group, whose options are filled in, cannot be made as it asks for."""
+    if group["singular_power"] != 1 and parallelism == "replicated":
+        raise ValueError(
+            f"singular_power {group['singular_power']!r} does not go with parallelism 'replicated', whose "
+            "processes may round eigenvectors in different ways; use 'rows'"
+        )
+    memory, variant = group["memory"], group["variant"]
+    if group["singular_power"] != 1 and (memory != "momentum" or variant != "continuous"):
+        raise ValueError(
+            f"singular_power {group['singular_power']!r} needs memory 'momentum' and variant 'continuous', not "
+            f"memory {memory!r} and variant {variant!r}"
+        )
 
 
 def move_of(group: dict[str, Any], weight: Tensor, replaces: bool) -> Move:

@@ -29,6 +29,7 @@ from qpsbgd.optim.options import (
     Kinds,
     check_kinds,
     check_options,
+    check_spectrum,
     check_unsharded,
     fill_options,
     move_of,
@@ -145,6 +146,12 @@ class QPSBGD(PackedSteps, GatedSteps, GathersTogether):
     nonfinite : {"raise", "skip"}
         What a NaN or an infinity in a gradient or in a layer's inputs does: raise before anything changes, or
         leave the step out and count it in `num_skipped`, as `torch.amp.GradScaler` does.
+    singular_power : float
+        With momentum the singular values of p are raised to this power, from 0 to 1. A QUBO sees one row,
+        and so knows what inputs have in common, but not what outputs have: a flatter spectrum makes up for
+        it. ½ is Shampoo's left factor, 0 is Muon's step before its signs. It takes an eigendecomposition of
+        the smaller side of each layer in each step, whose last bits depend on the machine and the number of
+        threads; on a GPU it waits for the device.
 
     Raises
     ------
@@ -212,6 +219,7 @@ class QPSBGD(PackedSteps, GatedSteps, GathersTogether):
         process_group: Any = None,
         parallelism: Literal["auto", "rows", "replicated", "vote"] = "auto",
         nonfinite: Literal["raise", "skip"] = "raise",
+        singular_power: float = 1.0,
     ) -> None:
         self._solver = resolve_solver(solver, on_device=True)
         self._process_group = process_group
@@ -240,6 +248,7 @@ class QPSBGD(PackedSteps, GatedSteps, GathersTogether):
             "gram_every": gram_every,
             "gram_samples": gram_samples,
             "nonfinite": nonfinite,
+            "singular_power": singular_power,
         }
         super().__init__(params, defaults)
         # Only now, so that options that are refused leave another optimizer's captures where they are.
@@ -263,10 +272,11 @@ class QPSBGD(PackedSteps, GatedSteps, GathersTogether):
             check_unsharded(group)
             if self._parallelism == "vote" and group["variant"] == "projected":
                 raise ValueError("parallelism 'vote' has no meaning with variant 'projected'")
+            fill_options(group, kinds)
+            check_spectrum(group, self._parallelism)
         except (TypeError, ValueError):
             self.param_groups.pop()
             raise
-        fill_options(group, kinds)
         if self._is_built:
             self._attach(self.param_groups[-1])
 

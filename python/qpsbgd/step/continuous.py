@@ -14,6 +14,7 @@ from qpsbgd.step.inputs import Part
 from qpsbgd.step.memory import error_feedback, join_states, running_means, state_of_rows
 from qpsbgd.step.rows import native_step, project_rows
 from qpsbgd.step.rule import LayerStep, Projection, StepResult
+from qpsbgd.step.spectrum import with_singular_values
 from qpsbgd.step.wide import native_step_by_inputs
 
 __all__ = ["ContinuousRule"]
@@ -101,7 +102,7 @@ class ContinuousRule:
     def means(
         self, layer: LayerStep, p: Tensor, A: Floats, state: Mapping[str, Any]
     ) -> tuple[Tensor, Floats, dict[str, Any]]:
-        """Return p and A of the QUBOs as running means, and the state after this step.
+        """Return p and A of the QUBOs by running means, and the state after this step.
 
         Parameters
         ----------
@@ -112,7 +113,8 @@ class ContinuousRule:
         state : mapping
             Their state.
         """
-        return running_means(p, A, state, layer.options["betas"])
+        mean, A, after = running_means(p, A, state, layer.options["betas"])
+        return with_singular_values(mean, layer.options["singular_power"]), A, after
 
     def _in_one_pass(self, layer: LayerStep, part: Part, scale: str | float) -> _Rows:
         """Project and keep the residual by one native function: the common case, which asks no solver."""

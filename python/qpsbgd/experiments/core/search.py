@@ -59,7 +59,7 @@ class Between:
         """Return the setting at a place: 0 is the low end, 1 the high one; rounded to 3 digits."""
         drawn = self.low * (self.high / self.low) ** place
         rounded = float(f"{drawn:.3g}")
-        return 1 - min(rounded, 1.0) if self.of_past else min(rounded, self.most)
+        return round(1 - min(rounded, 1.0), 12) if self.of_past else min(rounded, self.most)
 
     def place(self, value: float) -> float:
         """Return where a setting lies: the inverse of `at`."""
