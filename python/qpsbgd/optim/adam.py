@@ -13,6 +13,9 @@ __all__ = ["OtherStep", "adam_step", "adam_steps"]
 _FEW_ENTRIES = 2**14
 """Up to this size a parameter is stepped together with others: several of them stay in the cache."""
 
+_WHOLE = (torch.float32, torch.float64, torch.complex64, torch.complex128)
+"""torch rounds half precision otherwise where it steps many tensors by one call."""
+
 
 class OtherStep(NamedTuple):
     """What one parameter's step of Adam needs."""
@@ -31,7 +34,7 @@ def adam_steps(steps: Sequence[OtherStep]) -> None:
     """Step many parameters in place, each to the bits that `adam_step` gives it.
 
     Small parameters on the host are stepped together, operation by operation: one call from Python serves all
-    of them that are at the same step with the same options.
+    of them that are at the same step with the same options. They are of single or double precision.
 
     Examples
     --------
@@ -43,12 +46,14 @@ def adam_steps(steps: Sequence[OtherStep]) -> None:
     """
     together: dict[tuple[int, float, int], list[OtherStep]] = {}
     for step in steps:
-        if step.only is None and step.parameter.is_cpu and step.parameter.numel() <= _FEW_ENTRIES:
+        parameter = step.parameter
+        few = parameter.numel() <= _FEW_ENTRIES and parameter.dtype in _WHOLE
+        if few and parameter.is_cpu and step.only is None:
             place = (id(step.group), step.lr, step.state.get("step", 0))
             together.setdefault(place, []).append(step)
         else:
             betas, eps = step.group["other_betas"], step.group["other_eps"]
-            adam_step(step.parameter, step.gradient, step.state, step.lr, betas, eps, _decay(step), step.only)
+            adam_step(parameter, step.gradient, step.state, step.lr, betas, eps, _decay(step), step.only)
     for alike in together.values():
         _step_together(alike)
 

@@ -235,11 +235,12 @@ class GathersTogether(LatentWeightOptimizer):
 
     def _view(self, parameter: Tensor) -> LocalView:
         """Tell what this process has of a parameter."""
-        if parameter.grad is not None:
-            self._check_dense(parameter.grad)
+        gradient = parameter.grad
+        if gradient is not None:
+            self._check_dense(gradient)
         if self._steps(parameter):
             return view_of(parameter, self._captures.get(parameter), looks=not self._waits_for(parameter))
-        return LocalView(parameter, parameter.grad is not None, NOTHING)
+        return LocalView(parameter, gradient is not None, NOTHING)
 
     def _processes(self) -> Processes:
         processes = processes_of(self._process_group)
