@@ -410,7 +410,8 @@ class QPSBGD(PackedSteps, GatedSteps, GathersTogether):
         )
         result = yield from naming_errors(group, weight, self.step_rule(group).work(layer))
         self._note_finite(group, weight, result.finite)
-        return replace(result, state={**result.state, **inputs.kept.state})
+        kept = inputs.kept.state
+        return replace(result, state={**result.state, **kept}) if kept else result
 
     def step_rule(self, group: dict[str, Any]) -> StepRule:
         """Return the mathematics of a parameter group's steps; a subclass may return a rule of its own."""
@@ -427,11 +428,11 @@ class QPSBGD(PackedSteps, GatedSteps, GathersTogether):
             values = result.values if only is None else result.values * only
             last.append(LastStep(number, weight.shape, values, move))
             self.state[weight].update(gated(result.state, self.state[weight], only))
-            group["num_qubos"] += len(result.values)
+            group["num_qubos"] += result.values.shape[0]
         self._last = last
         for group, parameter in self._numbered():
             # Checkpoints of a fresh optimizer need the names of all state.
-            if self._steps(parameter) and parameter.grad is not None and parameter not in self.state:
+            if parameter not in self.state and self._steps(parameter) and parameter.grad is not None:
                 self.state[parameter].update(empty_state(parameter, group))
 
     def _check_slopes(self, updates: Sequence[Update]) -> None:
