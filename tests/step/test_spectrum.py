@@ -104,14 +104,16 @@ def test_every_channel_group_has_a_spectrum_of_its_own():
 
 @pytest.mark.parametrize("others", [{"memory": "error-feedback"}, {"memory": None}, {"variant": "projected"}])
 def test_it_is_refused_without_a_running_mean(others):
-    with pytest.raises(ValueError, match="singular_power 0.5 needs memory 'momentum' and variant 'continuous'"):
+    with pytest.raises(
+        ValueError, match=r"singular_power 0\.5 needs memory 'momentum' and variant 'continuous'"
+    ):
         QPSBGD(BinaryLinear(4, 2).parameters(), singular_power=0.5, **others)
 
 
 @pytest.mark.parametrize(
     ("option", "error"),
     [
-        ({"singular_power": 1.5}, "singular_power is 1.5, expected at most 1"),
+        ({"singular_power": 1.5}, r"singular_power is 1\.5, expected at most 1"),
         ({"singular_power": -0.5}, "singular_power"),
         ({"singular_power": "half"}, "singular_power"),
         ({"singular_power": 0.5, "parallelism": "replicated"}, "does not go with parallelism 'replicated'"),
