@@ -119,7 +119,7 @@ def test_kfac_points_from_a_linear_layer_to_its_least_squares():
 
 def test_every_task_trains_with_binary_steps():
     """Kinds of networks that need no data folder; others differ from them in sizes."""
-    s = {"lr": 0.05, "past": 0.5, "gram_past": 0.1, "kappa": 4.0}
+    s = {"lr": 0.05, "past": 0.5, "gram_past": 0.1, "kappa": 4.0, "other": 0.01}
     for name in ("rows", "halves", "digits"):
         task = replace(TASKS[name](True), steps=12)
         result = runs.train(task, lambda model: build("qpsbgd", model, s), 0)
@@ -194,7 +194,7 @@ def test_changed_optimizer_has_the_memory_that_is_asked_for():
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_every_change_of_the_qubo_trains(change):
-    s = {"lr": 0.1, "past": 0.5, "gram_past": 0.05, "kappa": 8.0}
+    s = {"lr": 0.1, "past": 0.5, "gram_past": 0.05, "kappa": 8.0, "other": 0.01}
     task = small_task(12)
     result = runs.train(task, lambda model: build_changed(change, model, s), 0)
     assert result["curve"][-1] < result["curve"][0]
@@ -216,7 +216,7 @@ def test_variants_of_a_part_have_names_of_their_own_and_rates_of_rows_above(part
 
 
 def test_diagonal_matrix_leaves_the_signs():
-    s = {"lr": 0.1, "past": 0.5, "gram_past": 0.5, "kappa": 8.0}
+    s = {"lr": 0.1, "past": 0.5, "gram_past": 0.5, "kappa": 8.0, "other": 0.01}
     task = small_task(12)
     curve = runs.train(task, lambda model: build_changed("diagonal", model, s), 0)["curve"]
     assert curve == runs.train(task, lambda model: build("signs", model, s), 0)["curve"]

@@ -26,10 +26,8 @@ __all__ = [
     "Kinds",
     "check_kinds",
     "check_options",
-    "check_spectrum",
-    "check_unsharded",
-    "fill_options",
     "move_of",
+    "settle_options",
     "uses_factors",
     "with_rate",
 ]
@@ -128,7 +126,7 @@ def check_kinds(options: dict[str, Any], kinds: Kinds) -> None:
             raise ValueError(f"{name} {options[name]!r} has no meaning for real weights, use {default!r}")
 
 
-def check_unsharded(group: dict[str, Any]) -> None:
+def _check_unsharded(group: dict[str, Any]) -> None:
     """Raise if a parameter of a group is sharded over processes, as those of FSDP2 and DTensor are."""
     sharded = sys.modules.get("torch.distributed.tensor")  # without it no parameter is one
     names = group.get("param_names", range(len(group["params"])))
@@ -152,8 +150,18 @@ def with_rate(group: dict[str, Any], default: Any) -> dict[str, Any]:
     return {**group, "params": parameters, "lr": _REAL_LR if real else _LR}
 
 
-def fill_options(group: dict[str, Any], kinds: Kinds) -> None:
-    """Replace "auto" and None by what they mean for this parameter group."""
+def settle_options(group: dict[str, Any], parallelism: str) -> None:
+    """Replace "auto" and None in a new parameter group, and raise if its options do not go together."""
+    kinds = Kinds.of(group)
+    check_kinds(group, kinds)
+    _check_unsharded(group)
+    _fill(group, kinds)
+    _check_spectrum(group, parallelism)
+    if parallelism == "vote" and group["variant"] == "projected":
+        raise ValueError("parallelism 'vote' has no meaning with variant 'projected'")
+
+
+def _fill(group: dict[str, Any], kinds: Kinds) -> None:
     if kinds.real:
         group["memory"] = "momentum" if group["memory"] == "auto" else group["memory"]
         group["betas"] = group["betas"] or _REAL_BETAS
@@ -171,7 +179,7 @@ def fill_options(group: dict[str, Any], kinds: Kinds) -> None:
     group.setdefault("qpu_seconds", 0.0)
 
 
-def check_spectrum(group: dict[str, Any], parallelism: str) -> None:
+def _check_spectrum(group: dict[str, Any], parallelism: str) -> None:
     """Raise if p of a group, whose options are filled in, cannot be made as it asks for."""
     if group["singular_power"] != 1 and parallelism == "replicated":
         raise ValueError(
@@ -181,8 +189,8 @@ def check_spectrum(group: dict[str, Any], parallelism: str) -> None:
     memory, variant = group["memory"], group["variant"]
     if group["singular_power"] != 1 and (memory != "momentum" or variant != "continuous"):
         raise ValueError(
-            f"singular_power {group['singular_power']!r} needs memory 'momentum' and variant 'continuous', not "
-            f"memory {memory!r} and variant {variant!r}"
+            f"singular_power {group['singular_power']!r} needs memory 'momentum' and variant 'continuous', "
+            f"not memory {memory!r} and variant {variant!r}"
         )
 
 

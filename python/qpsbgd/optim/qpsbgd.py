@@ -29,10 +29,8 @@ from qpsbgd.optim.options import (
     Kinds,
     check_kinds,
     check_options,
-    check_spectrum,
-    check_unsharded,
-    fill_options,
     move_of,
+    settle_options,
     uses_factors,
     with_rate,
 )
@@ -266,14 +264,8 @@ class QPSBGD(PackedSteps, GatedSteps, GathersTogether):
             param_group = with_rate(param_group, self.defaults["lr"])
         super().add_param_group(param_group)
         group = self.param_groups[-1]
-        kinds = Kinds.of(group)
         try:
-            check_kinds(group, kinds)
-            check_unsharded(group)
-            if self._parallelism == "vote" and group["variant"] == "projected":
-                raise ValueError("parallelism 'vote' has no meaning with variant 'projected'")
-            fill_options(group, kinds)
-            check_spectrum(group, self._parallelism)
+            settle_options(group, self._parallelism)
         except (TypeError, ValueError):
             self.param_groups.pop()
             raise
