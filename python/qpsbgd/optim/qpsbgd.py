@@ -147,9 +147,8 @@ class QPSBGD(PackedSteps, GatedSteps, GathersTogether):
     singular_power : float
         With momentum the singular values of p are raised to this power, from 0 to 1. A QUBO sees one row,
         and so knows what inputs have in common, but not what outputs have: a flatter spectrum makes up for
-        it. ½ is Shampoo's left factor, 0 is Muon's step before its signs. It takes an eigendecomposition of
-        the smaller side of each layer in each step, whose last bits depend on the machine and the number of
-        threads; on a GPU it waits for the device.
+        it. ½ is Shampoo's left factor, 0 is Muon's. It takes an eigendecomposition of each layer's smaller
+        side a step: last bits depend on machine and threads, and on a GPU it waits for the device.
 
     Raises
     ------
@@ -219,10 +218,9 @@ class QPSBGD(PackedSteps, GatedSteps, GathersTogether):
         nonfinite: Literal["raise", "skip"] = "raise",
         singular_power: float = 1.0,
     ) -> None:
-        self._solver = resolve_solver(solver, on_device=True)
-        self._process_group = process_group
         check_choice("parallelism", parallelism, PARALLELISMS)
-        self._parallelism = parallelism
+        self._solver = resolve_solver(solver, on_device=True)
+        self._process_group, self._parallelism = process_group, parallelism
         self._processes()  # refuses groups that are none, and solvers that do not go with several processes
         self._forget()
         defaults = {
@@ -251,8 +249,7 @@ class QPSBGD(PackedSteps, GatedSteps, GathersTogether):
         super().__init__(params, defaults)
         # Only now, so that options that are refused leave another optimizer's captures where they are.
         self._is_built = True
-        for group in self.param_groups:
-            self._attach(group)
+        self._attach_all()
 
     def _check_options(self, options: dict[str, Any]) -> None:
         super()._check_options(options)
@@ -441,6 +438,10 @@ class QPSBGD(PackedSteps, GatedSteps, GathersTogether):
 
     # Captures
 
+    def _attach_all(self) -> None:
+        for group in self.param_groups:
+            self._attach(group)
+
     def _attach(self, group: dict[str, Any]) -> None:
         for parameter in group["params"]:
             if self._steps(parameter):
@@ -488,8 +489,7 @@ class QPSBGD(PackedSteps, GatedSteps, GathersTogether):
         if "_captures" not in self.__dict__:
             self._forget()
             self._is_built = True
-            for group in self.param_groups:
-                self._attach(group)
+            self._attach_all()
 
 
 def layer_seed(seed: int, step: int, number: int, first_row: int) -> int:
