@@ -46,6 +46,15 @@ def test_noise_far_below_the_largest_direction_is_not_blown_up():
     torch.testing.assert_close(with_singular_values(p, 0.0), torch.diag(torch.tensor([1.0, 1e-4])))
 
 
+@pytest.mark.parametrize("power", [0.5, 0.0])
+def test_rows_and_columns_without_gradient_have_none_after(power):
+    p = torch.randn(5, 7, generator=torch.Generator().manual_seed(0))
+    p[2], p[:, 4] = 0, 0
+    flat = with_singular_values(p, power)
+    assert torch.equal(flat == 0, p == 0)
+    torch.testing.assert_close(flat, by_svd(p, power).float(), rtol=1e-4, atol=1e-6)
+
+
 def trained(steps=4, layer=None, **options):
     """Projections of every step of a layer, and the gradients that they were made of."""
     torch.manual_seed(0)

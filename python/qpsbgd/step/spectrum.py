@@ -47,4 +47,6 @@ def with_singular_values(p: Tensor, power: float) -> Tensor:
     factors = (squares / largest).clamp_min(_LEAST**2).pow((power - 1) / 2)
     turned = (vectors * factors.unsqueeze(-2)) @ vectors.mT
     flattened: Tensor = wide @ turned if tall else turned @ wide
-    return flattened.to(p.dtype)
+    # Rounding must not make a step of a row or a column without gradient.
+    moved = p.any(dim=-1, keepdim=True) & p.any(dim=-2, keepdim=True)
+    return (flattened * moved).to(p.dtype)
