@@ -31,6 +31,7 @@ def part_of(x, sizes, rank):
 OPTIONS = [
     {},
     {"memory": "momentum"},
+    {"memory": "momentum", "singular_power": 0.5},
     {"variant": "projected"},
     {"scale": "raw"},
     {"process_group": "world"},

@@ -75,7 +75,8 @@ class GathersTogether(LatentWeightOptimizer):
             if view.has_gradient and (not self._steps(view.parameter) or view.seen.num_samples)
         ]
         weights = [agreed.views[n].parameter for n in taking if self._steps(agreed.views[n].parameter)]
-        division = chosen(self._parallelism, self._solver, weights, processes.size)
+        rounded = any(group["singular_power"] != 1 for group in self.param_groups)
+        division = chosen(self._parallelism, self._solver, weights, processes.size, rounded)
         self._team = Team(processes, division, agreed.observed)
         return self._averaged(taking, own, agreed)
 

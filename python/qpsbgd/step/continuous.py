@@ -14,6 +14,7 @@ from qpsbgd.step.inputs import Part
 from qpsbgd.step.memory import error_feedback, join_states, running_means, state_of_rows
 from qpsbgd.step.rows import native_step, project_rows
 from qpsbgd.step.rule import LayerStep, Projection, StepResult
+from qpsbgd.step.spectrum import with_singular_values
 from qpsbgd.step.wide import native_step_by_inputs
 
 __all__ = ["ContinuousRule"]
@@ -104,7 +105,7 @@ class ContinuousRule:
     def means(
         self, layer: LayerStep, p: Tensor, A: Floats, state: Mapping[str, Any]
     ) -> tuple[Tensor, Floats, dict[str, Any]]:
-        """Return p and A of the QUBOs as running means, and the state after this step.
+        """Return p and A of the QUBOs by running means, and the state after this step.
 
         Parameters
         ----------
@@ -115,7 +116,8 @@ class ContinuousRule:
         state : mapping
             Their state.
         """
-        return running_means(p, A, state, layer.options["betas"])
+        mean, A, after = running_means(p, A, state, layer.options["betas"])
+        return with_singular_values(mean, layer.options["singular_power"]), A, after
 
     def _natively(self, layer: LayerStep, part: Part) -> _Rows:
         """Project and keep the memory by native functions alone: the common case, which asks no solver."""
