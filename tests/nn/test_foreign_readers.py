@@ -17,11 +17,15 @@ from qpsbgd.capture import BinaryWeight
 from qpsbgd.capture.operands import _KINDS, LatentValues, _Kind, _kind
 from qpsbgd.nn import BinaryActivation, BinaryConv2d, BinaryLinear, to_binary
 
-# Attention stays real here, which is told.
 pytestmark = pytest.mark.filterwarnings("ignore:layers without a binary form stay real:UserWarning")
 
 EARLIER = tuple(map(int, torch.__version__.split(".")[:2])) < (2, 13)
 """These versions of torch may have faults that 2.13 has not: 2.8 and 2.9 have those that are marked so."""
+
+
+def fails_earlier(case, reason):
+    return pytest.param(case, marks=pytest.mark.xfail(EARLIER, reason=reason, strict=False))
+
 
 REFUSED = "a latent weight of shape .* is multiplied as if it were real"
 
@@ -198,18 +202,11 @@ def test_scripting_is_refused():
         torch.jit.script(network())
 
 
+ENCODER = fails_earlier(lambda: to_binary(encoder_layer()).eval(), "torch copies attention as a fake tensor")
+
+
 @pytest.mark.filterwarnings("ignore")  # torch warns about its own compiler
-@pytest.mark.parametrize(
-    "make",
-    [
-        network,
-        pytest.param(
-            lambda: to_binary(encoder_layer()).eval(),
-            marks=pytest.mark.xfail(EARLIER, reason="torch copies attention as a fake tensor", strict=False),
-        ),
-    ],
-    ids=["net", "encoder"],
-)
+@pytest.mark.parametrize("make", [network, ENCODER], ids=["net", "encoder"])
 def test_exported_and_compiled_networks_compute_the_same(make, compiler):
     model = make()
     x = torch.randn(5, 6) if isinstance(model, nn.Sequential) else torch.randn(3, 5, 16)
@@ -225,10 +222,7 @@ def test_exported_and_compiled_networks_compute_the_same(make, compiler):
 @pytest.mark.parametrize(
     "measure",
     [
-        pytest.param(
-            lambda w: w.norm(),
-            marks=pytest.mark.xfail(EARLIER, reason="torch takes norm for a method of C", strict=False),
-        ),
+        fails_earlier(lambda w: w.norm(), "torch takes norm for a method of C"),
         lambda w: (w * 2).clamp(-1, 1).sum(),
         lambda w: w.T[0].sum() + w.view(-1)[1],
         lambda w: w.detach().double().sum(),
