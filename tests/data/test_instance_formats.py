@@ -152,6 +152,7 @@ def test_beasley_maximises_and_holds_several(tmp_path):
         ("a.txt", "1\n2 2\n1 1 1\n", r"line 2: it announces 2 lines, but 1 follow"),
         ("a.txt", "1\n2 1\n1 1 1\n1 2 1\n", r"line 4: it is more than the 1 instances hold"),
         ("a.dat", "3 1\n1 2 1\n", r"a\.dat ends in '\.dat', its content does not tell its kind"),
+        ("a", "3 1\n1 2 1\n", r"a has no ending, its content does not tell its kind"),
         ("a.txt.gz", b"\x1f\x8bdamaged", r"is no gzip file"),
         (
             "a.txt.gz",

@@ -13,6 +13,7 @@ import textwrap
 import pytest
 import torch
 
+from interpreted import interpreted
 from qpsbgd.solvers.device import moves
 from qpsbgd.solvers.device.choose import has_triton, uses_kernel
 from qpsbgd.solvers.device.fixed import fixed_couplings
@@ -28,12 +29,12 @@ SHAPES = [(1, 2, 24), (2, 1, 17), (1, 1, 1)]
 def kernel():
     """The module of the kernels, interpreted where there is no GPU."""
     name = "qpsbgd.solvers.device.kernel"
+    importlib.import_module("triton")  # as torch's compiler does in other tests
     if DEVICE == "cuda":
-        return importlib.import_module(name)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TRITON_INTERPRET", "1")
         yield importlib.import_module(name)
-    sys.modules.pop(name, None)
+    else:
+        with interpreted(name) as module:
+            yield module
 
 
 def random_reads(m, r, n, *, integers=False, seed=0):

@@ -1,5 +1,6 @@
 """The native solver as a dimod sampler."""
 
+import inspect
 import json
 import threading
 import time
@@ -45,11 +46,12 @@ def test_is_a_sampler_by_dimods_own_checks():
 
 
 def test_has_the_arguments_of_the_sampler_whose_place_it_takes():
-    samplers = pytest.importorskip("dwave.samplers")
-    theirs = samplers.SimulatedAnnealingSampler().parameters
+    sampler = pytest.importorskip("dwave.samplers").SimulatedAnnealingSampler()
+    # The list that it gives, `parameters`, leaves three out before version 1.5.
+    theirs = inspect.signature(sampler.sample).parameters.keys() - {"bqm", "kwargs"} | set(sampler.parameters)
     ours = {"num_threads", "time_limit", "method", "target_energy", "progress", "num_best", "keep"}
     ours.add("presolve")
-    assert set(theirs) | ours == set(NativeSampler().parameters)
+    assert theirs | ours == set(NativeSampler().parameters)
 
 
 def test_instances_share_no_parameters():

@@ -9,6 +9,7 @@ import textwrap
 import pytest
 import torch
 
+from interpreted import interpreted
 from qpsbgd.step.device.choose import has_triton, uses_kernel
 from qpsbgd.step.device.descent import Rows
 from qpsbgd.step.device.descent import descend as descend_by_torch
@@ -20,12 +21,13 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 @pytest.fixture(scope="module")
 def kernel():
     """The module of the kernel, interpreted where there is no GPU."""
+    name = "qpsbgd.step.device.kernel"
+    importlib.import_module("triton")  # as torch's compiler does in other tests
     if DEVICE == "cuda":
-        return importlib.import_module("qpsbgd.step.device.kernel")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TRITON_INTERPRET", "1")
-        yield importlib.import_module("qpsbgd.step.device.kernel")
-    sys.modules.pop("qpsbgd.step.device.kernel", None)
+        yield importlib.import_module(name)
+    else:
+        with interpreted(name) as module:
+            yield module
 
 
 def problem(q, r, d, dtype=torch.float32, factor=2.0, seed=0):

@@ -214,9 +214,11 @@ def _kind_of(source: _Source) -> Kind:
     kind = source.kind or _KIND_OF_ENDING.get(source.ending)
     if kind not in ("qubo", "ising", "maxcut"):
         endings = ", ".join(map(repr, _KIND_OF_ENDING))
+        suffix = source.file.suffix
+        name = f"{source.file} ends in {suffix!r}" if suffix else f"{source.file} has no ending"
         raise ValueError(
-            f"{source.file} ends in {source.file.suffix!r}, its content does not tell its kind, and none is "
-            f"given: expected one of {endings}, or kind 'qubo', 'ising' or 'maxcut' (--kind)"
+            f"{name}, its content does not tell its kind, and none is given: expected one of {endings}, "
+            "or kind 'qubo', 'ising' or 'maxcut' (--kind)"
         )
     return kind
 
