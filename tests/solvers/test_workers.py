@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 import time
-from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, CancelledError, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 
@@ -157,6 +157,129 @@ def test_batch_is_sent_again_when_a_worker_dies(tmp_path):
     assert same(found.samples, solve_ising(h, J, seed=1).samples)
     with DyingPool(str(tmp_path / "again")) as pool, pytest.raises(BrokenExecutor):
         solve_ising(h, J, seed=1, executor=pool)
+
+
+# --- executors that refuse
+
+
+class RefusingPool(ThreadPoolExecutor):
+    """Takes some parts; then its `submit` raises."""
+
+    def __init__(self, error, taken):
+        super().__init__(2)
+        self.error, self.left = error, taken
+
+    def submit(self, *arguments):
+        self.left -= 1
+        if self.left < 0:
+            raise self.error
+        return super().submit(*arguments)
+
+
+REFUSALS = [
+    RuntimeError("cannot schedule new futures after shutdown"),
+    TypeError("cannot pickle this"),
+    BlockingIOError("no process can be started"),
+    BrokenExecutor("workers have died"),
+]
+
+
+@pytest.mark.parametrize("error", REFUSALS, ids=lambda error: type(error).__name__)
+def test_answers_before_a_refused_part_are_given(error, monkeypatch):
+    """The caller's executor takes three parts of ten problems each, then none."""
+    monkeypatch.setattr(stream, "_MOST_PROBLEMS", 10)
+    given, found = problems(60), []
+
+    def take(executor):
+        for one in solve_stream(given, seed=3, executor=executor):
+            found.append(one.samples)
+
+    with RefusingPool(error, 3) as executor, pytest.raises(type(error), match=str(error)):
+        take(executor)
+    assert same(found, [one.samples for one in solve_stream(given[:30], seed=3)])
+
+
+@pytest.mark.parametrize("error", REFUSALS, ids=lambda error: type(error).__name__)
+def test_refused_parts_go_to_another_executor_that_can_be_made(error, monkeypatch):
+    monkeypatch.setattr(stream, "_MOST_PROBLEMS", 10)
+    given = problems(60)
+    found = list(solve_stream(given, seed=3, executor=lambda: RefusingPool(error, 4)))
+    expected = list(solve_stream(given, seed=3))
+    assert same([one.samples for one in found], [one.samples for one in expected])
+    made = []
+
+    def refusing():
+        made.append(RefusingPool(error, 0))
+        return made[-1]
+
+    with pytest.raises(type(error), match=str(error)):
+        list(solve_stream(given, seed=3, executor=refusing))
+    assert len(made) < 20
+
+
+class CancellingPool(ThreadPoolExecutor):
+    """Some of its futures are cancelled by others, as Dask cancels those of a cluster that starts again."""
+
+    def __init__(self, cancelled):
+        super().__init__(2)
+        self.cancelled, self.number = cancelled, -1
+
+    def submit(self, *arguments):
+        self.number += 1
+        if self.number not in self.cancelled:
+            return super().submit(*arguments)
+        future = Future()
+        future.cancel()
+        future.set_running_or_notify_cancel()
+        return future
+
+
+def test_parts_that_others_cancel_are_sent_again_a_few_times(monkeypatch):
+    monkeypatch.setattr(stream, "_MOST_PROBLEMS", 10)
+    given = problems(60)
+    with CancellingPool({0, 3, 4}) as executor:
+        found = list(solve_stream(given, seed=3, executor=executor))
+    assert same([one.samples for one in found], [one.samples for one in solve_stream(given, seed=3)])
+    with CancellingPool(range(10**9)) as executor, pytest.raises(CancelledError):
+        list(solve_stream(given, seed=3, executor=executor))
+    assert executor.number < 20
+
+
+class PoolLikeLoky(ThreadPoolExecutor):
+    """Its `shutdown` does not know of `cancel_futures`, as that of loky and of Dask."""
+
+    ended = 0
+
+    def shutdown(self, wait=True):
+        type(self).ended += 1
+        super().shutdown(wait)
+
+
+def test_executor_that_cannot_cancel_is_shut_down_all_the_same():
+    given = problems(6)
+    found = [one.samples for one in solve_stream(given, seed=3, executor=partial(PoolLikeLoky, 2))]
+    assert same(found, [one.samples for one in solve_stream(given, seed=3)])
+    assert PoolLikeLoky.ended
+
+
+@pytest.mark.parametrize("solve", ["stream", "batch"])
+def test_what_is_no_executor_is_named(solve):
+    def run(executor):
+        if solve == "stream":
+            return list(solve_stream(problems(2), seed=0, executor=executor))
+        return solve_ising(np.zeros((2, 3)), np.zeros((3, 3)), seed=0, executor=executor)
+
+    with pytest.raises(TypeError, match=r"executor must be .* but got str"):
+        run("dask")
+    with pytest.raises(TypeError, match=r"given as executor must return .* but it returned int"):
+        run(lambda: 3)
+
+    class Foreign(ThreadPoolExecutor):
+        def submit(self, *_arguments):
+            return 3
+
+    with Foreign(1) as executor, pytest.raises(TypeError, match="Foreign returned int"):
+        run(executor)
 
 
 # --- cancellation

@@ -104,6 +104,14 @@ class Record(NamedTuple):
             start = first * places
             yield X, None if slopes is None else slopes[:, start : start + X.shape[1]]
 
+    def samples(self, apart: bool) -> Iterator[Tensor | Sequence[Tensor]]:
+        """X of all channel groups, block by block: (groups, k, d), or (k, d) of each if `apart`."""
+        if apart and self.unfolding is None:
+            yield (self.inputs,)
+            return
+        for X, _ in self.blocks():
+            yield X.unbind() if apart else X
+
     def samples_at(self, places: Tensor) -> Tensor:
         """X (groups, k, d) of the k samples at these places, which are in order."""
         if self.unfolding is None:

@@ -18,7 +18,7 @@ import numpy as np
 from qpsbgd.problem.ising import IsingProblem, Solutions
 from qpsbgd.solvers.presolving import check_presolve_fits
 from qpsbgd.solvers.watching import Progress, reporter, targets_of
-from qpsbgd.solvers.workers import Cancellation, Executors, PartsOf, Workers, in_order
+from qpsbgd.solvers.workers import Cancellation, Executors, PartsOf, Workers, check_executor, in_order
 
 __all__ = ["solve_on"]
 
@@ -79,6 +79,7 @@ def solve_on(
         with reporter(progress, problem.num_problems, solver.time_limit) as report:
             here: Solutions = solver._solve(problem, seed, 0, begin, None, report)
             return here
+    check_executor(executor)
     check_presolve_fits(solver.presolve, problem, num_best=solver.num_best, sampling=solver.sampling)
     count = problem.num_problems
     if count > 1:

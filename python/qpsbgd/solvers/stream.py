@@ -22,7 +22,7 @@ from qpsbgd.problem.ising import CSRCouplings, IsingProblem, Solutions
 from qpsbgd.solvers.costs import num_entries, problem_seconds
 from qpsbgd.solvers.device.choose import refuse_on_device
 from qpsbgd.solvers.native import NativeSolver
-from qpsbgd.solvers.workers import Cancellation, Executors, Workers, in_order
+from qpsbgd.solvers.workers import Cancellation, Executors, Workers, check_executor, in_order
 
 __all__ = ["ProblemError", "solve_stream"]
 
@@ -77,8 +77,9 @@ def solve_stream(
         batch.
     executor : concurrent.futures.Executor, or function that makes one, optional
         Solves the parts: of threads, processes, `dask.distributed`, `mpi4py.futures`. Only with a function is
-        another executor made when workers die, and shut down at the end. Without `num_threads` the parts that
-        are at work on a machine share its processors, where the executor tells how many these are.
+        another executor made when workers die or parts are refused, and shut down at the end. Without
+        `num_threads` the parts that are at work on a machine share its processors, where the executor tells
+        how many these are.
     errors : {"raise", "yield"}
         What happens to a problem that cannot be solved: it ends the stream, or its `ProblemError` comes in
         the place of its solutions and the others go on.
@@ -92,7 +93,7 @@ def solve_stream(
     Raises
     ------
     TypeError
-        If an element of `problems` is no `IsingProblem`.
+        If an element of `problems` is no `IsingProblem`, or `executor` neither an executor nor a function.
     ProblemError
         If a problem cannot be solved, or kills each worker that gets it, and `errors` is "raise".
     BrokenExecutor
@@ -113,6 +114,7 @@ def solve_stream(
     parts = _parts(problems, solver, drawn)
     if executor is None:
         return _flattened((_solve_part(part) for part in parts), errors)
+    check_executor(executor)
     return _flattened(in_order(parts, executor), errors)
 
 

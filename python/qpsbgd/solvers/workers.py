@@ -4,11 +4,14 @@ A worker that dies takes its part with it, and with a process pool all others, t
 function that makes executors, another one is made, and what was under way is sent again. Dask and Ray send a
 part again by themselves, and report it lost when that has failed. A part that is lost again and again is sent
 alone, then in halves, until one problem is left, which is the one that kills workers.
+
+Executors may also refuse a part, or cancel it. Such a part is sent again too, if refused by another executor.
 """
 
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 import sys
 import tempfile
@@ -18,6 +21,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import (
     FIRST_COMPLETED,
     BrokenExecutor,
+    CancelledError,
     Executor,
     Future,
     ProcessPoolExecutor,
@@ -28,19 +32,36 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 from urllib.parse import urlsplit
 
-__all__ = ["Cancellation", "Executors", "Part", "PartsOf", "Workers", "default_num_threads", "in_order"]
+__all__ = [
+    "Cancellation",
+    "Executors",
+    "Part",
+    "PartsOf",
+    "Workers",
+    "check_executor",
+    "default_num_threads",
+    "in_order",
+]
 
 Executors: TypeAlias = Executor | Callable[[], Executor]
 """An executor, or a function that makes one, and another one when that breaks."""
 
 _TRIES = 2
-"""How often a part is sent alone before its loss counts as its own fault."""
+"""How often a part is sent alone before its loss counts as its own fault, or again after a refusal."""
 
 _AT_WORK, _AHEAD = 2, 3
 """Parts a worker: one that is solved and one that waits; and one more that is finished before its turn."""
 
 _LOST = ("KilledWorker", "WorkerCrashedError", "OutOfMemoryError", "NodeDiedError", "TerminatedWorkerError")
 """What Dask, Ray and loky call the loss of a part with its worker."""
+
+
+class _RefusedError(BrokenExecutor):
+    """An executor did not take a part: `reason` is what its `submit` raised."""
+
+    def __init__(self, reason: Exception) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
 
 
 def default_num_threads() -> int:
@@ -204,6 +225,8 @@ class _Sent:
     future: Future[Any]
     alone: int = 0
     """How often it was sent with nothing beside it, and was lost."""
+    again: int = 0
+    """How often it was sent again after it had been refused or cancelled."""
 
 
 @dataclass(frozen=True)
@@ -236,7 +259,7 @@ def in_order(parts: Iterator[Part] | PartsOf, executor: Executors) -> Generator[
 class _Run:
     def __init__(self, executor: Executors) -> None:
         self._make = None if isinstance(executor, Executor) else executor
-        self._executor = executor if isinstance(executor, Executor) else executor()
+        self._executor = executor if isinstance(executor, Executor) else _made(executor)
         self.workers = Workers.of(self._executor)
         self._cancellation = Cancellation()
         self._queue: deque[_Sent] = deque()
@@ -273,7 +296,7 @@ class _Run:
         for one in self._queue:
             one.future.cancel()
         if self._make is not None:
-            self._executor.shutdown(wait=False, cancel_futures=True)
+            _shut_down(self._executor)
 
     def _fill(self, parts: Iterator[Part]) -> None:
         """Send parts until every worker has enough, unless those that are suspected go one by one."""
@@ -291,15 +314,25 @@ class _Run:
             self._queue.append(_Sent(part, self._submit(part)))
 
     def _submit(self, part: Part) -> Future[Any]:
+        call = part.call(self.workers, self._cancellation)
         try:
-            return self._executor.submit(*part.call(self.workers, self._cancellation))
-        except BrokenExecutor as error:  # noticed when the part before is awaited
-            future: Future[Any] = Future()
-            future.set_exception(error)
+            future: Any = self._executor.submit(*call)
+        except Exception as error:  # noticed in its turn: the answers of the parts before come first
+            refused: Future[Any] = Future()
+            refused.set_exception(error if isinstance(error, BrokenExecutor) else _RefusedError(error))
+            return refused
+        if isinstance(future, Future):
             return future
+        raise TypeError(
+            f"submit of an executor must return a concurrent.futures.Future, but that of "
+            f"{type(self._executor).__name__} returned {type(future).__name__}"
+        )
 
     def _lost(self, first: _Sent, error: Exception) -> Iterator[Any]:
         """Send again what was lost; yield what stands for a problem that kills its worker each time."""
+        if isinstance(error, (_RefusedError, CancelledError)):
+            self._send_again(first, error)
+            return
         if isinstance(error, BrokenExecutor):
             if self._make is None:
                 raise error
@@ -319,6 +352,16 @@ class _Run:
         if not halves:
             self._check_workers(error)
             yield first.part.lost(error)
+        self._send_first()
+
+    def _send_again(self, first: _Sent, error: Exception) -> None:
+        """Send a part again that was cancelled, or refused: then to another executor."""
+        reason = error.reason if isinstance(error, _RefusedError) else error
+        first.again += 1
+        if first.again > _TRIES or (reason is not error and self._make is None):
+            raise reason
+        if reason is not error and self._make is not None:
+            self._replace(self._make)
         self._send_first()
 
     def _end_of_suspect(self) -> None:
@@ -347,9 +390,42 @@ class _Run:
 
     def _replace(self, make: Callable[[], Executor]) -> None:
         with contextlib.suppress(Exception):
-            self._executor.shutdown(wait=False, cancel_futures=True)
-        self._executor = make()
+            _shut_down(self._executor)
+        self._executor = _made(make)
         self.workers = Workers.of(self._executor)
+
+
+def check_executor(executor: object) -> None:
+    """Raise TypeError unless it is an executor, or something to call for one.
+
+    Examples
+    --------
+    >>> check_executor(ThreadPoolExecutor)
+    """
+    if not isinstance(executor, Executor) and not callable(executor):
+        raise TypeError(
+            f"executor must be a concurrent.futures.Executor or a function that makes one, but got "
+            f"{type(executor).__name__}"
+        )
+
+
+def _made(make: Callable[[], Executor]) -> Executor:
+    executor: object = make()
+    if isinstance(executor, Executor):
+        return executor
+    raise TypeError(
+        f"the function given as executor must return a concurrent.futures.Executor, but it returned "
+        f"{type(executor).__name__}"
+    )
+
+
+def _shut_down(executor: Executor) -> None:
+    """Shut down without waiting; loky and others do not know of `cancel_futures`."""
+    options = inspect.signature(executor.shutdown).parameters.values()
+    if any(option.name == "cancel_futures" or option.kind is option.VAR_KEYWORD for option in options):
+        executor.shutdown(wait=False, cancel_futures=True)
+    else:
+        executor.shutdown(wait=False)
 
 
 def _waiting() -> Future[Any]:
@@ -369,4 +445,4 @@ def _has_answer(future: Future[Any]) -> bool:
 
 def _is_loss(error: BaseException) -> bool:
     """Whether a part was lost with its worker, rather than failed."""
-    return isinstance(error, BrokenExecutor) or type(error).__name__ in _LOST
+    return isinstance(error, (BrokenExecutor, CancelledError)) or type(error).__name__ in _LOST

@@ -144,15 +144,15 @@ def _made(
 ) -> list[Matrix]:
     """Mean Gram matrix of each channel group."""
     if not any(draw.cuts(record) for record in records):
-        return _grams_of((X for record in records for X, _ in record.blocks()), num_samples, on_device)
+        return _grams_of((X for r in records for X in r.samples(apart=not on_device)), num_samples, on_device)
     total = InputStatistics(0, [])
     for record in records:
-        blocks, count = draw.blocks(record, first + total.num_samples)
-        total += InputStatistics(record.num_samples, _grams_of(blocks, count, on_device))
+        drawn, count = draw.blocks(record, first + total.num_samples)
+        total += InputStatistics(record.num_samples, _grams_of(drawn, count, on_device))
     return total.grams
 
 
-def _grams_of(blocks: Iterable[Tensor], num_samples: int, on_device: bool) -> list[Matrix]:
+def _grams_of(blocks: Iterable[Any], num_samples: int, on_device: bool) -> list[Matrix]:
     if on_device:
         return list(tensor_grams(blocks, num_samples))
     return list(gram_matrices(([to_host(X, _dtype(X)) for X in block] for block in blocks), num_samples))
