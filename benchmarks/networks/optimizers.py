@@ -10,10 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from networks.kfac import Kfac
+from networks.outputs import OutputsQPSBGD
 from qpsbgd import QPSBGD
 from qpsbgd.nn import to_recorded
 
-# "flat" is QP-SBGD with the singular values of p to the power ½; "signs" are the same without the QUBO.
+# "flat" is QP-SBGD with the singular values of p to the power ½, "outputs" with K-FAC's left factor; "signs"
+# are the same without the QUBO.
 __all__ = ["NAMES", "Settings", "SignedMomentum", "build", "draw", "draw_near", "ranges"]
 
 Settings = dict[str, float]
@@ -69,6 +71,7 @@ _TEXT: dict[str, Ranges] = {
 }
 for _ranges in (_IMAGES, _TEXT):
     _ranges["flat"], _ranges["flat-signs"] = _ranges["qpsbgd"], _ranges["signs"]
+    _ranges["outputs"] = {**_ranges["qpsbgd"], "damping": (1e-3, 1.0)}
 NAMES = tuple(_IMAGES)
 
 
@@ -139,6 +142,11 @@ def _qpsbgd(
     return [QPSBGD(to_recorded(model).parameters(), s["lr"], **options)]
 
 
+def _outputs(model: nn.Module, s: Settings, beta: float) -> list[torch.optim.Optimizer]:
+    options = {"betas": (beta, 1 - s["gram_past"]), "kappa": s["kappa"], "other_lr": s["other"]}
+    return [OutputsQPSBGD(model, s["lr"], s["damping"], **options)]
+
+
 def _signs(model: nn.Module, s: Settings, beta: float, power: float = 1.0) -> list[torch.optim.Optimizer]:
     return _qpsbgd(model, {**s, "kappa": 0.0, "gram_past": s["past"]}, beta, power)
 
@@ -203,6 +211,7 @@ _Builder = Callable[[nn.Module, Settings, float], list[torch.optim.Optimizer]]
 _BUILDERS: dict[str, _Builder] = {
     "qpsbgd": _qpsbgd,
     "flat": lambda m, s, beta: _qpsbgd(m, s, beta, 0.5),
+    "outputs": _outputs,
     "signs": _signs,
     "flat-signs": lambda m, s, beta: _signs(m, s, beta, 0.5),
     "adamw": _adamw,

@@ -17,6 +17,7 @@ __all__ = ["LABELS", "draw_curves", "draw_losses"]
 
 LABELS = {
     "flat": "QP-SBGD, singular_power ½",
+    "outputs": "QP-SBGD with K-FAC's left factor",
     "qpsbgd": "QP-SBGD",
     "flat-signs": "signs, singular_power ½, without the QUBO",
     "signs": "its signs, without the QUBO",

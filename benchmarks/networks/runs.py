@@ -19,6 +19,7 @@ from torch import nn
 
 from networks.optimizers import Settings, build
 from networks.tasks import TASKS, Task
+from qpsbgd.problem.checks import NotFiniteError
 
 __all__ = ["Log", "step_times", "train"]
 
@@ -32,7 +33,8 @@ def train(task: Task, builder: Builder, seed: int) -> dict[str, Any]:
     optimizers = builder(model)
     rule: Callable[[int], float] = lambda step: 0.5 + 0.5 * math.cos(math.pi * step / task.steps)  # noqa: E731
     schedules = [torch.optim.lr_scheduler.LambdaLR(optimizer, rule) for optimizer in optimizers]
-    curve = []
+    diverged = {"train_loss": 1e9, "test_loss": 1e9, "milliseconds": 0.0, "curve": []}
+    curve: list[float] = []
     began = time.process_time()
     for _ in range(task.steps):
         x, y = task.batch()
@@ -41,10 +43,13 @@ def train(task: Task, builder: Builder, seed: int) -> dict[str, Any]:
         loss.backward()
         curve.append(round(loss.item(), 4))
         if not math.isfinite(curve[-1]):
-            return {"train_loss": 1e9, "test_loss": 1e9, "milliseconds": 0.0, "curve": []}
-        for optimizer, schedule in zip(optimizers, schedules, strict=True):
-            optimizer.step()
-            schedule.step()
+            return diverged
+        try:
+            for optimizer, schedule in zip(optimizers, schedules, strict=True):
+                optimizer.step()
+                schedule.step()
+        except NotFiniteError:  # a gradient that overflowed
+            return diverged
     milliseconds = 1e3 * (time.process_time() - began) / task.steps
     with torch.no_grad():
         losses = {name: value if math.isfinite(value) else 1e9 for name, value in task.measure(model).items()}

@@ -17,6 +17,7 @@ from networks.curvature import CHANGES, build_changed
 from networks.kfac import Kfac, solved
 from networks.objectives import ComparedSolver
 from networks.optimizers import NAMES, SignedMomentum, build, draw, draw_near, ranges
+from networks.outputs import OutputsQPSBGD
 from networks.small_networks import GraphNetwork, VisionTransformer, convolutional
 from networks.tasks import TASKS, Task
 from networks.transformer import CharacterTransformer
@@ -144,6 +145,21 @@ def test_graph_network_averages_over_neighbours():
     network = GraphNetwork(adjacency, (4, 5, 2)).eval()
     x = torch.randn(3, 4)
     torch.testing.assert_close(network(x), network.second(network.first(x).relu()))
+
+
+def test_qubos_descend_along_the_solution_by_the_outputs_gradients():
+    torch.manual_seed(0)
+    layer = nn.Linear(5, 3, bias=False)
+    optimizer = OutputsQPSBGD(layer, 0.1, damping=0.2, betas=(0.0, 0.0))
+    seen, sent = [], []
+    optimizer.register_projection_hook(seen.append)
+    output = layer(torch.randn(20, 5))
+    output.register_hook(sent.append)
+    (output**2).mean().backward()
+    optimizer.step()
+    B = sent[0].T @ sent[0]
+    damped = B / B.diagonal().mean() + 0.2 * torch.eye(3)
+    torch.testing.assert_close(damped @ seen[0].p, seen[0].gradient, rtol=1e-4, atol=1e-6)
 
 
 def test_transformer_does_not_look_ahead():
