@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from qpsbgd.nn import BinaryLinear
 from qpsbgd.step.device.choose import descend_all, has_triton, uses_kernel
 from qpsbgd.step.device.descent import Rows
 from qpsbgd.step.device.descent import descend as descend_by_torch
+from qpsbgd.step.device.rounded import rounded_matrices
 
 pytestmark = pytest.mark.skipif(not has_triton(), reason="Triton is not installed (pip install triton, 1 GB)")
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -160,12 +162,14 @@ COMPILE = """
     from triton.compiler import ASTSource, compile
     from qpsbgd.step.device import kernel
 
-    settings = kernel.settings(WIDTH)
+    settings = {**kernel.settings(WIDTH), "ROUNDED": ROUND}
     warps = settings.pop("num_warps")
-    types = dict(fields_pointer="*fp32", spins_pointer="*fp32", couplings_pointer="*fp32",
+    couplings = "*i8" if settings["ROUNDED"] else "*fp32"
+    types = dict(fields_pointer="*fp32", spins_pointer="*fp32", couplings_pointer=couplings,
                  thresholds_pointer="*fp32", active_pointer="*i1", places_pointer="*i64",
-                 factor="fp32", flips_of_spin="i32", SIZE="constexpr", PARTS="constexpr", ALIGNED="constexpr")
-    pointers = {(place,): [["tt.divisibility", 16]] for place in range(6)}
+                 columns_pointer="*fp32", factor="fp32", flips_of_spin="i32", SIZE="constexpr", PARTS="constexpr", ALIGNED="constexpr",
+                 ROUNDED="constexpr")
+    pointers = {(place,): [["tt.divisibility", 16]] for place in range(7)}
     source = ASTSource(fn=kernel._descend, signature=types, constexprs=settings, attrs=pointers)
     compiled = compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": warps})
     print("ld.global.v4" in compiled.asm["ptx"])
@@ -173,12 +177,16 @@ COMPILE = """
 
 
 @pytest.mark.skipif(DEVICE == "cuda", reason="the other tests compile it")
-@pytest.mark.parametrize("width", [784, 4096])
-def test_kernel_compiles_for_a_gpu_without_one_and_reads_in_wide_pieces(width, tmp_path):
+@pytest.mark.parametrize(("width", "rounded"), [(784, False), (4096, True)])
+def test_kernel_compiles_for_a_gpu_without_one_and_reads_in_wide_pieces(width, rounded, tmp_path):
     """In a process of its own: here functions are made for the interpreter."""
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(COMPILE.replace("WIDTH", str(width)))],
+        [
+            sys.executable,
+            "-c",
+            textwrap.dedent(COMPILE.replace("WIDTH", str(width)).replace("ROUND}", f"{rounded}}}")),
+        ],
         env={**environment, "TRITON_CACHE_DIR": str(tmp_path)},
         capture_output=True,
         text=True,
@@ -250,3 +258,45 @@ def test_a_step_of_many_layers_takes_one_launch_a_class_of_widths(kernel, monkey
     assert launches == [[4, 4], [1] * 8]
     for one, other in zip(*(model.parameters() for model in trained), strict=True):
         assert torch.equal(one, other)
+
+
+def rounded(rows):
+    """The same rows with couplings of int8."""
+    q, r = rounded_matrices(rows.matrices)
+    return replace(rows, matrices=q, columns=r, fields=rows.fields.clone(), spins=rows.spins.clone())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("factor", [2.0, 1.0])
+@pytest.mark.parametrize("parts", [1, 4])
+def test_int8_couplings_are_those_of_the_matrix_that_they_stand_for(kernel, parts, factor, dtype):
+    coarse = rounded(problem(2, 2, 20, dtype, factor)[0])
+    whole = replace(
+        coarse,
+        matrices=coarse.whole_matrices(),
+        columns=None,
+        fields=coarse.fields.clone(),
+        spins=coarse.spins.clone(),
+    )
+    start = coarse.spins.clone()
+    for rows in (coarse, whole):
+        kernel.descend([rows], PARTS=parts)
+    assert torch.equal(coarse.spins, whole.spins)
+    assert not torch.equal(coarse.spins, start)
+    torch.testing.assert_close(coarse.fields, whole.fields, rtol=1e-4, atol=1e-6)
+
+
+def test_wide_rows_end_by_their_own_matrix_though_most_flips_read_int8(kernel, monkeypatch):
+    monkeypatch.setattr("qpsbgd.step.device.choose.uses_kernel", lambda device, width: True)
+    monkeypatch.setattr("qpsbgd.step.device.choose._CLASSES", (8, 16))
+    monkeypatch.setattr("qpsbgd.step.device.choose.is_rounded", lambda rows: True)
+    read = []
+    descend = kernel.descend
+    monkeypatch.setattr(kernel, "descend", lambda rows: read.append(rows[0].matrices.dtype) or descend(rows))
+    rows, objective, fields = problem(2, 2, 24)
+    before = objective(rows.spins)
+    descend_all([rows])
+    assert read == [torch.int8, torch.float32]
+    torch.testing.assert_close(rows.fields.cpu(), fields(rows.spins), rtol=1e-5, atol=1e-6)
+    assert (rows.spins * rows.fields - rows.thresholds[:, None]).max() <= 0
+    assert (objective(rows.spins) < before).all()

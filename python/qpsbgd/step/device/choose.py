@@ -9,6 +9,7 @@ from typing import Any
 from qpsbgd.solvers.device.choose import has_triton, uses_kernel
 from qpsbgd.step.device.descent import Rows
 from qpsbgd.step.device.descent import descend as descend_by_torch
+from qpsbgd.step.device.rounded import descend_rounded, is_rounded
 
 __all__ = ["descend_all", "has_triton", "joined", "launches", "uses_kernel"]
 
@@ -26,7 +27,7 @@ def joined(rows: Rows) -> bool:
 
 
 def launches(all_rows: Sequence[Rows]) -> list[list[Rows]]:
-    """Put rows together that share a launch of the kernel.
+    """Put rows together that share a launch of the kernel, of those that are to share one.
 
     Examples
     --------
@@ -34,14 +35,14 @@ def launches(all_rows: Sequence[Rows]) -> list[list[Rows]]:
     >>> def of_width(d):
     ...     parts = torch.zeros(1, 1, d), torch.ones(1, 1, d), torch.zeros(1, d, d), torch.zeros(1, d)
     ...     return Rows(*parts, 2.0, torch.ones(1, 1, dtype=torch.bool))
-    >>> grouped = launches([of_width(784), of_width(512), of_width(128), of_width(10), of_width(2048)])
+    >>> grouped = launches([of_width(784), of_width(512), of_width(128), of_width(10)])
     >>> [[rows.fields.shape[-1] for rows in one] for one in grouped]
-    [[128, 10], [784, 512], [2048]]
+    [[128, 10], [784, 512]]
     """
 
     def kind(rows: Rows) -> tuple[Any, ...]:
         width = rows.fields.shape[-1]
-        place = next((place for place, most in enumerate(_CLASSES) if width <= most), width)
+        place = next(place for place, most in enumerate(_CLASSES) if width <= most)
         return place, str(rows.fields.device), str(rows.fields.dtype), rows.factor
 
     return [list(one) for _, one in groupby(sorted(all_rows, key=kind), key=kind)]
@@ -49,15 +50,23 @@ def launches(all_rows: Sequence[Rows]) -> list[list[Rows]]:
 
 def descend_all(all_rows: Sequence[Rows]) -> None:
     """Flip spins of all these rows until no flip gains; the answers are those of each alone, bit for bit."""
-    kernel_rows = [rows for rows in all_rows if _by_kernel(rows)]
+    for together in launches([rows for rows in all_rows if joined(rows)]):
+        _descend_by_kernel(together)
     for rows in all_rows:
+        if joined(rows):
+            continue
         if not _by_kernel(rows):
             descend_by_torch(rows)
-    if kernel_rows:
-        from qpsbgd.step.device.kernel import descend as descend_by_kernel
+        elif is_rounded(rows):
+            descend_rounded(rows, lambda part: _descend_by_kernel([part]))
+        else:
+            _descend_by_kernel([rows])
 
-        for together in launches(kernel_rows):
-            descend_by_kernel(together)
+
+def _descend_by_kernel(all_rows: list[Rows]) -> None:
+    from qpsbgd.step.device.kernel import descend
+
+    descend(all_rows)
 
 
 def _by_kernel(rows: Rows) -> bool:

@@ -56,8 +56,8 @@ def descend(all_rows: Sequence[Rows], **chosen: int) -> None:
     """Flip spins of all these rows until no flip gains, by one launch.
 
     `chosen` takes the place of what `settings` chooses. The rows have one dtype and one factor, and may have
-    other widths and matrices. No row's answer depends on the others. Fields and spins are changed in place,
-    or replaced where arrays are put together.
+    other widths and matrices; rows of int8 couplings come alone. No row's answer depends on the others.
+    Fields and spins are changed in place, or replaced where arrays are put together.
     """
     all_rows = [rows for rows in all_rows if rows.fields.numel()]
     if not all_rows:
@@ -67,6 +67,7 @@ def descend(all_rows: Sequence[Rows], **chosen: int) -> None:
         _in_one([getattr(rows, name) for rows in all_rows])
         for name in ("fields", "spins", "matrices", "thresholds", "active")
     )
+    columns = None if all_rows[0].columns is None else all_rows[0].columns.contiguous()
     options: dict[str, Any] = {**settings(*(width for _, _, width in layers)), **chosen}
     with torch.cuda.device_of(fields):
         _descend[(len(active),)](
@@ -76,8 +77,10 @@ def descend(all_rows: Sequence[Rows], **chosen: int) -> None:
             thresholds,
             active,
             _places(layers, fields.device),
+            thresholds if columns is None else columns,
             all_rows[0].factor,
             _FLIPS_OF_SPIN,
+            ROUNDED=columns is not None,
             **options,
         )
     for name, results in (("fields", fields), ("spins", spins)):
@@ -133,11 +136,13 @@ def _descend(  # type: ignore[no-untyped-def]
     thresholds_pointer,
     active_pointer,
     places_pointer,
+    columns_pointer,
     factor,
     flips_of_spin,
     SIZE: tl.constexpr,
     PARTS: tl.constexpr,
     ALIGNED: tl.constexpr,
+    ROUNDED: tl.constexpr,
 ):
     row = tl.program_id(0).to(tl.int64)
     places_pointer += 4 * row
@@ -152,6 +157,10 @@ def _descend(  # type: ignore[no-untyped-def]
     fields = tl.load(fields_pointer + places, mask=inside, other=0.0)
     spins = tl.load(spins_pointer + places, mask=inside, other=1.0)
     thresholds = tl.load(thresholds_pointer + places, mask=inside, other=0.0)
+    columns = thresholds
+    if ROUNDED:
+        columns_pointer += tl.multiple_of(tl.load(places_pointer + 1), ALIGNED)
+        columns = tl.load(columns_pointer + places, mask=inside, other=0.0)
     part = tl.arange(0, PARTS)
     left = tl.where(tl.load(active_pointer + row), flips_of_spin * width, 0)
     while left > 0:
@@ -170,7 +179,10 @@ def _descend(  # type: ignore[no-untyped-def]
             # A flip stays if it gains whatever subset of the better ones is made too.
             both = made[:, None] & made[None, :]
             address = flipped[:, None].to(tl.int64) * width + flipped[None, :]
-            coupled = tl.load(couplings_pointer + address, mask=both, other=0.0)
+            coupled = tl.load(couplings_pointer + address, mask=both, other=0)
+            if ROUNDED:
+                sizes = tl.load(columns_pointer + tl.maximum(flipped, 0), mask=made, other=0.0)
+                coupled = sizes[:, None] * coupled.to(fields.dtype) * sizes[None, :]
             lost = tl.maximum(factor * direction[:, None] * direction[None, :] * coupled, 0.0)
             lost = tl.where(both & (best[None, :] > best[:, None]), lost, 0.0)
             made = made & (gain > tl.sum(lost, axis=1).to(tl.float32))
@@ -179,8 +191,13 @@ def _descend(  # type: ignore[no-untyped-def]
             place = tl.sum(tl.where(one, flipped + 1, 0), axis=0) - 1  # -1 where the flip is not made
             spin = tl.sum(tl.where(one, direction, 0.0), axis=0)
             address = couplings_pointer + tl.maximum(place, 0).to(tl.int64) * width + places
-            coupling = tl.load(address, mask=places < tl.where(place < 0, 0, width), other=0.0)
-            fields -= factor * spin * coupling
+            coupling = tl.load(address, mask=places < tl.where(place < 0, 0, width), other=0)
+            change = factor * spin * coupling.to(fields.dtype)
+            if ROUNDED:
+                change *= columns * tl.load(columns_pointer + tl.maximum(place, 0))
+                # The couplings have no diagonal; thresholds are half of what a flip does to its own field.
+                change = tl.where(places == place, 2.0 * spin * thresholds, change)
+            fields -= change
             spins = tl.where(places == place, -spins, spins)
         left = tl.where(tl.max(best, axis=0) > 0, left - 1, 0)
     tl.store(fields_pointer + places, fields, mask=inside)
