@@ -167,8 +167,8 @@ COMPILE = """
     couplings = "*i8" if settings["ROUNDED"] else "*fp32"
     types = dict(fields_pointer="*fp32", spins_pointer="*fp32", couplings_pointer=couplings,
                  thresholds_pointer="*fp32", active_pointer="*i1", places_pointer="*i64",
-                 columns_pointer="*fp32", factor="fp32", flips_of_spin="i32", SIZE="constexpr", PARTS="constexpr", ALIGNED="constexpr",
-                 ROUNDED="constexpr")
+                 columns_pointer="*fp32", factor="fp32", flips_of_spin="i32",
+                 SIZE="constexpr", PARTS="constexpr", ALIGNED="constexpr", ROUNDED="constexpr")
     pointers = {(place,): [["tt.divisibility", 16]] for place in range(7)}
     source = ASTSource(fn=kernel._descend, signature=types, constexprs=settings, attrs=pointers)
     compiled = compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": warps})
