@@ -1,13 +1,13 @@
 """QPSBGD with real weights against other optimizers: equal numbers of random trials, then fresh paired seeds.
 
 A trial draws an optimizer's rate and every momentum (and kappa) from the ranges of `networks/optimizers.py`,
-and trains one network with a cosine schedule to 0. Further trials (--near) are drawn around the best one,
-beyond the edge of a range where it lies near one. The trial of the smallest loss on held-out training data
-is kept. It then trains fresh seeds, measured on test data. Seeds are shared: networks and batches of one seed
-are the same for all.
+and trains one network with a cosine schedule to 0. Every optimizer has 16 trials: 12 in the ranges, then 4
+around the best of these, beyond the edge of a range where it lies near one. The trial of the smallest loss on
+held-out training data is kept. It then trains fresh seeds, measured on test data. Seeds are shared: networks
+and batches of one seed are the same for all.
 
-    python benchmarks/ordinary_networks.py --task mlp-2048 --trials 20 --seeds 5
-    python benchmarks/ordinary_networks.py --task characters --trials 12 --near 6 --log characters.jsonl
+    python benchmarks/ordinary_networks.py --task mlp-2048
+    python benchmarks/ordinary_networks.py --task characters --optimizers qpsbgd muon --log characters.jsonl
 
 --also runs the chosen settings on another task, such as one of more steps, without a search of its own:
 
@@ -32,7 +32,7 @@ from scipy import stats
 from networks.optimizers import NAMES, Settings, build, draw, draw_near, ranges
 from networks.pictures import draw_curves
 from networks.runs import Log, step_times, train
-from networks.tasks import TASKS, image_task
+from networks.tasks import TASKS, image_task, mlp
 from qpsbgd.data.datasets import digits
 
 
@@ -112,7 +112,8 @@ def sweep(name: str, widths: list[int], seeds: int) -> None:
     for width in widths:
         losses = {}
         for lr in [low * 2**power for power in range(6)]:
-            task, chosen = image_task(digits(), 512, 40, width), {**settings, "lr": lr}
+            network = partial(mlp, 64, width)
+            task, chosen = image_task(digits(), 512, 40, network), {**settings, "lr": lr}
             runs = [train(task, lambda model, s=chosen: build(name, model, s), seed) for seed in range(seeds)]
             losses[lr] = float(np.mean([run["train_loss"] for run in runs]))
         print(name, width, *(f"{lr:g}: {loss:.4f}" for lr, loss in losses.items()), sep="  ", flush=True)
@@ -126,8 +127,8 @@ def main() -> None:
     parser.add_argument(
         "--optimizers", nargs="+", choices=NAMES, default=["qpsbgd", "signs", "adamw", "muon"]
     )
-    parser.add_argument("--trials", type=int, default=20)
-    parser.add_argument("--near", type=int, default=0)
+    parser.add_argument("--trials", type=int, default=12)
+    parser.add_argument("--near", type=int, default=4)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--widths", type=int, nargs="+")
     parser.add_argument("--plot", type=Path, help="PNG file of the learning curves")

@@ -95,7 +95,7 @@ NAMES = {
     ),
     "qpsbgd.download": "DownloadError RemoteFile fetch",
     "qpsbgd.experiments": "EXPERIMENTS OPTIMIZERS TASKS CurvePoint Experiment Result Run Settings Task",
-    "qpsbgd.experiments.catalogue": "EXPERIMENTS GRIDS TASKS",
+    "qpsbgd.experiments.catalogue": "EXPERIMENTS TASKS",
     "qpsbgd.experiments.classification": "Classification Samples judge prepare",
     "qpsbgd.experiments.convergence": "EXPERIMENT FixedPoint GradientNorm fitted_exponent",
     "qpsbgd.experiments.convex": "EXPERIMENT LogisticRegression correlated_samples",

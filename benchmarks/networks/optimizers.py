@@ -9,40 +9,74 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from networks.kfac import Kfac
 from qpsbgd import QPSBGD
 from qpsbgd.nn import to_recorded
 
+# "flat" is QP-SBGD with the singular values of p to the power ½; "signs" are the same without the QUBO.
 __all__ = ["NAMES", "Settings", "SignedMomentum", "build", "draw", "draw_near", "ranges"]
 
 Settings = dict[str, float]
 Ranges = dict[str, tuple[float, float]]
 
 _IMAGES: dict[str, Ranges] = {
-    "qpsbgd": {"lr": (0.03, 1.0), "past": (0.1, 1.0), "gram_past": (0.03, 0.7), "kappa": (1.0, 100.0)},
-    "signs": {"lr": (0.01, 0.3), "past": (0.05, 0.7)},
+    "qpsbgd": {
+        "lr": (0.03, 1.0),
+        "past": (0.1, 1.0),
+        "gram_past": (0.03, 0.7),
+        "kappa": (1.0, 100.0),
+        "other": (0.003, 0.1),
+    },
+    "signs": {"lr": (0.01, 0.3), "past": (0.05, 0.7), "other": (0.003, 0.1)},
     "adamw": {"lr": (2e-3, 6e-2), "past": (0.05, 0.7), "square_past": (1e-3, 0.3)},
-    "muon": {"lr": (0.03, 1.0), "past": (0.05, 0.7)},
+    "muon": {"lr": (0.03, 1.0), "past": (0.05, 0.7), "other": (0.003, 0.1)},
     "sgd": {"lr": (0.03, 1.0), "past": (0.03, 0.7)},
     "signum": {"lr": (3e-4, 1e-2), "past": (0.05, 0.7)},
     "lion": {"lr": (3e-4, 1e-2), "past": (0.05, 0.7), "slow_past": (0.01, 0.3)},
+    "kfac": {
+        "lr": (0.03, 1.0),
+        "past": (0.05, 0.7),
+        "curvature_past": (0.03, 0.7),
+        "damping": (1e-4, 1.0),
+        "other": (0.003, 0.1),
+    },
+    "soap": {"lr": (2e-3, 6e-2), "past": (0.05, 0.7), "square_past": (1e-3, 0.3)},
+    "shampoo": {"lr": (2e-3, 6e-2), "past": (0.05, 0.7), "square_past": (1e-3, 0.3)},
 }
 _TEXT: dict[str, Ranges] = {
-    "qpsbgd": {"lr": (0.02, 0.5), "past": (0.1, 1.0), "gram_past": (0.03, 0.7), "kappa": (1.0, 60.0)},
-    "signs": {"lr": (0.01, 0.25), "past": (0.05, 0.7)},
+    "qpsbgd": {
+        "lr": (0.02, 0.5),
+        "past": (0.1, 1.0),
+        "gram_past": (0.03, 0.7),
+        "kappa": (1.0, 60.0),
+        "other": (0.003, 0.1),
+    },
+    "signs": {"lr": (0.01, 0.25), "past": (0.05, 0.7), "other": (0.003, 0.1)},
     "adamw": {"lr": (2e-3, 5e-2), "past": (0.05, 0.7), "square_past": (3e-3, 0.3)},
-    "muon": {"lr": (0.01, 0.3), "past": (0.05, 0.7), "head": (0.5, 2.0)},
+    "muon": {"lr": (0.01, 0.3), "past": (0.05, 0.7), "head": (0.5, 2.0), "other": (0.003, 0.1)},
     "sgd": {"lr": (0.03, 3.0), "past": (0.03, 0.7)},
     "signum": {"lr": (4e-4, 1e-2), "past": (0.05, 0.7)},
     "lion": {"lr": (4e-4, 1e-2), "past": (0.05, 0.7), "slow_past": (0.01, 0.3)},
+    "kfac": {
+        "lr": (0.02, 0.5),
+        "past": (0.05, 0.7),
+        "curvature_past": (0.03, 0.7),
+        "damping": (1e-4, 1.0),
+        "other": (0.003, 0.1),
+    },
+    "soap": {"lr": (2e-3, 5e-2), "past": (0.05, 0.7), "square_past": (3e-3, 0.3)},
+    "shampoo": {"lr": (2e-3, 5e-2), "past": (0.05, 0.7), "square_past": (3e-3, 0.3)},
 }
+for _ranges in (_IMAGES, _TEXT):
+    _ranges["flat"], _ranges["flat-signs"] = _ranges["qpsbgd"], _ranges["signs"]
 NAMES = tuple(_IMAGES)
 
 
 def ranges(task: str, name: str) -> Ranges:
     """Ranges of an optimizer's settings, all drawn evenly on a logarithmic scale.
 
-    A "past" is one minus a beta. Muon's "head" is a choice: above 1 the last layer is Muon's too, else
-    Adam's.
+    A "past" is one minus a beta; "other" is the rate of Adam for what takes no matrix steps. Muon's "head" is
+    a choice: above 1 the last layer is Muon's too, else Adam's.
     """
     return (_TEXT if task.startswith("characters") else _IMAGES)[name]
 
@@ -97,9 +131,16 @@ def build(name: str, model: nn.Module, s: Settings) -> list[torch.optim.Optimize
     return _BUILDERS[name](model, s, 1 - s["past"])
 
 
-def _qpsbgd(model: nn.Module, s: Settings, beta: float) -> list[torch.optim.Optimizer]:
+def _qpsbgd(
+    model: nn.Module, s: Settings, beta: float, singular_power: float = 1.0
+) -> list[torch.optim.Optimizer]:
     betas = (beta, 1 - s["gram_past"])
-    return [QPSBGD(to_recorded(model).parameters(), s["lr"], betas=betas, kappa=s["kappa"])]
+    options = {"betas": betas, "kappa": s["kappa"], "other_lr": s["other"], "singular_power": singular_power}
+    return [QPSBGD(to_recorded(model).parameters(), s["lr"], **options)]
+
+
+def _signs(model: nn.Module, s: Settings, beta: float, power: float = 1.0) -> list[torch.optim.Optimizer]:
+    return _qpsbgd(model, {**s, "kappa": 0.0, "gram_past": s["past"]}, beta, power)
 
 
 def _adamw(model: nn.Module, s: Settings, beta: float) -> list[torch.optim.Optimizer]:
@@ -108,22 +149,67 @@ def _adamw(model: nn.Module, s: Settings, beta: float) -> list[torch.optim.Optim
 
 
 def _muon(model: nn.Module, s: Settings, beta: float) -> list[torch.optim.Optimizer]:
-    layers = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
+    matrices = [layer.weight for layer in _linear(model)]
+    matrices += [
+        p for cell in model.modules() if isinstance(cell, nn.GRU) for p in cell.parameters() if p.ndim == 2
+    ]
     if s.get("head", 2.0) <= 1.0:
-        layers = layers[:-1]
-    matrices = [layer.weight for layer in layers]
-    own = {id(weight) for weight in matrices}
-    others = [p for p in model.parameters() if id(p) not in own]
+        matrices = matrices[:-1]
     muon = torch.optim.Muon(matrices, s["lr"], momentum=beta, weight_decay=0.0)
-    return [muon, torch.optim.Adam(others, 0.01)]
+    return [muon, *_adam_of_others(model, matrices, s["other"])]
+
+
+def _kfac(model: nn.Module, s: Settings, beta: float) -> list[torch.optim.Optimizer]:
+    layers = _linear(model)
+    kfac = Kfac(layers, s["lr"], beta, 1 - s["curvature_past"], s["damping"])
+    return [kfac, *_adam_of_others(model, [layer.weight for layer in layers], s["other"])]
+
+
+def _soap(model: nn.Module, s: Settings, beta: float) -> list[torch.optim.Optimizer]:
+    from pytorch_optimizer import SOAP
+
+    return [SOAP(model.parameters(), s["lr"], (beta, 1 - s["square_past"]), weight_decay=0.0)]
+
+
+def _shampoo(model: nn.Module, s: Settings, beta: float) -> list[torch.optim.Optimizer]:
+    """Make Shampoo with Adam's size of each step (grafting), and roots of every tenth step, as SOAP's."""
+    from pytorch_optimizer import ScalableShampoo
+    from pytorch_optimizer.optimizer.utils.graft import LayerWiseGrafting
+
+    shampoo = ScalableShampoo(
+        model.parameters(),
+        s["lr"],
+        (beta, 1 - s["square_past"]),
+        moving_average_for_momentum=True,
+        start_preconditioning_step=10,
+        preconditioning_compute_steps=10,
+        graft_type=LayerWiseGrafting.RMSPROP,
+        nesterov=False,
+    )
+    return [shampoo]
+
+
+def _linear(model: nn.Module) -> list[nn.Linear]:
+    return [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
+
+
+def _adam_of_others(model: nn.Module, own: list[Tensor], lr: float) -> list[torch.optim.Optimizer]:
+    known = {id(weight) for weight in own}
+    others = [p for p in model.parameters() if id(p) not in known]
+    return [torch.optim.Adam(others, lr)] if others else []
 
 
 _Builder = Callable[[nn.Module, Settings, float], list[torch.optim.Optimizer]]
 _BUILDERS: dict[str, _Builder] = {
     "qpsbgd": _qpsbgd,
-    "signs": lambda m, s, beta: _qpsbgd(m, {**s, "kappa": 0.0, "gram_past": s["past"]}, beta),
+    "flat": lambda m, s, beta: _qpsbgd(m, s, beta, 0.5),
+    "signs": _signs,
+    "flat-signs": lambda m, s, beta: _signs(m, s, beta, 0.5),
     "adamw": _adamw,
     "muon": _muon,
+    "kfac": _kfac,
+    "soap": _soap,
+    "shampoo": _shampoo,
     "sgd": lambda m, s, beta: [torch.optim.SGD(m.parameters(), s["lr"], momentum=beta)],
     "signum": lambda m, s, beta: [SignedMomentum(m.parameters(), s["lr"], (beta, beta))],
     "lion": lambda m, s, beta: [SignedMomentum(m.parameters(), s["lr"], (beta, 1 - s["slow_past"]))],

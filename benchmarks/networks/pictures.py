@@ -16,13 +16,18 @@ from qpsbgd.data.pictures import new_figure, write_picture
 __all__ = ["LABELS", "draw_curves", "draw_losses"]
 
 LABELS = {
+    "flat": "QP-SBGD, singular_power ½",
     "qpsbgd": "QP-SBGD",
+    "flat-signs": "signs, singular_power ½, without the QUBO",
     "signs": "its signs, without the QUBO",
     "adamw": "AdamW",
     "muon": "Muon",
     "sgd": "SGD with momentum",
     "signum": "Signum",
     "lion": "Lion",
+    "kfac": "K-FAC",
+    "soap": "SOAP",
+    "shampoo": "Shampoo",
 }
 _SMOOTHED = 20
 _GREY = "#7f868f"

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from networks.optimizers import Settings, build
@@ -38,7 +37,7 @@ def train(task: Task, builder: Builder, seed: int) -> dict[str, Any]:
     for _ in range(task.steps):
         x, y = task.batch()
         model.zero_grad()
-        loss = F.cross_entropy(model(x), y)
+        loss = task.loss(model(x), y)
         loss.backward()
         curve.append(round(loss.item(), 4))
         if not math.isfinite(curve[-1]):
@@ -67,7 +66,7 @@ def step_times(task: Task, builders: dict[str, Builder], steps: int = 60) -> dic
         for name, (model, optimizers) in trained.items():
             began = time.process_time()
             model.zero_grad()
-            F.cross_entropy(model(x), y).backward()
+            task.loss(model(x), y).backward()
             for optimizer in optimizers:
                 optimizer.step()
             times[name].append(1e3 * (time.process_time() - began))

@@ -6,16 +6,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["CharacterTransformer"]
+__all__ = ["Block", "CharacterTransformer"]
 
 _HEADS = 4
 
 
-class _Block(nn.Module):
-    """Causal attention and a network of two layers, both added to their input."""
+class Block(nn.Module):
+    """Attention, causal or not, and a network of two layers, both added to their input."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, causal: bool = True) -> None:
         super().__init__()
+        self._causal = causal
         self.norms = nn.ModuleList([nn.LayerNorm(width), nn.LayerNorm(width)])
         self.query_key_value = nn.Linear(width, 3 * width)
         self.projection = nn.Linear(width, width)
@@ -24,7 +25,7 @@ class _Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Compute (batch, time, width) of the same."""
         heads = self.query_key_value(self.norms[0](x)).unflatten(-1, (3, _HEADS, -1)).permute(2, 0, 3, 1, 4)
-        seen = F.scaled_dot_product_attention(heads[0], heads[1], heads[2], is_causal=True)
+        seen = F.scaled_dot_product_attention(heads[0], heads[1], heads[2], is_causal=self._causal)
         x = x + self.projection(seen.transpose(1, 2).flatten(2))
         hidden: Tensor = x + self.narrow(F.gelu(self.wide(self.norms[1](x))))
         return hidden
@@ -38,7 +39,7 @@ class CharacterTransformer(nn.Module):
         self.embedding, self.places = nn.Embedding(characters, width), nn.Embedding(context, width)
         for table in (self.embedding, self.places):
             nn.init.normal_(table.weight, std=0.1)
-        self.blocks = nn.Sequential(*(_Block(width) for _ in range(layers)))
+        self.blocks = nn.Sequential(*(Block(width) for _ in range(layers)))
         self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, characters)
 
     def forward(self, numbers: Tensor) -> Tensor:

@@ -97,31 +97,68 @@ ScaleRule scale_rule(const std::string& name) {
     return ScaleRule::fixed;
 }
 
-// A of shape (d, d), whose rows may be apart. An aligned copy is made where it is not aligned.
+// A matrix whose rows are contiguous and may be apart. An aligned copy is made where it is not aligned.
 template <class Real>
-py::array_t<Real> square_matrix(const py::array_t<Real>& matrix, std::size_t d) {
+py::array_t<Real> aligned_rows(const py::array_t<Real>& matrix, const std::string& name) {
     constexpr auto size = static_cast<py::ssize_t>(sizeof(Real));
-    const auto extent = static_cast<py::ssize_t>(d);
-    require(matrix.ndim() == 2 && matrix.shape(0) == extent && matrix.shape(1) == extent,
-            "A must have shape (d, d) for P of shape (m, d)");
-    require((matrix.strides(1) == size || d == 1) && (matrix.strides(0) >= extent * size || d == 1),
-            "A must have contiguous rows");
+    const py::ssize_t rows = matrix.shape(0);
+    const py::ssize_t d = matrix.shape(1);
+    require((matrix.strides(1) == size || d == 1) && (matrix.strides(0) >= d * size || rows == 1),
+            name + " must have contiguous rows");
     if (is_aligned(matrix) && matrix.strides(0) % size == 0) {
         return matrix;
     }
-    Array<Real> copy({d, d});
-    for (py::ssize_t row = 0; row < extent; ++row) {
-        std::memcpy(copy.mutable_data(row, 0), matrix.data(row, 0), d * sizeof(Real));
+    Array<Real> copy({rows, d});
+    for (py::ssize_t row = 0; row < rows; ++row) {
+        std::memcpy(copy.mutable_data(row, 0), matrix.data(row, 0),
+                    static_cast<std::size_t>(d) * sizeof(Real));
     }
     return copy;
 }
 
-// The rows of what square_matrix returns.
+// A of shape (d, d), as aligned_rows.
+template <class Real>
+py::array_t<Real> square_matrix(const py::array_t<Real>& matrix, std::size_t d) {
+    const auto extent = static_cast<py::ssize_t>(d);
+    require(matrix.ndim() == 2 && matrix.shape(0) == extent && matrix.shape(1) == extent,
+            "A must have shape (d, d) for P of shape (m, d)");
+    return aligned_rows(matrix, "A");
+}
+
+// The rows of what aligned_rows returns.
 template <class Real>
 Rows<const Real> rows_of(const py::array_t<Real>& matrix) {
     constexpr auto size = static_cast<py::ssize_t>(sizeof(Real));
-    const auto d = static_cast<std::size_t>(matrix.shape(0));
+    const auto d = static_cast<std::size_t>(matrix.shape(1));
     return {matrix.data(), std::max(d, static_cast<std::size_t>(matrix.strides(0) / size))};
+}
+
+// (state, mean), which are one array where nothing is corrected.
+template <class Real>
+py::tuple running_mean_of(const py::array_t<Real>& values, const std::optional<Input<Real>>& past,
+                          double weight, double correction, std::size_t threads) {
+    require(values.ndim() == 2, "values must have shape (m, d)");
+    const py::array_t<Real> matrix = aligned_rows(values, "values");
+    const auto m = static_cast<std::size_t>(matrix.shape(0));
+    const auto d = static_cast<std::size_t>(matrix.shape(1));
+    require(!past || (past->ndim() == 2 && past->extent(0) == m && past->extent(1) == d),
+            "past must have the shape of values");
+    Array<Real> state({m, d});
+    const auto by = static_cast<Real>(correction);
+    Array<Real> mean = correction == 1.0 ? state : Array<Real>({m, d});
+    const RunningMean<Real> what{.values = rows_of(matrix),
+                                 .m = m,
+                                 .d = d,
+                                 .past = past ? past->view() : std::span<const Real>{},
+                                 .weight = static_cast<Real>(weight),
+                                 .correction = by,
+                                 .state = mutable_view(state),
+                                 .mean = correction == 1.0 ? std::span<Real>{} : mutable_view(mean)};
+    without_gil([&] {
+        StopToken token(std::nullopt, signals_pending);
+        update_mean<Real>(what, threads, token);
+    });
+    return py::make_tuple(state, mean);
 }
 
 ProjectionOptions projection_options(const std::string& scale, double kappa, const std::string& domain,
@@ -223,6 +260,8 @@ void register_for(py::module_& module) {
                arg("num_threads"));
     module.def("gram_and_weight_gradient", &gram_and_weight_gradient_of<Real>, arg("X"), arg("V"),
                arg("gram_scale"), arg("gradient_scale"), arg("num_threads"));
+    module.def("running_mean", &running_mean_of<Real>, arg("values").noconvert(), arg("past") = py::none(),
+               py::kw_only(), arg("weight"), arg("correction"), arg("num_threads"));
     module.def("project_rows", &project_rows_of<Real>, arg("A").noconvert(), arg("P"), py::kw_only(),
                arg("residual") = py::none(), arg("keep_residual") = false, arg("scale"), arg("kappa"),
                arg("domain"), arg("num_threads"));

@@ -51,6 +51,14 @@ def project_rows_by_inputs(
     domain: str,
     num_threads: int,
 ) -> tuple[npt.NDArray[np.int8], npt.NDArray[_Real] | None, bool]: ...
+def running_mean(
+    values: npt.NDArray[_Real],
+    past: npt.NDArray[_Real] | None = None,
+    *,
+    weight: float,
+    correction: float,
+    num_threads: int,
+) -> tuple[npt.NDArray[_Real], npt.NDArray[_Real]]: ...
 def move_weights(
     W: npt.NDArray[_Real], G: npt.NDArray[np.int8], lr: float, clip: float, num_threads: int
 ) -> None: ...

@@ -75,13 +75,13 @@ def test_train_tunes_several_optimizers_and_report_shows_them(tmp_path, capsys):
     arguments = ["train", "digits", *names, "--tune", "--seeds", "1", "--steps", "1", "--out", str(tmp_path)]
     assert main(arguments) == 0
     output = capsys.readouterr()
-    assert len(output.err.splitlines()) == 2 * (6 * 3 + 1)
+    assert len(output.err.splitlines()) == 2 * (16 * 3 + 1)
     assert [one["optimizer"] for one in json.loads((tmp_path / "results.json").read_text())] == names[1::2]
     assert (tmp_path / "digits.png").read_bytes().startswith(PNG)
     assert main(["report", str(tmp_path)]) == 0
     page = (tmp_path / "report.html").read_text()
     assert "<td>qpsbgd</td>" in page
-    assert "Tuning: 12 settings" in page
+    assert "Tuning: 32 settings" in page
     assert capsys.readouterr().out == f"report: {tmp_path / 'report.html'}\n"
 
 
@@ -126,7 +126,9 @@ def test_tuning_tells_what_it_chose_and_what_it_could_not(tmp_path, capsys):
     assert "karate, signsgd: " in capsys.readouterr().out
     arguments[1] = "digits"
     assert main([*arguments, "--out", str(tmp_path / "b")]) == 0
-    assert re.search(r"^digits, signsgd: .*lr=.*\(chosen\)$", capsys.readouterr().out, re.MULTILINE)
+    assert re.search(
+        r"^digits, signsgd: .*lr=.*\(the best of 16 trials.*\)$", capsys.readouterr().out, re.MULTILINE
+    )
 
 
 def test_one_seed_has_no_spread(tmp_path, capsys):

@@ -3,6 +3,7 @@
 import json
 import math
 import time
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -13,8 +14,10 @@ from torch import nn
 from networks import runs
 from networks.blocks import BlockSolver
 from networks.curvature import CHANGES, build_changed
+from networks.kfac import Kfac, solved
 from networks.objectives import ComparedSolver
 from networks.optimizers import NAMES, SignedMomentum, build, draw, draw_near, ranges
+from networks.small_networks import GraphNetwork, VisionTransformer, convolutional
 from networks.tasks import TASKS, Task
 from networks.transformer import CharacterTransformer
 from qpsbgd.solvers import NativeSolver, solve_ising
@@ -39,6 +42,8 @@ def small_task(steps=5):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_optimizer_moves_every_parameter_downhill(name):
+    if name in ("soap", "shampoo"):
+        pytest.importorskip("pytorch_optimizer", reason="SOAP and Shampoo are pytorch-optimizer's")
     torch.manual_seed(0)
     start = small_task().network()
     before = small_task().measure(start)["train_loss"]
@@ -85,6 +90,60 @@ def test_lion_and_signum_are_their_formulas():
         expected -= 0.1 * np.sign(0.5 * mean + 0.5 * np.array(gradient))
         mean = 0.9 * mean + 0.1 * np.array(gradient)
     np.testing.assert_allclose(weight.detach(), expected, rtol=1e-6)
+
+
+def test_kfac_solves_the_damped_kronecker_system():
+    generator = torch.Generator().manual_seed(0)
+    X, Y = (torch.randn(50, size, dtype=torch.float64, generator=generator) for size in (5, 3))
+    M = torch.randn(3, 5, dtype=torch.float64, generator=generator)
+    A, B = X.T @ X / 50, Y.T @ Y / 50
+    a, b = (0.01**0.5 * float(factor.diagonal().mean()) for factor in (A, B))
+    whole = torch.kron(B + b * torch.eye(3), A + a * torch.eye(5))
+    expected = torch.linalg.solve(whole, M.flatten()).reshape(3, 5)
+    torch.testing.assert_close(solved(A, B, M, 0.01), expected)
+
+
+def test_kfac_points_from_a_linear_layer_to_its_least_squares():
+    """There A is the whole curvature, so an undamped step is along the way to the solution."""
+    torch.manual_seed(0)
+    X = torch.randn(200, 6, dtype=torch.float64) @ torch.randn(6, 6, dtype=torch.float64)
+    layer, best = nn.Linear(6, 1, bias=False, dtype=torch.float64), torch.randn(1, 6, dtype=torch.float64)
+    optimizer = Kfac([layer], lr=0.1, beta=0.0, curvature_beta=0.0, damping=1e-16)
+    before = layer.weight.detach().clone()
+    nn.functional.mse_loss(layer(X), X @ best.T).backward()
+    optimizer.step()
+    moved, way = layer.weight.detach() - before, best - before
+    assert nn.functional.cosine_similarity(moved, way).item() > 1 - 1e-6
+    torch.testing.assert_close(moved.square().mean().sqrt().item(), 0.1 / 6**0.5)
+
+
+def test_every_task_trains_with_binary_steps():
+    """Kinds of networks that need no data folder; others differ from them in sizes."""
+    s = {"lr": 0.05, "past": 0.5, "gram_past": 0.1, "kappa": 4.0, "other": 0.01}
+    for name in ("rows", "halves", "digits"):
+        task = replace(TASKS[name](True), steps=12)
+        result = runs.train(task, lambda model: build("qpsbgd", model, s), 0)
+        assert result["curve"][-1] < result["curve"][0]
+
+
+@pytest.mark.parametrize("network", [convolutional, VisionTransformer])
+def test_networks_of_pictures_see_every_pixel(network):
+    torch.manual_seed(0)
+    x = torch.randn(2, 784, requires_grad=True)
+    scores = network()(x)
+    assert scores.shape == (2, 10)
+    (gradient,) = torch.autograd.grad(scores[0].square().sum(), x)
+    # Strides leave out a border of the convolutions' last rows and columns.
+    assert (gradient[0] != 0).float().mean() > 0.75
+    assert (gradient[1] == 0).all()
+
+
+def test_graph_network_averages_over_neighbours():
+    torch.manual_seed(0)
+    adjacency = torch.eye(3).to_sparse()
+    network = GraphNetwork(adjacency, (4, 5, 2)).eval()
+    x = torch.randn(3, 4)
+    torch.testing.assert_close(network(x), network.second(network.first(x).relu()))
 
 
 def test_transformer_does_not_look_ahead():
@@ -135,7 +194,7 @@ def test_changed_optimizer_has_the_memory_that_is_asked_for():
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_every_change_of_the_qubo_trains(change):
-    s = {"lr": 0.1, "past": 0.5, "gram_past": 0.05, "kappa": 8.0}
+    s = {"lr": 0.1, "past": 0.5, "gram_past": 0.05, "kappa": 8.0, "other": 0.01}
     task = small_task(12)
     result = runs.train(task, lambda model: build_changed(change, model, s), 0)
     assert result["curve"][-1] < result["curve"][0]
@@ -157,7 +216,7 @@ def test_variants_of_a_part_have_names_of_their_own_and_rates_of_rows_above(part
 
 
 def test_diagonal_matrix_leaves_the_signs():
-    s = {"lr": 0.1, "past": 0.5, "gram_past": 0.5, "kappa": 8.0}
+    s = {"lr": 0.1, "past": 0.5, "gram_past": 0.5, "kappa": 8.0, "other": 0.01}
     task = small_task(12)
     curve = runs.train(task, lambda model: build_changed("diagonal", model, s), 0)["curve"]
     assert curve == runs.train(task, lambda model: build("signs", model, s), 0)["curve"]

@@ -21,7 +21,7 @@ from qpsbgd.experiments.core.store import Job, Record, Store, read_records
 from toy_tasks import counted
 
 TUNE = ["train", "digits", "--optimizer", "signsgd", "--tune", "--seeds", "2", "--steps", "2"]
-RUNS = 6 * 3 + 2
+RUNS = 16 * 3 + 2  # trials on three tuning seeds; then two seeds of the best
 
 FORK: Any = mp.get_context("fork") if sys.platform == "linux" else None
 forks = pytest.mark.skipif(sys.platform != "linux", reason="forks: torch does that on Linux only")
@@ -84,7 +84,7 @@ def uninterrupted(tmp_path_factory):
 @forks
 def test_killed_tuning_goes_on_to_the_same_bits(tmp_path, uninterrupted):
     records = tmp_path / "records"
-    for enough in (5, 19):  # while it tunes; while it repeats over the seeds
+    for enough in (5, RUNS - 1):  # while it tunes; while it repeats over the seeds
         process = start(tmp_path, *TUNE)
         while len(list(records.glob("*.json"))) < enough and process.is_alive():
             time.sleep(0.002)

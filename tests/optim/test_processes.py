@@ -6,7 +6,7 @@ from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from process_groups import assert_equal_weights, in_processes, weights
-from qpsbgd.nn import Activated, BinaryConv2d, BinaryLinear
+from qpsbgd.nn import Activated, BinaryConv2d, BinaryLinear, to_recorded
 from qpsbgd.optim import QPSBGD
 from training import batches, small_net, train
 
@@ -56,6 +56,28 @@ def test_the_default_takes_the_step_of_the_whole_batch(tmp_path, options, wrappe
     model = two_layers()
     alone = {} if "process_group" in options else options
     train(model, QPSBGD(model.parameters(), **alone), shares(sizes))
+    for one, whole in zip(results[0], weights(model), strict=True):
+        assert one == pytest.approx(whole, abs=1e-9)
+
+
+def test_a_flatter_spectrum_is_that_of_all_rows(tmp_path):
+    sizes = (8, 8)
+
+    def real_layers():
+        torch.manual_seed(5)
+        return to_recorded(nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 3)).double())
+
+    def half(rank):
+        model = real_layers()
+        data = [(part_of(x, sizes, rank), part_of(y, sizes, rank)) for x, y in shares(sizes)]
+        train(model, QPSBGD(model.parameters(), singular_power=0.5), data)
+        return weights(model)
+
+    results, errors = in_processes(tmp_path, half)
+    assert errors == [None, None]
+    assert_equal_weights(results)
+    model = real_layers()
+    train(model, QPSBGD(model.parameters(), singular_power=0.5), shares(sizes))
     for one, whole in zip(results[0], weights(model), strict=True):
         assert one == pytest.approx(whole, abs=1e-9)
 

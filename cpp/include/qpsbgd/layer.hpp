@@ -99,6 +99,21 @@ bool project_rows_by_both(Rows<const Real> gram, std::span<const Real> inputs, s
                           double scale, const LayerRows<Real>& rows, const ProjectionOptions& options,
                           StopToken& token);
 
+// A running mean of matrices: state = past + weight (values - past), and mean = state / correction.
+template <class Real>
+struct RunningMean {
+    Rows<const Real> values;
+    std::size_t m = 0;
+    std::size_t d = 0;
+    std::span<const Real> past;  // (m x d), or empty for zeros
+    Real weight = 1;
+    Real correction = 1;
+    std::span<Real> state;  // out (m x d)
+    std::span<Real> mean;   // out (m x d), or empty for none
+};
+template <class Real>
+void update_mean(const RunningMean<Real>& what, std::size_t threads, StopToken& token);
+
 // weights <- clip(weights - lr steps, -clip, clip), entry by entry.
 template <class Real>
 void move_weights(std::span<Real> weights, std::span<const std::int8_t> steps, Real lr, Real clip,

@@ -177,6 +177,39 @@ void check_store(const GramKernels<Real>& gram) {
     }
 }
 
+template <class Real>
+void check_average(const GramKernels<Real>& gram) {
+    Draws draws(6);
+    for (const std::size_t count :
+         {std::size_t{1}, std::size_t{3}, gram.width - 1, gram.width, gram.width + 5}) {
+        for (const Values values : all_values()) {
+            const auto value = draws.reals<Real>(count + 1, values);  // any alignment will do
+            const auto before = draws.reals<Real>(count + 1, values);
+            const Real correction = Real(0.3);
+            for (const Real weight : {Real{0}, Real(0.1), Real(0.5), Real(0.9), Real{1}}) {
+                for (const bool first : {false, true}) {
+                    const Real* past = first ? nullptr : before.data() + 1;
+                    std::vector<Real> state(count + 2, Real{7});
+                    std::vector<Real> mean = state;
+                    std::vector<Real> expected_state = state;
+                    std::vector<Real> expected_mean = state;
+                    expected::average(value.data() + 1, past, weight, correction, count,
+                                      expected_state.data() + 1, expected_mean.data() + 1);
+                    gram.average(value.data() + 1, past, weight, correction, count, state.data() + 1,
+                                 mean.data() + 1);
+                    ASSERT_TRUE(same(state, expected_state)) << count << " entries, weight " << weight;
+                    ASSERT_TRUE(same(mean, expected_mean)) << count << " entries, weight " << weight;
+
+                    std::vector<Real> alone(count + 2, Real{7});
+                    gram.average(value.data() + 1, past, weight, correction, count, alone.data() + 1,
+                                 nullptr);
+                    ASSERT_TRUE(same(alone, expected_state)) << "without the mean";
+                }
+            }
+        }
+    }
+}
+
 class GramPanels : public OnEveryInstructionSet {};
 
 TEST_P(GramPanels, pack) {
@@ -202,6 +235,11 @@ TEST_P(GramPanels, multiply_signs) {
 TEST_P(GramPanels, store_and_its_transpose) {
     check_store(gram_of<float>(table()));
     check_store(gram_of<double>(table()));
+}
+
+TEST_P(GramPanels, average) {
+    check_average(gram_of<float>(table()));
+    check_average(gram_of<double>(table()));
 }
 
 QPSBGD_ON_EVERY_INSTRUCTION_SET(GramPanels);

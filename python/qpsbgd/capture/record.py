@@ -85,7 +85,7 @@ class Record(NamedTuple):
     @property
     def num_samples(self) -> int:
         """Number n of samples: rows of X."""
-        return len(self.inputs) if self.unfolding is None else self.unfolding.num_samples(self.inputs)
+        return self.inputs.shape[0] if self.unfolding is None else self.unfolding.num_samples(self.inputs)
 
     def blocks(self) -> Iterator[tuple[Tensor, Tensor | None]]:
         """X (groups, k, d) and slopes (groups, k, m / groups), block by block, n samples in all."""

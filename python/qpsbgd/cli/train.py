@@ -10,6 +10,7 @@ from qpsbgd.cli.arguments import BadUseError, NameAmong, Parser, Subparsers, cou
 
 if TYPE_CHECKING:
     from qpsbgd.experiments import Result, Settings, Task
+    from qpsbgd.experiments.core.search import Grid
     from qpsbgd.experiments.core.store import Store
 
 __all__ = ["add", "run"]
@@ -52,7 +53,7 @@ def _declare(train: Parser) -> None:
     train.add_argument(
         "--tune",
         action="store_true",
-        help="first choose each optimizer's settings from its grid on a validation split",
+        help="first choose each optimizer's settings on a validation split; all have equally many trials",
     )
     train.add_argument(
         "--seeds",
@@ -129,10 +130,20 @@ def _settings(
         return {name: task.optimizers[name] for name in names}
     chosen = tune(task, names, store, data_dir=arguments.data_dir, report=say)
     for name, settings in chosen.items():
-        how = "chosen" if name in task.grids else "not tuned, since the task has no grid for it"
+        how = _how_chosen(task.grids.get(name), settings)
         shown = ", ".join(f"{key}={value}" for key, value in settings.items())
         print(f"{task.name}, {name}: {shown} ({how})")
     return chosen
+
+
+def _how_chosen(grid: Grid | None, settings: Settings) -> str:
+    from qpsbgd.experiments.core.search import Search
+
+    if grid is None:
+        return "not tuned, since the task has no grid for it"
+    edges = grid.at_edge(settings) if isinstance(grid, Search) else []
+    at_edge = f"; {' and '.join(edges)} at an edge of the range or beyond" if edges else ""
+    return f"the best of {len(grid)} trials{at_edge}"
 
 
 def _train_one(task: Task, names: list[str], arguments: argparse.Namespace) -> None:

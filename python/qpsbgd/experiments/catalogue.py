@@ -1,7 +1,7 @@
 """The experiments as data: networks, data sets, optimizers with their settings.
 
-A task's `optimizers` hold the settings of a run without tuning; they come from its `grids`. With
-``qpsbgd train NAME --tune`` the accuracy on held-out training samples chooses other ones.
+A task's `optimizers` hold the settings of a run without tuning. With ``qpsbgd train NAME --tune`` the
+accuracy on held-out training samples chooses other ones, from equally many trials of every optimizer.
 """
 
 from __future__ import annotations
@@ -10,31 +10,49 @@ from collections.abc import Mapping
 
 from qpsbgd.experiments import convergence, convex, finishing, noise, rosenbrock
 from qpsbgd.experiments.classification import Classification
-from qpsbgd.experiments.core.minimising import rates
+from qpsbgd.experiments.core.search import Between, Search
 from qpsbgd.experiments.core.task import Experiment, Settings, Task
 from qpsbgd.experiments.graphs import NodeClassification
 from qpsbgd.experiments.networks import Cnn, Gcn, Mlp
 
-__all__ = ["EXPERIMENTS", "GRIDS", "TASKS"]
+__all__ = ["EXPERIMENTS", "SEARCHES", "TASKS"]
 
 
-GRIDS: Mapping[str, tuple[Settings, ...]] = {
-    "qpsbgd": (*rates(0.001, 0.003, 0.01, 0.03), *rates(0.001, 0.003, memory="momentum")),
-    "binaryconnect-adam": rates(0.0003, 0.001, 0.003, 0.01, 0.03, 0.1),
-    "binaryconnect-sgd": (*rates(10.0, 30.0, 100.0), *rates(1.0, 3.0, 10.0, momentum=0.9)),
-    "signsgd": (
-        *rates(0.001, 0.003, 0.01),
-        *rates(0.001, 0.003, momentum=0.9),
-        *rates(0.003, error_feedback=True),
+_BETA, _SQUARE_BETA = Between(0.05, 0.7, of_past=True), Between(0.001, 0.5, of_past=True)
+_SIGN_RATES, _ADAM_RATES = Between(0.0005, 0.05), Between(0.0003, 0.1)
+_KAPPA = Between(0.1, 10.0)
+
+SEARCHES: Mapping[str, Search] = {
+    "qpsbgd": Search(
+        (
+            {"lr": _SIGN_RATES, "kappa": _KAPPA},
+            {
+                "lr": _SIGN_RATES,
+                "kappa": _KAPPA,
+                "memory": "momentum",
+                "beta": _BETA,
+                "gram_beta": Between(0.03, 0.7, of_past=True),
+            },
+        )
     ),
-    "proxquant": (*rates(0.003, 0.01, 0.03, strength=2.0), *rates(0.003, 0.01, 0.03, strength=8.0)),
-    "bop": (
-        *rates(0.01, 0.1, threshold=1e-5),
-        *rates(0.01, 0.1, threshold=1e-4),
-        *rates(0.01, 0.1, threshold=1e-3),
+    "binaryconnect-adam": Search(({"lr": _ADAM_RATES, "beta": _BETA, "square_beta": _SQUARE_BETA},)),
+    "binaryconnect-sgd": Search(({"lr": Between(0.3, 300.0), "momentum": _BETA},)),
+    "signsgd": Search(
+        ({"lr": _SIGN_RATES, "error_feedback": True}, {"lr": _SIGN_RATES, "momentum": _BETA}),
     ),
+    "proxquant": Search(
+        (
+            {
+                "lr": _ADAM_RATES,
+                "strength": Between(0.5, 20.0),
+                "beta": _BETA,
+                "square_beta": _SQUARE_BETA,
+            },
+        )
+    ),
+    "bop": Search(({"lr": Between(0.001, 0.5, most=1.0), "threshold": Between(1e-6, 1e-2)},)),
 }
-"""The settings that binary networks are tuned over: optimizer -> six settings each."""
+"""What the settings of binary networks are drawn from: optimizer -> search, with equally many trials."""
 
 _UNTUNED: Mapping[str, Settings] = {
     "qpsbgd": {"lr": 0.01},
@@ -59,7 +77,7 @@ _DIGITS = Classification(
     batch_size=64,
     steps=600,
     optimizers=_chosen(binaryconnect_adam={"lr": 0.1}),
-    grids=GRIDS,
+    grids=SEARCHES,
     tuning_seeds=3,
 )
 _MNIST = Classification(
@@ -72,7 +90,7 @@ _MNIST = Classification(
     optimizers=_chosen(
         binaryconnect_adam={"lr": 0.03}, binaryconnect_sgd={"lr": 100.0}, signsgd={"lr": 0.01}
     ),
-    grids=GRIDS,
+    grids=SEARCHES,
 )
 _MNIST_WIDE = Classification(
     name="mnist-wide",
@@ -82,7 +100,7 @@ _MNIST_WIDE = Classification(
     batch_size=100,
     steps=1200,
     optimizers=_chosen(binaryconnect_sgd={"lr": 100.0}),
-    grids=GRIDS,
+    grids=SEARCHES,
 )
 _MNIST_CNN = Classification(
     name="mnist-cnn",
@@ -92,7 +110,7 @@ _MNIST_CNN = Classification(
     batch_size=100,
     steps=1200,
     optimizers=_chosen(),
-    grids=GRIDS,
+    grids=SEARCHES,
     seeds=3,
 )
 _PUBLISHED_PAIRS = {"02": 0.66, "12": 0.73, "17": 0.75}
@@ -109,7 +127,7 @@ def _pair(digits: str, size: int) -> Classification:
         steps=300 if size == 28 else 500,
         inputs="centred" if size == 28 else "binarised",
         optimizers=_chosen(binaryconnect_adam={"lr": 0.03}),
-        grids=GRIDS,
+        grids=SEARCHES,
         published={"QP-SBGD": _PUBLISHED_PAIRS[digits]},
     )
 
@@ -122,7 +140,7 @@ _ADULT = Classification(
     batch_size=100,
     steps=500,
     optimizers=_chosen(qpsbgd={"lr": 0.001}, binaryconnect_adam={"lr": 0.0003}, signsgd={"lr": 0.001}),
-    grids=GRIDS,
+    grids=SEARCHES,
     tuning_seeds=6,  # a validation split has 267 samples
 )
 _ADULT_DEEP = Classification(
@@ -133,15 +151,10 @@ _ADULT_DEEP = Classification(
     batch_size=16,  # 300 steps of 100 are 19 epochs, after which ten layers know their samples by heart
     steps=300,
     optimizers=_chosen(qpsbgd={"lr": 0.03}, binaryconnect_adam={"lr": 0.03}),
-    grids=GRIDS,
+    grids=SEARCHES,
     tuning_seeds=3,
 )
 
-# On graphs the fitted scale does better than momentum, which overfits the few labelled nodes.
-_GRAPH_GRIDS: Mapping[str, tuple[Settings, ...]] = {
-    **GRIDS,
-    "qpsbgd": (*rates(0.001, 0.003, 0.01), *rates(0.001, 0.003, 0.01, scale="auto")),
-}
 _KARATE = NodeClassification(
     name="karate",
     description="the karate club's two halves, from its two leaders",
@@ -157,7 +170,7 @@ _CORA = NodeClassification(
     network=Gcn((1433, 256, 7), dropout=0.6),
     steps=100,
     optimizers=_chosen(qpsbgd={"lr": 0.003}),
-    grids=_GRAPH_GRIDS,
+    grids=SEARCHES,
     published={"QP-SBGD": 0.57},
 )
 _PUBMED = NodeClassification(
@@ -167,7 +180,7 @@ _PUBMED = NodeClassification(
     network=Gcn((500, 256, 3), dropout=0.6),
     steps=100,
     optimizers=_chosen(qpsbgd={"lr": 0.001}),
-    grids=_GRAPH_GRIDS,
+    grids=SEARCHES,
     published={"QP-SBGD": 0.66},
 )
 
@@ -184,7 +197,7 @@ _DEPTH_TASKS = tuple(
         batch_size=100,
         steps=400,
         optimizers=_chosen(qpsbgd={"lr": 0.003}),
-        grids=GRIDS,
+        grids=SEARCHES,
     )
     for layers in _DEPTHS
 )
@@ -197,7 +210,7 @@ _WIDTH_TASKS = tuple(
         batch_size=100,
         steps=300,
         optimizers=_MNIST.optimizers,  # those of mnist, which has 256 hidden neurons
-        grids=GRIDS,
+        grids=SEARCHES,
         seeds=3,
     )
     for width in _WIDTHS
@@ -211,7 +224,7 @@ _BATCH_TASKS = tuple(
         batch_size=size,
         steps=60_000 // size,
         optimizers=_MNIST.optimizers,  # those of mnist, whose batches have 100 samples
-        grids=GRIDS,
+        grids=SEARCHES,
         seeds=3,
     )
     for size in _BATCH_SIZES
@@ -236,7 +249,7 @@ _ALL = (
     Experiment("width", "Time and accuracy against the size of the layer", _WIDTH_TASKS, "neurons", _WIDTHS),
     Experiment(
         "batch",
-        "Batch size by learning rate: the grid is in the tuning tables",
+        "Batch size by learning rate: the trials are in the tuning tables",
         _BATCH_TASKS,
         "batch size",
         _BATCH_SIZES,

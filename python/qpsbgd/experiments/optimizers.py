@@ -38,7 +38,8 @@ def make_optimizer(
     model : torch.nn.Module
         A network with binary layers.
     settings : mapping
-        Arguments of the optimizer's constructor.
+        Arguments of the optimizer's constructor; ``beta`` with ``gram_beta`` or ``square_beta`` are its two
+        ``betas``.
     seed : int
         For an optimizer that draws random numbers.
     steps : int
@@ -63,8 +64,16 @@ def make_optimizer(
     if name not in _MAKERS:
         raise ValueError(f"optimizer is {name!r}, expected one of {', '.join(_MAKERS)}")
     arguments: dict[str, Any] = dict(settings)
+    _pair(arguments, "beta", "gram_beta")
+    _pair(arguments, "beta", "square_beta")
     if name == "qpsbgd":
         arguments["seed"] = seed
     if name == "proxquant":
         arguments["total_steps"] = steps
     return _MAKERS[name](model.parameters(), **arguments)
+
+
+def _pair(arguments: dict[str, Any], first: str, second: str) -> None:
+    """Make ``betas`` of two numbers."""
+    if second in arguments:
+        arguments["betas"] = (arguments.pop(first), arguments.pop(second))

@@ -63,6 +63,8 @@ class GathersTogether(LatentWeightOptimizer):
         """All parameters that take part in the step, the same ones in every process."""
         self._check_binary()
         processes = self._processes()
+        if processes.alone:
+            return self._gathered_alone(processes)
         own, agreed = self._agreed(processes)
         stepped = [view for view in agreed.views if view.has_gradient and self._steps(view.parameter)]
         if stepped and not any(view.seen.num_samples for view in stepped):
@@ -73,15 +75,62 @@ class GathersTogether(LatentWeightOptimizer):
             if view.has_gradient and (not self._steps(view.parameter) or view.seen.num_samples)
         ]
         weights = [agreed.views[n].parameter for n in taking if self._steps(agreed.views[n].parameter)]
-        division = chosen(self._parallelism, self._solver, weights, processes.size)
+        rounded = any(group["singular_power"] != 1 for group in self.param_groups)
+        division = chosen(self._parallelism, self._solver, weights, processes.size, rounded)
         self._team = Team(processes, division, agreed.observed)
         return self._averaged(taking, own, agreed)
+
+    def _gathered_alone(self, processes: Processes) -> list[Update]:
+        """Do the same for a process alone: nothing is sent, and nobody is waited for."""
+        self._open_gate()
+        numbered = self._numbered()
+        views = [self._view(parameter) for _, parameter in numbered]
+        self._team = Team(processes, observed=bool(self._projection_hooks))
+        self._inputs, self._seen, self._promised, self._failure = {}, {}, {}, None
+        taking, with_gradient = [], False
+        for number, ((group, weight), view) in enumerate(zip(numbered, views, strict=True)):
+            if not view.has_gradient:
+                continue
+            steps = self._steps(weight)
+            with_gradient = with_gradient or steps
+            if steps and not view.seen.num_samples:
+                continue
+            taking.append(number)
+            if steps:
+                self._seen[weight] = view.seen
+                self._inputs[weight] = self._inputs_of(number, group, weight, processes, view.seen)
+        if with_gradient and not self._inputs:
+            return []  # batches without samples are no step for anything
+        return [
+            self._update(*numbered[number], _own_gradient(numbered[number][1]), number) for number in taking
+        ]
+
+    def _inputs_of(
+        self,
+        number: int,
+        group: dict[str, Any],
+        weight: Tensor,
+        processes: Processes,
+        own: Seen,
+        seen: Seen | None = None,
+    ) -> LayerInputs:
+        """Make the inputs of a weight, of what this process and all of them have `seen` of it."""
+        return LayerInputs(
+            weight,
+            self._captures[weight],
+            self._static,
+            processes,
+            own,
+            seen,
+            KeptGrams(group["gram_every"], group["step"], self.state.get(weight)),
+            SampleDraw(group, number),
+        )
 
     def _averaged(self, taking: Sequence[int], own: Sequence[LocalView], agreed: Agreement) -> list[Update]:
         """Start to average all that the step will need; wait for the gradients that no layer waits for."""
         numbered, means = self._numbered(), Means(self._team.processes)
         steps = {number: self._steps(numbered[number][1]) for number in taking}
-        promises = {n: self._ask_gradient(n, agreed, means) for n in taking if not steps[n]}
+        promises = {n: self._ask_gradient(n, numbered[n], agreed, means) for n in taking if not steps[n]}
         means.send()
         self._inputs, self._seen, self._promised, self._failure = {}, {}, {}, None
         layers = [number for number in taking if steps[number]]
@@ -89,13 +138,13 @@ class GathersTogether(LatentWeightOptimizer):
             # The next gradient is sent while this layer's matrix is made.
             for ahead in layers[place : place + 2]:
                 if ahead not in promises:
-                    promises[ahead] = self._ask_gradient(ahead, agreed, means)
-            self._ask_inputs(number, own, agreed, means)
+                    promises[ahead] = self._ask_gradient(ahead, numbered[ahead], agreed, means)
+            self._ask_inputs(number, numbered[number], own, agreed, means)
         means.send()
         updates = []
         for number in taking:
             group, parameter = numbered[number]
-            if steps[number] and not (self._team.processes.alone or self._team.votes):
+            if steps[number] and not self._team.votes:
                 self._promised[parameter] = promises[number]
                 updates.append(Update(group, parameter, _own_gradient(parameter), number))
                 continue
@@ -105,7 +154,7 @@ class GathersTogether(LatentWeightOptimizer):
                 voted = steps[number] and self._team.votes
                 updates.append(self._update(group, parameter, gradient if voted else mean, number))
             except BaseException as error:
-                if self._team.processes.alone or isinstance(error, LostProcessError):
+                if isinstance(error, LostProcessError):
                     raise
                 # The others may not have noticed: they hear of it when all put their steps together.
                 self._failure = self._failure or error
@@ -114,9 +163,11 @@ class GathersTogether(LatentWeightOptimizer):
             raise self._failure
         return updates
 
-    def _ask_gradient(self, number: int, agreed: Agreement, means: Means) -> Promise:
+    def _ask_gradient(
+        self, number: int, numbered: tuple[dict[str, Any], Tensor], agreed: Agreement, means: Means
+    ) -> Promise:
         """Start the average of a gradient, unless all have the same or it is not averaged."""
-        group, parameter = self._numbered()[number]
+        group, parameter = numbered
         gradient = _own_gradient(parameter)
         if self._team.votes and self._steps(parameter):
             # What is not finite here is to be raised everywhere.
@@ -138,20 +189,20 @@ class GathersTogether(LatentWeightOptimizer):
             if inputs.leave(error):
                 return
 
-    def _ask_inputs(self, number: int, own: Sequence[LocalView], agreed: Agreement, means: Means) -> None:
+    def _ask_inputs(
+        self,
+        number: int,
+        numbered: tuple[dict[str, Any], Tensor],
+        own: Sequence[LocalView],
+        agreed: Agreement,
+        means: Means,
+    ) -> None:
         """Make the inputs of a weight; start the averages over the processes that they need."""
-        (group, weight), votes = self._numbered()[number], self._team.votes
-        everyone = agreed.views[number].seen
-        self._inputs[weight] = inputs = LayerInputs(
-            weight,
-            self._captures[weight],
-            self._static,
-            Processes() if votes else self._team.processes,
-            own[number].seen,
-            own[number].seen if votes else everyone,
-            KeptGrams(group["gram_every"], group["step"], self.state.get(weight)),
-            SampleDraw(group, number),
-        )
+        (group, weight), votes = numbered, self._team.votes
+        processes = Processes() if votes else self._team.processes
+        mine, everyone = own[number].seen, agreed.views[number].seen
+        inputs = self._inputs_of(number, group, weight, processes, mine, mine if votes else everyone)
+        self._inputs[weight] = inputs
         self._seen[weight] = everyone
         if not inputs.alone:
             inputs.ask(means, group["jacobian"], uses_factors(group))
@@ -164,7 +215,7 @@ class GathersTogether(LatentWeightOptimizer):
         return False
 
     def _agreed(self, processes: Processes) -> tuple[list[LocalView], Agreement]:
-        """Return what this process has of every parameter, and what all have together."""
+        """Return what this process of several has of every parameter, and what all have together."""
         views: list[LocalView] = []
         error: Exception | None = None
         try:
@@ -172,10 +223,6 @@ class GathersTogether(LatentWeightOptimizer):
             views = [self._view(parameter) for _, parameter in self._numbered()]
         except (RuntimeError, ValueError) as wrong:
             error = wrong
-        if processes.alone:
-            if error is not None:
-                raise error
-            return views, Agreement(views, [True] * len(views), bool(self._projection_hooks))
         steps = sum(int(group["step"]) for group in self.param_groups)
         observed = bool(self._projection_hooks)
         return views, agree(processes, views, steps, error, self._forms(), observed)
@@ -189,11 +236,12 @@ class GathersTogether(LatentWeightOptimizer):
 
     def _view(self, parameter: Tensor) -> LocalView:
         """Tell what this process has of a parameter."""
-        if parameter.grad is not None:
-            self._check_dense(parameter.grad)
+        gradient = parameter.grad
+        if gradient is not None:
+            self._check_dense(gradient)
         if self._steps(parameter):
             return view_of(parameter, self._captures.get(parameter), looks=not self._waits_for(parameter))
-        return LocalView(parameter, parameter.grad is not None, NOTHING)
+        return LocalView(parameter, gradient is not None, NOTHING)
 
     def _processes(self) -> Processes:
         processes = processes_of(self._process_group)

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 
 from qpsbgd.capture.weight import is_binary
-from qpsbgd.optim.adam import adam_step
+from qpsbgd.optim.adam import OtherStep, adam_step, adam_steps
 from qpsbgd.optim.checkpoints import checked_state_dict, restore_state
 from qpsbgd.optim.commit import Uninterrupted, without_grad
 from qpsbgd.optim.naming import check_gradient
@@ -143,7 +143,10 @@ class LatentWeightOptimizer(Optimizer, ABC):
         rates = {id(group): other_rate(group) for group in self.param_groups}
         try:
             updates = self._gather()
-            stepped = [update for update in updates if self._steps(update.parameter)]
+            stepped: list[Update] = []
+            others: list[Update] = []
+            for update in updates:
+                (stepped if self._steps(update.parameter) else others).append(update)
             worked = self._work(stepped)
         except NotFiniteError:
             if not all(group["nonfinite"] == "skip" for group in self.param_groups):
@@ -152,13 +155,19 @@ class LatentWeightOptimizer(Optimizer, ABC):
             return
         with Uninterrupted():
             self._commit(stepped, worked)
-            for group, parameter, gradient, _ in updates:
-                if not self._steps(parameter):
-                    state, rate = self.state[parameter], rates[id(group)]
-                    decay = 1.0 - rate * group.get("weight_decay", 0.0)
-                    betas, eps = group["other_betas"], group["other_eps"]
-                    only = self._only(parameter)
-                    adam_step(parameter, gradient, state, rate, betas, eps, decay, only)
+            adam_steps(
+                [
+                    OtherStep(
+                        parameter,
+                        gradient,
+                        self.state[parameter],
+                        group,
+                        rates[id(group)],
+                        self._only(parameter),
+                    )
+                    for group, parameter, gradient, _ in others
+                ]
+            )
             for group in self.param_groups:
                 group["step"] += 1
 
@@ -189,10 +198,9 @@ class LatentWeightOptimizer(Optimizer, ABC):
 
     def _check_binary(self) -> None:
         """Raise if there is nothing to do for this optimizer."""
-        parameters = [parameter for _, parameter in self._numbered()]
-        if not any(self._steps(parameter) for parameter in parameters):
+        if not any(self._steps(parameter) for group in self.param_groups for parameter in group["params"]):
             raise RuntimeError(
-                f"{type(self).__name__} has no binary weight among its {len(parameters)} parameters: "
+                f"{type(self).__name__} has no binary weight among its {len(self._numbered())} parameters: "
                 f"build the model of qpsbgd.nn layers, or call {self.conversions}"
             )
 

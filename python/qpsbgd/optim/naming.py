@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cmath
 from collections.abc import Generator
 from typing import Any, TypeVar
 
@@ -47,7 +48,7 @@ def check_gradient(group: dict[str, Any], parameter: Tensor, gradient: Tensor) -
     qpsbgd.problem.checks.NotFiniteError: the gradient of the parameter of shape (2,) is not finite in step...
     """
     # A finite sum has only finite terms; the terms are looked at only when it is not.
-    if gradient.sum().isfinite():
+    if cmath.isfinite(gradient.sum().item()):
         return
     bad = torch.nonzero(~gradient.isfinite())
     if len(bad):

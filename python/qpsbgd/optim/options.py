@@ -26,9 +26,8 @@ __all__ = [
     "Kinds",
     "check_kinds",
     "check_options",
-    "check_unsharded",
-    "fill_options",
     "move_of",
+    "settle_options",
     "uses_factors",
     "with_rate",
 ]
@@ -46,6 +45,7 @@ EARLIER_DEFAULTS = {
     "weight_decay": 0.0,
     "gram_every": 1,
     "gram_samples": None,
+    "singular_power": 1.0,
 }
 """Defaults for checkpoints that predate these options."""
 
@@ -85,6 +85,9 @@ def check_options(options: dict[str, Any]) -> None:
     if options["betas"] is not None:
         check_betas("betas", options["betas"])
     check_nonnegative("weight_decay", options["weight_decay"])
+    check_nonnegative("singular_power", options["singular_power"])
+    if options["singular_power"] > 1:
+        raise ValueError(f"singular_power is {options['singular_power']}, expected at most 1")
     check_count("gram_every", options["gram_every"])
     if options["gram_samples"] is not None:
         check_count("gram_samples", options["gram_samples"])
@@ -123,7 +126,7 @@ def check_kinds(options: dict[str, Any], kinds: Kinds) -> None:
             raise ValueError(f"{name} {options[name]!r} has no meaning for real weights, use {default!r}")
 
 
-def check_unsharded(group: dict[str, Any]) -> None:
+def _check_unsharded(group: dict[str, Any]) -> None:
     """Raise if a parameter of a group is sharded over processes, as those of FSDP2 and DTensor are."""
     sharded = sys.modules.get("torch.distributed.tensor")  # without it no parameter is one
     names = group.get("param_names", range(len(group["params"])))
@@ -147,8 +150,18 @@ def with_rate(group: dict[str, Any], default: Any) -> dict[str, Any]:
     return {**group, "params": parameters, "lr": _REAL_LR if real else _LR}
 
 
-def fill_options(group: dict[str, Any], kinds: Kinds) -> None:
-    """Replace "auto" and None by what they mean for this parameter group."""
+def settle_options(group: dict[str, Any], parallelism: str) -> None:
+    """Replace "auto" and None in a new parameter group, and raise if its options do not go together."""
+    kinds = Kinds.of(group)
+    check_kinds(group, kinds)
+    _check_unsharded(group)
+    _fill(group, kinds)
+    _check_spectrum(group, parallelism)
+    if parallelism == "vote" and group["variant"] == "projected":
+        raise ValueError("parallelism 'vote' has no meaning with variant 'projected'")
+
+
+def _fill(group: dict[str, Any], kinds: Kinds) -> None:
     if kinds.real:
         group["memory"] = "momentum" if group["memory"] == "auto" else group["memory"]
         group["betas"] = group["betas"] or _REAL_BETAS
@@ -164,6 +177,21 @@ def fill_options(group: dict[str, Any], kinds: Kinds) -> None:
         group["kappa"] = 0.5 if group["memory"] == "momentum" else 1.0
     group.setdefault("num_qubos", 0)
     group.setdefault("qpu_seconds", 0.0)
+
+
+def _check_spectrum(group: dict[str, Any], parallelism: str) -> None:
+    """Raise if p of a group, whose options are filled in, cannot be made as it asks for."""
+    if group["singular_power"] != 1 and parallelism == "replicated":
+        raise ValueError(
+            f"singular_power {group['singular_power']!r} does not go with parallelism 'replicated', whose "
+            "processes may round eigenvectors in different ways; use 'rows'"
+        )
+    memory, variant = group["memory"], group["variant"]
+    if group["singular_power"] != 1 and (memory != "momentum" or variant != "continuous"):
+        raise ValueError(
+            f"singular_power {group['singular_power']!r} needs memory 'momentum' and variant 'continuous', "
+            f"not memory {memory!r} and variant {variant!r}"
+        )
 
 
 def move_of(group: dict[str, Any], weight: Tensor, replaces: bool) -> Move:

@@ -37,14 +37,19 @@ some d² to solve, of which a process of N saves (N - 1) / N, and some d to send
 quarter more processor time with it at a width of 1,024, and a sixth less at 2,048: 1,536 lies between."""
 
 
-def chosen(parallelism: str, solver: Solver, weights: Sequence[Tensor], size: int) -> str:
+def chosen(
+    parallelism: str, solver: Solver, weights: Sequence[Tensor], size: int, rounded: bool = False
+) -> str:
     """Return how a step of these weights is divided.
 
     "auto" shares rows where that saves more time than a message takes. It does so only if answers do not
-    depend on who solves a row.
+    depend on who solves a row; and always if processes may have `rounded` in different ways what the rows'
+    problems are made of, so that each row is solved once.
     """
     if parallelism != "auto":
         return parallelism
+    if rounded:
+        return "rows"
     if not isinstance(solver, str) and not hasattr(solver, "solve_part"):
         return "replicated"
     work = sum(weight.numel() * (weight.numel() // len(weight)) for weight in weights)

@@ -29,9 +29,8 @@ from qpsbgd.optim.options import (
     Kinds,
     check_kinds,
     check_options,
-    check_unsharded,
-    fill_options,
     move_of,
+    settle_options,
     uses_factors,
     with_rate,
 )
@@ -146,6 +145,11 @@ class QPSBGD(PackedSteps, GatedSteps, GathersTogether):
     nonfinite : {"raise", "skip"}
         What a NaN or an infinity in a gradient or in a layer's inputs does: raise before anything changes, or
         leave the step out and count it in `num_skipped`, as `torch.amp.GradScaler` does.
+    singular_power : float
+        With momentum the singular values of p are raised to this power, from 0 to 1. A QUBO sees one row,
+        and so knows what inputs have in common, but not what outputs have: a flatter spectrum makes up for
+        it. ½ is Shampoo's left factor, 0 is Muon's. It takes an eigendecomposition of each layer's smaller
+        side a step: last bits depend on machine and threads, and on a GPU it waits for the device.
 
     Raises
     ------
@@ -213,11 +217,11 @@ class QPSBGD(PackedSteps, GatedSteps, GathersTogether):
         process_group: Any = None,
         parallelism: Literal["auto", "rows", "replicated", "vote"] = "auto",
         nonfinite: Literal["raise", "skip"] = "raise",
+        singular_power: float = 1.0,
     ) -> None:
-        self._solver = resolve_solver(solver, on_device=True)
-        self._process_group = process_group
         check_choice("parallelism", parallelism, PARALLELISMS)
-        self._parallelism = parallelism
+        self._solver = resolve_solver(solver, on_device=True)
+        self._process_group, self._parallelism = process_group, parallelism
         self._processes()  # refuses groups that are none, and solvers that do not go with several processes
         self._forget()
         defaults = {
@@ -241,12 +245,12 @@ class QPSBGD(PackedSteps, GatedSteps, GathersTogether):
             "gram_every": gram_every,
             "gram_samples": gram_samples,
             "nonfinite": nonfinite,
+            "singular_power": singular_power,
         }
         super().__init__(params, defaults)
         # Only now, so that options that are refused leave another optimizer's captures where they are.
         self._is_built = True
-        for group in self.param_groups:
-            self._attach(group)
+        self._attach_all()
 
     def _check_options(self, options: dict[str, Any]) -> None:
         super()._check_options(options)
@@ -258,16 +262,11 @@ class QPSBGD(PackedSteps, GatedSteps, GathersTogether):
             param_group = with_rate(param_group, self.defaults["lr"])
         super().add_param_group(param_group)
         group = self.param_groups[-1]
-        kinds = Kinds.of(group)
         try:
-            check_kinds(group, kinds)
-            check_unsharded(group)
-            if self._parallelism == "vote" and group["variant"] == "projected":
-                raise ValueError("parallelism 'vote' has no meaning with variant 'projected'")
+            settle_options(group, self._parallelism)
         except (TypeError, ValueError):
             self.param_groups.pop()
             raise
-        fill_options(group, kinds)
         if self._is_built:
             self._attach(self.param_groups[-1])
 
@@ -408,7 +407,8 @@ class QPSBGD(PackedSteps, GatedSteps, GathersTogether):
         )
         result = yield from naming_errors(group, weight, self.step_rule(group).work(layer))
         self._note_finite(group, weight, result.finite)
-        return replace(result, state={**result.state, **inputs.kept.state})
+        kept = inputs.kept.state
+        return replace(result, state={**result.state, **kept}) if kept else result
 
     def step_rule(self, group: dict[str, Any]) -> StepRule:
         """Return the mathematics of a parameter group's steps; a subclass may return a rule of its own."""
@@ -425,11 +425,11 @@ class QPSBGD(PackedSteps, GatedSteps, GathersTogether):
             values = result.values if only is None else result.values * only
             last.append(LastStep(number, weight.shape, values, move))
             self.state[weight].update(gated(result.state, self.state[weight], only))
-            group["num_qubos"] += len(result.values)
+            group["num_qubos"] += result.values.shape[0]
         self._last = last
         for group, parameter in self._numbered():
             # Checkpoints of a fresh optimizer need the names of all state.
-            if self._steps(parameter) and parameter.grad is not None and parameter not in self.state:
+            if parameter not in self.state and self._steps(parameter) and parameter.grad is not None:
                 self.state[parameter].update(empty_state(parameter, group))
 
     def _check_slopes(self, updates: Sequence[Update]) -> None:
@@ -445,6 +445,10 @@ class QPSBGD(PackedSteps, GatedSteps, GathersTogether):
         return float(getattr(self._solver, "qpu_seconds", 0.0))
 
     # Captures
+
+    def _attach_all(self) -> None:
+        for group in self.param_groups:
+            self._attach(group)
 
     def _attach(self, group: dict[str, Any]) -> None:
         for parameter in group["params"]:
@@ -493,8 +497,7 @@ class QPSBGD(PackedSteps, GatedSteps, GathersTogether):
         if "_captures" not in self.__dict__:
             self._forget()
             self._is_built = True
-            for group in self.param_groups:
-                self._attach(group)
+            self._attach_all()
 
 
 def layer_seed(seed: int, step: int, number: int, first_row: int) -> int:

@@ -20,4 +20,8 @@ Matrix: TypeAlias = Any
 
 def to_host(tensor: Tensor, dtype: torch.dtype) -> Floats:
     """Make a tensor a contiguous numpy array of `dtype`, without a copy where it is one already."""
-    return cast(Floats, tensor.detach().to("cpu", dtype).contiguous().numpy())
+    if tensor.requires_grad:
+        tensor = tensor.detach()
+    if tensor.dtype != dtype or not tensor.is_cpu:
+        tensor = tensor.to("cpu", dtype)
+    return cast(Floats, tensor.contiguous().numpy())

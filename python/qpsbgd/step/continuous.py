@@ -14,6 +14,7 @@ from qpsbgd.step.inputs import Part
 from qpsbgd.step.memory import error_feedback, join_states, running_means, state_of_rows
 from qpsbgd.step.rows import native_step, project_rows
 from qpsbgd.step.rule import LayerStep, Projection, StepResult
+from qpsbgd.step.spectrum import with_singular_values
 from qpsbgd.step.wide import native_step_by_inputs
 
 __all__ = ["ContinuousRule"]
@@ -40,24 +41,27 @@ class ContinuousRule:
         few = layer.inputs.few_samples() if _needs_no_matrix(layer) else None
         if few is not None:
             X, A = few
-            found = _step(layer, slice(0, len(layer.gradient)), A, X)
-            return StepResult(found.G, replaces=False, state=found.state, p=found.p)
+            return _result_of(_step(layer, slice(0, layer.gradient.shape[0]), A, X))
         parts = layer.inputs.parts(layer.options["jacobian"])
-        rows = yield from together(self._rows(layer, part) for part in parts)
+        if _is_native(layer) and _has_one_matrix(layer):
+            rows = [self._natively(layer, part) for part in parts]
+        else:
+            rows = yield from together(self._rows(layer, part) for part in parts)
+        if len(rows) == 1:
+            return _result_of(rows[0])
         return StepResult(
-            _joined([part.G for part in rows]),
+            torch.cat([part.G for part in rows]),
             replaces=False,
             state=join_states([part.state for part in rows]),
             projections=[part.projection for part in rows if part.projection is not None],
-            p=_joined([part.p for part in rows if part.p is not None]) if rows[0].p is not None else None,
+            p=torch.cat([part.p for part in rows if part.p is not None]) if rows[0].p is not None else None,
             split=tuple(part.rows for part in rows) if rows[0].apart else (),
         )
 
     def _rows(self, layer: LayerStep, part: Part) -> Work[_Rows]:
         options = layer.options
-        scale = _scale(layer)
-        if _is_fast(layer) and part.A.ndim == 2 and not layer.shared:
-            return self._in_one_pass(layer, part, scale)
+        if _is_native(layer) and part.A.ndim == 2 and not layer.shared:
+            return self._natively(layer, part)
         gradient = layer.gradient[part.rows]
         known = state_of_rows(layer.state, part.rows, layer.weight.shape[0])
         p, A = gradient.to(layer.dtype), part.A
@@ -70,7 +74,7 @@ class ContinuousRule:
         left = p if options["memory"] == "error-feedback" else None
         if left is not None and not layer.shared:
             state["residual"], left = error_feedback(left, G.to(layer.dtype)), None
-        return _Rows(G, state, _shown(layer, part, p, A, G, scale), left, A.ndim == 3, part.rows)
+        return _Rows(G, state, _shown(layer, part, p, A, G), left, A.ndim == 3, part.rows)
 
     def _solved(self, layer: LayerStep, part: Part, p: Tensor, A: Floats) -> Work[Tensor]:
         """Project the rows of a part that this process solves."""
@@ -101,7 +105,7 @@ class ContinuousRule:
     def means(
         self, layer: LayerStep, p: Tensor, A: Floats, state: Mapping[str, Any]
     ) -> tuple[Tensor, Floats, dict[str, Any]]:
-        """Return p and A of the QUBOs as running means, and the state after this step.
+        """Return p and A of the QUBOs by running means, and the state after this step.
 
         Parameters
         ----------
@@ -112,30 +116,51 @@ class ContinuousRule:
         state : mapping
             Their state.
         """
-        return running_means(p, A, state, layer.options["betas"])
+        mean, A, after = running_means(p, A, state, layer.options["betas"])
+        return with_singular_values(mean, layer.options["singular_power"]), A, after
 
-    def _in_one_pass(self, layer: LayerStep, part: Part, scale: str | float) -> _Rows:
-        """Project and keep the residual by one native function: the common case, which asks no solver."""
+    def _natively(self, layer: LayerStep, part: Part) -> _Rows:
+        """Project and keep the memory by native functions alone: the common case, which asks no solver."""
+        if layer.options["memory"] == "momentum":
+            return self._native_momentum(layer, part)
         rows = _step(layer, part.rows, part.A)
         if not layer.observed:
             return rows
         p = _p(layer, part.rows)
-        return rows._replace(projection=_shown(layer, part, p, part.A, rows.G, scale))
+        return rows._replace(projection=_shown(layer, part, p, part.A, rows.G))
+
+    def _native_momentum(self, layer: LayerStep, part: Part) -> _Rows:
+        known = state_of_rows(layer.state, part.rows, layer.weight.shape[0])
+        gradient = _of_rows(layer.gradient, part.rows).to(layer.dtype)
+        p, A, state = self.means(layer, gradient, part.A, known)
+        how = {name: layer.options[name] for name in ("kappa", "domain")}
+        spins, _ = native_step(to_host(p, layer.dtype), A, scale=_scale(layer), **how)
+        G = torch.from_numpy(spins).to(p.device)
+        return _Rows(G, state, _shown(layer, part, p, A, G), rows=part.rows)
 
 
 def _scale(layer: LayerStep) -> str | float:
     return float(layer.options["lr"]) if layer.options["scale"] == "step" else layer.options["scale"]
 
 
-def _is_fast(layer: LayerStep) -> bool:
-    """Whether one native function makes the step: there is no other solver, and p is not a running mean."""
-    own = isinstance(layer.solver, str)
-    return own and layer.options["scale"] != "raw" and layer.options["memory"] != "momentum"
+def _is_native(layer: LayerStep) -> bool:
+    """Whether native functions make the step from A as it is: there is no other solver."""
+    return isinstance(layer.solver, str) and layer.options["scale"] != "raw"
+
+
+def _has_one_matrix(layer: LayerStep) -> bool:
+    """Whether the rows of each part share a matrix, and all of them are this process's own."""
+    return layer.options["jacobian"] == "pre-activation" and not layer.shared
 
 
 def _needs_no_matrix(layer: LayerStep) -> bool:
     """Whether neither memory, nor Jacobians, nor hooks ask for A itself."""
-    return _is_fast(layer) and not layer.observed and layer.options["jacobian"] == "pre-activation"
+    wants = layer.options["memory"] == "momentum" or layer.observed
+    return _is_native(layer) and not wants and layer.options["jacobian"] == "pre-activation"
+
+
+def _of_rows(values: Tensor, rows: slice) -> Tensor:
+    return values if rows.stop - rows.start == values.shape[0] else values[rows]
 
 
 def _residual(layer: LayerStep, rows: slice) -> Tensor | None:
@@ -148,7 +173,7 @@ def _step(layer: LayerStep, rows: slice, A: Floats | None, X: Floats | None = No
     """Step and next residual of some rows, by the Gram matrix, by the samples X, or by both."""
     options, device = layer.options, layer.weight.device
     residual, feedback = _residual(layer, rows), options["memory"] == "error-feedback"
-    gradient = to_host(layer.gradient[rows], layer.dtype)
+    gradient = to_host(_of_rows(layer.gradient, rows), layer.dtype)
     how: dict[str, Any] = {
         "residual": None if residual is None else to_host(residual, layer.dtype),
         "keep_residual": feedback and not layer.shared,
@@ -171,18 +196,19 @@ def _p(layer: LayerStep, rows: slice) -> Tensor:
     return gradient if residual is None else gradient + residual
 
 
-def _joined(parts: list[Tensor]) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
+def _result_of(rows: _Rows) -> StepResult:
+    """Give the step of a weight whose rows are all in one part."""
+    shown = [] if rows.projection is None else [rows.projection]
+    split = (rows.rows,) if rows.apart else ()
+    return StepResult(rows.G, replaces=False, state=rows.state, projections=shown, p=rows.p, split=split)
 
 
-def _shown(
-    layer: LayerStep, part: Part, p: Tensor, A: Floats, G: Tensor, scale: str | float
-) -> Projection | None:
+def _shown(layer: LayerStep, part: Part, p: Tensor, A: Floats, G: Tensor) -> Projection | None:
     """Describe the projection to hooks, if there are any."""
     if not layer.observed:
         return None
     options = {
-        "scale": scale,
+        "scale": _scale(layer),
         "kappa": layer.options["kappa"],
         "domain": layer.options["domain"],
         "num_samples": part.num_samples,

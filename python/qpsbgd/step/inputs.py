@@ -20,7 +20,7 @@ from qpsbgd.step.processes import Form, Means, Processes, Promise
 from qpsbgd.step.sampling import SampleDraw
 from qpsbgd.step.tensor_gram import tensor_grams, weighted_tensor_grams
 from qpsbgd.step.triangles import pack_symmetric, packed_size, unpack_symmetric
-from qpsbgd.step.wide import by_inputs, first_by_inputs
+from qpsbgd.step.wide import by_inputs, first_by_inputs, is_wide
 
 __all__ = [
     "CurvatureFactors",
@@ -345,19 +345,19 @@ class LayerInputs:
 
         With it comes the matrix A, where that makes the last flips faster.
         """
-        records = [record for record in self._capture.records if record.num_samples]
-        width, itemsize = self._width, np.dtype(self._numpy_dtype).itemsize
-        if not self._processes.alone or self._all.groups != 1 or self._capture.folded is not None:
+        width, dtype = self._width, _dtype(self._weight)
+        own = self._processes.alone and self._capture.folded is None
+        if not (is_wide(width) and own and self._all.groups == 1):
             return None
+        records = [record for record in self._capture.records if record.num_samples]
         cut = any(self._draw.cuts(record) for record in records)
         if not records or (cut and len(records) > 1):
             return None
         drawn = [self._draw.blocks(record, 0) for record in records]
         num_samples = sum(count for _, count in drawn)
-        by_samples = by_inputs(num_samples, width, itemsize)
+        by_samples = by_inputs(num_samples, width, dtype.itemsize)
         if not first_by_inputs(num_samples, width) or (self.kept.active and not by_samples):
             return None
-        dtype = _dtype(self._weight)
         blocks = [to_host(X[0], dtype) for drawn_blocks, _ in drawn for X in drawn_blocks]
         X = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
         if by_samples:

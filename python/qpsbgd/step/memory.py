@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from qpsbgd import _core
 from qpsbgd.step.arrays import Floats, to_host
 from qpsbgd.step.kept import NEVER_MADE
 
@@ -84,8 +86,31 @@ def running_means(
     betas : (float, float)
         Weights of the past in p and in A.
     """
-    p, gram, memory = running_tensors(p, torch.from_numpy(A).to(p.device), state, betas)
-    return p, to_host(gram, gram.dtype), memory
+    if not p.is_cpu:
+        p, gram, memory = running_tensors(p, torch.from_numpy(A).to(p.device), state, betas)
+        return p, to_host(gram, gram.dtype), memory
+    step = state.get("step", 0) + 1
+    p_state, p_mean = _native_average(state.get("gradient_average"), to_host(p, p.dtype), step, betas[0])
+    gram_state, A = _native_average(state.get("gram_average"), A, step, betas[1])
+    averages = {
+        "gradient_average": torch.from_numpy(p_state),
+        "gram_average": torch.from_numpy(gram_state),
+    }
+    return torch.from_numpy(p_mean), A, {"step": step, **averages}
+
+
+def _native_average(state: Tensor | None, value: Floats, step: int, decay: float) -> tuple[Floats, Floats]:
+    """Do as `average` in one pass over the memory, to the same bits."""
+    past = None
+    if state is not None:
+        past = to_host(state, torch.float64 if value.dtype == np.float64 else torch.float32)
+    return _core.running_mean(
+        value,
+        past,
+        weight=1.0 - decay,
+        correction=1.0 - decay**step,
+        num_threads=torch.get_num_threads(),
+    )
 
 
 def running_tensors(

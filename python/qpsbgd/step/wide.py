@@ -12,7 +12,7 @@ from qpsbgd import _core
 from qpsbgd.problem.checks import NotFiniteError, check_finite
 from qpsbgd.step.arrays import Floats, Spins
 
-__all__ = ["by_inputs", "first_by_inputs", "native_step_by_inputs"]
+__all__ = ["by_inputs", "first_by_inputs", "is_wide", "native_step_by_inputs"]
 
 _LEAST_WIDTH = 2048
 _FEW = 24
@@ -24,6 +24,17 @@ _SOME = 12
 """From this many coordinates a sample on, first fields by X pay."""
 _FEW_OF_LARGE = 8
 """The same where the matrix takes a GiB or more: slower by X, but it fits."""
+
+
+def is_wide(width: int) -> bool:
+    """Whether a layer of `width` inputs has anything done by its samples, if they are few enough.
+
+    Examples
+    --------
+    >>> is_wide(1024), is_wide(2048)
+    (False, True)
+    """
+    return width >= _LEAST_WIDTH_OF_BOTH
 
 
 def by_inputs(num_samples: int, width: int, itemsize: int = 4) -> bool:
@@ -48,7 +59,7 @@ def first_by_inputs(num_samples: int, width: int) -> bool:
     >>> first_by_inputs(128, 2048), first_by_inputs(128, 1024)
     (True, False)
     """
-    return width >= _LEAST_WIDTH_OF_BOTH and num_samples * _SOME <= width
+    return is_wide(width) and num_samples * _SOME <= width
 
 
 def native_step_by_inputs(

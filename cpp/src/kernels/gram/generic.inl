@@ -275,8 +275,48 @@ void store_transposed(const Real* block, std::size_t rows, std::size_t columns, 
     }
 }
 
+// As average, of one register full.
+template <class Real>
+inline void average_lanes(const Real* values, const Real* past, Real weight, Real correction, Real* state,
+                          Real* mean) {
+    const auto value = load<Vector<Real>>(values);
+    const auto before = past == nullptr ? Vector<Real>{} : load<Vector<Real>>(past);
+    const bool near_past = weight < Real(0.5) && weight > Real(-0.5);
+    const auto next = multiply_add(broadcast(near_past ? weight : weight - Real{1}),
+                                   Vector<Real>(value - before), near_past ? before : value);
+    save(state, next);
+    if (mean != nullptr) {
+        save(mean, Vector<Real>(next / broadcast(correction)));
+    }
+}
+
+template <class Real>
+void average(const Real* values, const Real* past, Real weight, Real correction, std::size_t count,
+             Real* state, Real* mean) {
+    constexpr std::size_t lanes = kLanes<Real>;
+    std::size_t i = 0;
+    for (; i + lanes <= count; i += lanes) {
+        average_lanes(values + i, past == nullptr ? nullptr : past + i, weight, correction, state + i,
+                      mean == nullptr ? nullptr : mean + i);
+    }
+    if (i < count) {
+        Real rest[4][lanes] = {};
+        const std::size_t bytes = (count - i) * sizeof(Real);
+        __builtin_memcpy(rest[0], values + i, bytes);
+        if (past != nullptr) {
+            __builtin_memcpy(rest[1], past + i, bytes);
+        }
+        average_lanes(rest[0], rest[1], weight, correction, rest[2], rest[3]);
+        __builtin_memcpy(state + i, rest[2], bytes);
+        if (mean != nullptr) {
+            __builtin_memcpy(mean + i, rest[3], bytes);
+        }
+    }
+}
+
 template <class Real>
 constexpr GramKernels<Real> gram_kernels(decltype(GramKernels<Real>::multiply_signs) multiply_signs) {
-    return {kWidth<Real>,   kBitWidth<Real>, pack<Real>,  pack_signs<Real>,
-            multiply<Real>, multiply_signs,  store<Real>, store_transposed<Real>};
+    return {kWidth<Real>,     kBitWidth<Real>,        pack<Real>,
+            pack_signs<Real>, multiply<Real>,         multiply_signs,
+            store<Real>,      store_transposed<Real>, average<Real>};
 }

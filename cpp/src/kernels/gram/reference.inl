@@ -2,6 +2,7 @@
 //
 // Identity: block = left'right of two panels, each entry a chain of fused multiply-adds in the order of the samples, or of
 // signs samples - 2 popcount(left xor right). Results are equal to the last bit.
+// And state = past + weight (value - past), from the end that is nearer, and mean = state / correction.
 // Alignment: none. Cost: one multiply-add per sample and entry.
 #pragma once
 
@@ -33,6 +34,20 @@ inline std::int64_t product_of_signs(const std::uint32_t* left, const std::uint3
         sum += bit(left, i) == bit(right, j) ? 1 : -1;
     }
     return sum;
+}
+
+template <class Real>
+void average(const Real* values, const Real* past, Real weight, Real correction, std::size_t count,
+             Real* state, Real* mean) {
+    for (std::size_t i = 0; i < count; ++i) {
+        const Real before = past == nullptr ? Real{0} : past[i];
+        const bool near_past = std::fabs(weight) < Real(0.5);
+        state[i] = std::fma(near_past ? weight : weight - Real{1}, values[i] - before,
+                            near_past ? before : values[i]);
+        if (mean != nullptr) {
+            mean[i] = state[i] / correction;
+        }
+    }
 }
 
 }  // namespace qpsbgd::reference::gram

@@ -1,4 +1,4 @@
-// Products of panels of columns, from which Gram matrices and fields are put together.
+// Products of panels of columns, from which Gram matrices and fields are put together, and running means of them.
 //
 // A panel holds `width` neighbouring columns of a matrix, sample after sample, padded with zeros: 64-byte aligned.
 // A block is a width x width matrix, rows `width` apart, 64-byte aligned.
@@ -52,6 +52,12 @@ struct GramKernels {
                   std::size_t stride);
     void (*store_transposed)(const Real* block, std::size_t rows, std::size_t columns, Real scale, Real* out,
                              std::size_t stride);
+
+    // state = past + weight (values - past), zeros where `past` is null, and mean = state / correction unless `mean` is
+    // null. One subtraction, fused multiply-add and division an entry, of any alignment: rounded as torch.lerp rounds,
+    // from the nearer end.
+    void (*average)(const Real* values, const Real* past, Real weight, Real correction, std::size_t count,
+                    Real* state, Real* mean);
 };
 
 }  // namespace qpsbgd

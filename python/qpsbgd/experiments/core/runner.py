@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from qpsbgd.data.progress import ProgressBar
 from qpsbgd.experiments.core.results import Result, Run
+from qpsbgd.experiments.core.search import Search
 from qpsbgd.experiments.core.store import Job, Record, Store
 from qpsbgd.experiments.core.task import Settings, Task
 from qpsbgd.optim.commit import keeping_grad_mode
@@ -77,8 +78,8 @@ def tune(
 ) -> dict[str, Settings]:
     """Choose each optimizer's settings from its grid by the mean score on the validation split.
 
-    Every optimizer runs ``tuning_seeds`` times with each of the equally many settings of its grid. The first
-    of equals wins.
+    Every optimizer runs ``tuning_seeds`` times with each of the equally many settings of its grid, or of
+    those that its search draws. The first of equals wins.
 
     Parameters
     ----------
@@ -99,26 +100,39 @@ def tune(
     FloatingPointError
         If no setting of an optimizer has a finite loss.
     """
-    jobs = [
-        Job(task, name, settings, seed, "validation")
-        for seed in range(task.tuning_seeds)
-        for name in optimizers
-        for settings in task.grids.get(name, ())
-    ]
+    tuned = {name: task.grids[name] for name in optimizers if name in task.grids}
     scores: dict[str, list[float]] = {}
-    for job, record in zip(jobs, execute(jobs, store, data_dir=data_dir, report=report), strict=True):
-        scores.setdefault(_setting_key(job.optimizer, job.settings), []).append(record.score)
-    chosen: dict[str, Settings] = {}
-    for name in optimizers:
-        if name not in task.grids:
-            chosen[name] = task.optimizers[name]
-            continue
-        means = [math.fsum(scores[_setting_key(name, settings)]) for settings in task.grids[name]]
-        best = max(range(len(means)), key=means.__getitem__)
-        if means[best] == -math.inf:
+
+    def try_out(grids: Mapping[str, Sequence[Settings]]) -> None:
+        jobs = [
+            Job(task, name, settings, seed, "validation")
+            for seed in range(task.tuning_seeds)
+            for name, grid in grids.items()
+            for settings in grid
+        ]
+        for job, record in zip(jobs, execute(jobs, store, data_dir=data_dir, report=report), strict=True):
+            scores.setdefault(_setting_key(job.optimizer, job.settings), []).append(record.score)
+
+    first = {name: grid.drawn(name) if isinstance(grid, Search) else grid for name, grid in tuned.items()}
+    try_out(first)
+    best = {name: _best(name, grid, scores) for name, grid in first.items()}
+    last = {name: grid.near_to(name, best[name]) for name, grid in tuned.items() if isinstance(grid, Search)}
+    try_out(last)
+    best.update({name: _best(name, (best[name], *near), scores) for name, near in last.items()})
+    for name, settings in best.items():
+        if _mean_of(name, settings, scores) == -math.inf:
             raise FloatingPointError(f"{name} diverges on {task.name} with every setting of its grid")
-        chosen[name] = task.grids[name][best]
-    return chosen
+    return {name: best.get(name, task.optimizers[name]) for name in optimizers}
+
+
+def _best(name: str, grid: Sequence[Settings], scores: Mapping[str, list[float]]) -> Settings:
+    """Return the first of the settings with the best mean score."""
+    return max(grid, key=lambda settings: _mean_of(name, settings, scores))
+
+
+def _mean_of(name: str, settings: Settings, scores: Mapping[str, list[float]]) -> float:
+    found = scores[_setting_key(name, settings)]
+    return math.fsum(found) / len(found)
 
 
 def _setting_key(optimizer: str, settings: Settings) -> str:

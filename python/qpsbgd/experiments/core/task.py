@@ -14,14 +14,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
+from qpsbgd.experiments.core.search import Grid, Setting, Settings
+
 if TYPE_CHECKING:
     from qpsbgd.experiments.core.results import Run
 
 __all__ = ["Experiment", "Setting", "Settings", "Split", "Task"]
 
-Setting = str | float | bool | None
-Settings = Mapping[str, Setting]
-"""Arguments of an optimizer's constructor, among them ``lr``."""
 Split = Literal["validation", "test"]
 
 _TaskT = TypeVar("_TaskT", bound="Task")
@@ -43,8 +42,8 @@ class Task(ABC):
     optimizers : mapping
         Optimizer name -> the settings it runs with when it is not tuned.
     grids : mapping
-        Optimizer name -> the settings to choose from on the validation split. All grids have the same
-        size, so that every optimizer has the same budget.
+        Optimizer name -> the settings to choose from on the validation split, or the search that draws
+        them. All grids have the same size, so that every optimizer has the same budget.
     seeds, tuning_seeds : int
         Number of runs on the test split, and of runs per setting on the validation split.
     published : mapping
@@ -62,7 +61,7 @@ class Task(ABC):
     name: str
     description: str
     optimizers: Mapping[str, Settings]
-    grids: Mapping[str, tuple[Settings, ...]] = field(default_factory=dict)
+    grids: Mapping[str, Grid] = field(default_factory=dict)
     seeds: int = 5
     tuning_seeds: int = 1
     published: Mapping[str, float] = field(default_factory=dict)

@@ -16,6 +16,7 @@ from qpsbgd.step.inputs import CurvatureFactors, Part
 from qpsbgd.step.memory import average, error_feedback, join_states, running_tensors, state_of_rows
 from qpsbgd.step.projected import MAJORIZERS, curvature_tensors, matched_curvatures
 from qpsbgd.step.rule import LayerStep, Projection, StepResult
+from qpsbgd.step.spectrum import with_singular_values
 
 __all__ = ["DeviceContinuousRule", "DeviceProjectedRule"]
 
@@ -40,6 +41,7 @@ class DeviceContinuousRule:
             p = p + known["residual"]
         elif options["memory"] == "momentum":
             p, A, state = _running(p, A, layer.state, options["betas"])
+            p = _with_spectrum(p, len(A), options["singular_power"])
         scale = float(options["lr"]) if options["scale"] == "step" else options["scale"]
         how = {"scale": scale, "kappa": options["kappa"], "domain": options["domain"]}
         how["num_samples"] = part.num_samples
@@ -160,6 +162,13 @@ def _running(
     known = _known_matrices(state, "gram_average", A)
     p, A, new = running_tensors(p, _in_state_form(A), known, betas)
     return p, _as_matrices(A), new
+
+
+def _with_spectrum(p: Tensor, groups: int, power: float) -> Tensor:
+    """Raise the singular values of each channel group's p to a power."""
+    if len(p) % groups:
+        groups = 1
+    return with_singular_values(p.unflatten(0, (groups, -1)), power).flatten(0, 1)
 
 
 def _curvatures(
