@@ -37,11 +37,10 @@ from qpsbgd.optim.options import (
 from qpsbgd.optim.packed import LastStep, PackedSteps
 from qpsbgd.optim.parallel import PARALLELISMS, Team
 from qpsbgd.problem.checks import Domain, Memory, Scale, check_choice
-from qpsbgd.solvers.requests import answer_requests
 from qpsbgd.solvers.resolve import resolve_solver
 from qpsbgd.step.continuous import ContinuousRule
 from qpsbgd.step.device.rules import DeviceContinuousRule, DeviceProjectedRule
-from qpsbgd.step.device.together import answer_descents
+from qpsbgd.step.device.together import answered
 from qpsbgd.step.inputs import LayerInputs, Seen, StaticInputs, fold_inputs
 from qpsbgd.step.memory import empty_state
 from qpsbgd.step.processes import LostProcessError, Processes, Promise
@@ -347,7 +346,7 @@ class QPSBGD(PackedSteps, GatedSteps, GathersTogether):
                 raise self._failure
             numbers = [number for number, update in enumerate(updates) if self._has(update)]
             works = {number: self._work_of(updates[number]) for number in numbers}
-            answers = self._answered(updates, list(works.values()))
+            answers = answered(list(works.values()), self._solver, {u.parameter.device.type for u in updates})
             results = dict(zip(works, answers, strict=True))
         except BaseException as wrong:
             if self._team.processes.alone or isinstance(wrong, LostProcessError):
@@ -378,13 +377,6 @@ class QPSBGD(PackedSteps, GatedSteps, GathersTogether):
         except Exception as wrong:
             error = wrong
         self._team.raise_together(error, device)
-
-    def _answered(
-        self, updates: Sequence[Update], works: list[Generator[Any, Any, StepResult]]
-    ) -> list[StepResult]:
-        if not self._on_device:
-            return answer_requests(works, self._solver)
-        return answer_descents(works, {update.parameter.device.type for update in updates})
 
     def _work_of(self, update: Update) -> Generator[Any, Any, StepResult]:
         group, weight, gradient, _ = self._received(update)

@@ -15,10 +15,11 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 import torch
 
+from qpsbgd.solvers.requests import answer_requests
 from qpsbgd.step.device.choose import descend_all, joined
 from qpsbgd.step.device.descent import Rows
 
-__all__ = ["Descents", "alone", "answer_descents"]
+__all__ = ["Descents", "alone", "answer_descents", "answered"]
 
 ResultT = TypeVar("ResultT")
 
@@ -71,6 +72,14 @@ def answer_descents(works: Sequence[Descents[ResultT]], kinds: Iterable[str] = (
             run.resume(number)
         run.answer()
         return [run.results[number] for number in range(len(works))]
+
+
+def answered(
+    works: Sequence[Generator[Any, Any, ResultT]], solver: Any, kinds: Iterable[str]
+) -> list[ResultT]:
+    """Run the work of a step: descents on devices of these kinds, or requests that a solver answers."""
+    on_device = isinstance(solver, str) and solver == "device"
+    return answer_descents(works, kinds) if on_device else answer_requests(works, solver)
 
 
 class _Run(Generic[ResultT]):
