@@ -9,7 +9,9 @@ from __future__ import annotations
 import argparse
 import itertools
 import time
+import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -22,8 +24,10 @@ from qpsbgd import QPSBGD, solve_ising
 from qpsbgd.baselines import BinaryConnect
 from qpsbgd.nn import Scale, to_binary
 from qpsbgd.solvers.device.batch import ising_batch
+from qpsbgd.solvers.device.exchange import RUNGS
 from qpsbgd.solvers.device.fixed import fixed_couplings, fixed_fields
 from qpsbgd.solvers.device.search import Search, search
+from qpsbgd.step.device import choose
 from qpsbgd.step.device.choose import uses_kernel
 from qpsbgd.step.device.project import project_tensors
 from qpsbgd.step.gram import gram_matrix
@@ -81,6 +85,12 @@ SOLVES = [
 ]
 """Method, sweeps and rows of solves of W2: 784 inputs, 128 samples."""
 SMALL_SOLVES = [("tabu", 3, 8), ("anneal", 4, 8), ("descent", None, 8)]
+EXCHANGES = [(150, 500, 4), (1024, 100, 4)]
+"""Spins, sweeps and ladders of single problems with Gaussian couplings; beside as many annealing runs."""
+SMALL_EXCHANGES = [(20, 6, 2)]
+PEERS = [(784, 256, 100), (784, 2048, 100)]
+"""Spins, problems and steps of simulated bifurcation; beside tabu search."""
+SMALL_PEERS = [(24, 3, 20)]
 OPTIMIZERS: dict[str, Callable[[nn.Module], torch.optim.Optimizer]] = {
     "float Adam": lambda net: torch.optim.Adam(net.parameters(), 1e-3, fused=CUDA),
     "BinaryConnect-Adam": lambda net: BinaryConnect(net.parameters(), lr=0.01, base="adam"),
@@ -187,6 +197,10 @@ def projection_lines(rows: list[tuple[int, int, int]], device: str, budget: floa
                 took = milliseconds(lambda p=p, A=A: project_tensors(p, A[None]), device, budget)
             how = f"kernel, {parts} parts" if parts else "torch operations"
             yield f"  {d} x {m}, {how:<24}{took:>16.2f}{mean_objective(G, p, A):>11.5f}"
+        with patched(choose, "is_rounded", lambda rows: False):
+            G = project_tensors(p, A[None])
+            took = milliseconds(lambda p=p, A=A: project_tensors(p, A[None]), device, budget)
+        yield f"  {d} x {m}, {'without int8 couplings':<24}{took:>16.2f}{mean_objective(G, p, A):>11.5f}"
 
 
 def rows_of_layer(d: int, m: int, n: int = 128) -> tuple[np.ndarray, np.ndarray]:
@@ -216,6 +230,46 @@ def solver_lines(
         yield f"  {name:<28}{took:>10.2f}{search:>10.2f}{host:>10.2f}{host / took:>8.1f}{energies}"
 
 
+def exchange_lines(exchanges: list[tuple[int, int, int]], device: str, budget: float) -> Iterator[str]:
+    """Milliseconds and best energies of replica exchange, and of annealing with as many replicas."""
+    yield f"{'one problem':<40}{'ms':>10}{'energy':>12}"
+    for spins, sweeps, ladders in exchanges:
+        J = torch.randn(spins, spins, generator=torch.Generator().manual_seed(0)).to(device)
+        for method, reads in (("exchange", ladders), ("anneal", RUNGS * ladders)):
+            call = partial(
+                solve_ising, None, J, device=device, method=method, num_reads=reads, num_sweeps=sweeps, seed=0
+            )
+            best, took = call().best_energies.item(), milliseconds(call, device, budget)
+            name = f"{method}, {spins} spins, {sweeps} sweeps, {reads} reads"
+            yield f"  {name:<38}{took:>10.2f}{best:>12.3f}"
+
+
+def peer_lines(peers: list[tuple[int, int, int]], device: str, budget: float) -> Iterator[str]:
+    """Milliseconds and mean energies of simulated-bifurcation, one problem a call, and of ours."""
+    try:
+        import simulated_bifurcation as sb
+    except ImportError:
+        yield "simulated-bifurcation is not installed: left out"
+        return
+    yield f"{'simulated bifurcation':<40}{'ms':>10}{'energy':>12}"
+    for spins, rows, steps in peers:
+        h, J = (torch.from_numpy(part).to(device) for part in rows_of_layer(spins, rows))
+        own = partial(solve_ising, h, J, device=device, method="tabu", num_sweeps=3, seed=0)
+        took, energy = milliseconds(own, device, budget), own().energies.mean().item()
+        yield f"  {f'tabu, 3 sweeps, {rows} rows':<38}{took:>10.2f}{energy:>12.5f}"
+        few = h[: min(rows, 8)]
+
+        def peer(few: torch.Tensor = few, J: torch.Tensor = J, steps: int = steps) -> list[float]:
+            options = {"domain": "spin", "agents": 16, "max_steps": steps, "verbose": False, "device": device}
+            with warnings.catch_warnings():  # says that its agents did not converge within max_steps
+                warnings.simplefilter("ignore")
+                return [float(sb.minimize(J, row, 0.0, **options)[1]) for row in few]
+
+        energy = float(np.mean(peer()))
+        took = milliseconds(peer, device, budget) * rows / len(few)
+        yield f"  {f'its 16 agents, {steps} steps, {rows} rows':<38}{took:>10.2f}{energy:>12.5f}"
+
+
 def search_alone(h: torch.Tensor, J: torch.Tensor, options: dict[str, Any]) -> Callable[[], object]:
     """The search of a solve, without the checks before it and the float64 after it."""
     batch = ising_batch(h, J, h.device, initial_states=None, num_reads=1)
@@ -226,22 +280,28 @@ def search_alone(h: torch.Tensor, J: torch.Tensor, options: dict[str, Any]) -> C
     return lambda: search(couplings, own, None, numbers, torch.zeros_like(numbers), how)
 
 
-class patched_parts:
+@contextmanager
+def patched(module: Any, name: str, value: Any) -> Iterator[None]:
+    """Let a module have another value."""
+    before = getattr(module, name)
+    setattr(module, name, value)
+    try:
+        yield
+    finally:
+        setattr(module, name, before)
+
+
+@contextmanager
+def patched_parts(parts: int) -> Iterator[None]:
     """Let the kernel work with so many parts; 0 leaves it as it is."""
+    if not parts:
+        yield
+        return
+    from qpsbgd.step.device import kernel
 
-    def __init__(self, parts: int) -> None:
-        self._parts = parts
-
-    def __enter__(self) -> None:
-        if self._parts:
-            from qpsbgd.step.device import kernel
-
-            self._kernel, self._before = kernel, kernel.settings
-            kernel.settings = lambda width: {**self._before(width), "PARTS": self._parts}
-
-    def __exit__(self, *_: object) -> None:
-        if self._parts:
-            self._kernel.settings = self._before
+    before = kernel.settings
+    with patched(kernel, "settings", lambda *widths: {**before(*widths), "PARTS": parts}):
+        yield
 
 
 def main() -> None:
@@ -259,6 +319,10 @@ def main() -> None:
     for line in projection_lines(SMALL_ROWS if smoke else ROWS, device, budget):
         print(line, flush=True)
     for line in solver_lines(SMALL_SOLVES if smoke else SOLVES, 40 if smoke else 784, device, budget):
+        print(line, flush=True)
+    for line in exchange_lines(SMALL_EXCHANGES if smoke else EXCHANGES, device, budget):
+        print(line, flush=True)
+    for line in peer_lines(SMALL_PEERS if smoke else PEERS, device, budget):
         print(line, flush=True)
     for line in step_lines(SMALL_NETS if smoke else NETS, device, budget):
         print(line, flush=True)

@@ -16,7 +16,7 @@ from qpsbgd.solvers.device.fixed import exact_parts, fixed_couplings, scaled, tr
 from qpsbgd.solvers.device.streams import bits, read_keys
 from qpsbgd.testing import check_solver
 
-METHODS = ["descent", "tabu", "anneal"]
+METHODS = ["descent", "tabu", "anneal", "exchange"]
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -77,7 +77,7 @@ def test_samples_are_minima_of_the_callers_numbers(method, own, integers):
         assert (problem.energies(flipped) >= energies - 1e-12 * np.abs(energies)).all()
 
 
-@pytest.mark.parametrize("method", ["tabu", "anneal"])
+@pytest.mark.parametrize("method", ["tabu", "anneal", "exchange"])
 @pytest.mark.parametrize("own", [False, True])
 @pytest.mark.parametrize("n", [1, 2, 3, 11])
 def test_small_problems_are_solved_to_the_minimum(n, own, method):
@@ -203,7 +203,7 @@ def test_couplings_that_the_search_rounds_away_count_in_the_end():
 
 def test_time_ends_a_search_between_sweeps():
     h, J = random_problems(2, 40)
-    for method in ("tabu", "anneal"):
+    for method in ("tabu", "anneal", "exchange"):
         answer = solved(h, J, method=method, num_sweeps=None, time_limit=0.3, num_reads=2)
         assert answer.info["timing"]["sampling_ns"] < 3e9
         assert answer.info["sweeps"] > 0
@@ -290,14 +290,14 @@ def test_integer_couplings_are_kept_without_rounding_in_int16():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"method": "exact"}, "method must be 'auto', 'descent', 'anneal' or 'tabu' on a device"),
+        ({"method": "exact"}, "method must be 'auto', 'descent', 'anneal', 'tabu' or 'exchange' on a device"),
         ({"num_threads": 2}, "num_threads must be None on a device, but is 2"),
         ({"target_energy": -1.0}, "target_energy must be None on a device"),
         ({"num_best": 3}, "num_best must be None on a device"),
         ({"presolve": True}, "presolve must be 'auto' or False on a device"),
         ({"executor": object()}, "executor must be None on a device"),
         ({"progress": True}, "progress must be None on a device"),
-        ({"method": "tabu", "beta_range": (1.0, 2.0)}, "beta_range is for method 'anneal' on a device"),
+        ({"method": "tabu", "beta_range": (1.0, 2.0)}, "beta_range is for methods 'anneal' and 'exchange'"),
         ({"method": "descent", "num_sweeps": 2}, "num_sweeps must be None for method 'descent'"),
         ({"device": "mps"}, "device must compute in float64, but is 'mps'"),
         ({"device": "nowhere"}, "device must be a device of torch, but is 'nowhere'"),

@@ -10,6 +10,7 @@ from qpsbgd.optim import QPSBGD
 from qpsbgd.step.device.descent import Rows, descend
 from qpsbgd.step.device.project import project_tensors
 from qpsbgd.step.device.proximal import proximal_tensors
+from qpsbgd.step.device.rounded import descend_rounded, is_rounded, rounded_matrices
 from qpsbgd.step.gram import gram_matrix
 from qpsbgd.step.projected import proximal_model, proximal_step
 from qpsbgd.step.rows import native_step, objective, project_rows
@@ -44,8 +45,18 @@ def signs_of(p):
     return torch.where(p >= 0, 1, -1).to(torch.int8)
 
 
+def rounding(rows):
+    """The descent of wide rows on a GPU, in torch operations."""
+    descend_rounded(rows, descend)
+
+
+@pytest.mark.parametrize("by_int8", [False, True])
 @pytest.mark.parametrize("domain", ["spin", "mask"])
-def test_mean_objective_of_a_thousand_random_layers_is_that_of_the_native_descent(domain):
+def test_mean_objective_of_a_thousand_random_layers_is_that_of_the_native_descent(
+    domain, by_int8, monkeypatch
+):
+    if by_int8:
+        monkeypatch.setattr("qpsbgd.step.device.choose.descend_by_torch", rounding)
     numbers = np.random.default_rng(0)
     found = []
     for shape in range(50):
@@ -199,3 +210,42 @@ def test_proximal_steps_are_as_good_as_native_ones_and_never_raise_the_model(dty
     assert (values[1] <= 0).all()
     assert torch.equal(own[0], weights[0].to(dtype))  # a row without curvature has no model
     assert values[1].sum() == pytest.approx(values[0].sum(), rel=2e-2)
+
+
+@pytest.mark.parametrize("kind", ["normal", "relu", "signs"])
+def test_rounded_matrices_are_near_ones_of_inputs_of_any_sizes(kind):
+    _, A = layer(10, 30, 24, 1, torch.float64, kind)
+    sizes = torch.logspace(-6, 6, 24, dtype=torch.float64)
+    A = torch.stack([A, A * sizes[:, None] * sizes])
+    A[:, 3], A[:, :, 3] = 0, 0  # an input that is always zero
+    q, r = rounded_matrices(A)
+    assert (q[0].int() - q[1].int()).abs().max() <= 1  # halves may go either way
+    assert not q[:, 3].any()
+    errors = A - r[:, :, None] * q * r[:, None, :]
+    diagonal = A.diagonal(dim1=1, dim2=2)
+    shares = errors / (diagonal[:, :, None] * diagonal[:, None, :]).sqrt().clamp(min=1e-300)
+    shares.diagonal(dim1=1, dim2=2).zero_()
+    most = (q.abs().amax() * r * r / diagonal.clamp(min=1e-300))[:, :1, None]
+    assert (shares.abs() <= 0.5001 * most / 127).all()
+
+
+def test_only_wide_layers_of_many_rows_are_rounded():
+    def rows(count, width):
+        parts = torch.zeros(1, count, width), torch.ones(1, count, width), torch.zeros(1, 1, 1)
+        return Rows(*parts, torch.zeros(1, width), 2.0, torch.ones(1, count, dtype=torch.bool))
+
+    assert is_rounded(rows(128, 1025))
+    assert not is_rounded(rows(127, 1025))
+    assert not is_rounded(rows(1000, 1024))
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-40, 1e37, torch.inf, torch.nan])
+def test_rounding_of_extreme_matrices_ends_and_is_never_above_the_sign(size, monkeypatch):
+    monkeypatch.setattr("qpsbgd.step.device.choose.descend_by_torch", rounding)
+    p, A = layer(11, 20, 16, 4)
+    A = A * size
+    G = project_tensors(p, A[None])
+    assert set(G.unique().tolist()) <= {-1, 0, 1}
+    if np.isfinite(size) and size:
+        sign, own = objectives(p, A, signs_of(p), G)
+        assert (own <= sign).all()

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import cmath
+from collections.abc import Generator
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from qpsbgd.problem.checks import NotFiniteError
-from qpsbgd.solvers.requests import Work
 
 __all__ = ["check_gradient", "named", "naming_errors"]
 
+AskedT = TypeVar("AskedT")
+AnswerT = TypeVar("AnswerT")
 ResultT = TypeVar("ResultT")
 
 
@@ -57,7 +59,9 @@ def check_gradient(group: dict[str, Any], parameter: Tensor, gradient: Tensor) -
         )
 
 
-def naming_errors(group: dict[str, Any], parameter: Tensor, work: Work[ResultT]) -> Work[ResultT]:
+def naming_errors(
+    group: dict[str, Any], parameter: Tensor, work: Generator[AskedT, AnswerT, ResultT]
+) -> Generator[AskedT, AnswerT, ResultT]:
     """Make work on one parameter's step say which parameter and step its numbers were not finite for."""
     try:
         return (yield from work)

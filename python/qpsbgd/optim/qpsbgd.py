@@ -7,7 +7,7 @@ Then it commits all of them. Nothing has changed if anything fails before the co
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
@@ -37,10 +37,10 @@ from qpsbgd.optim.options import (
 from qpsbgd.optim.packed import LastStep, PackedSteps
 from qpsbgd.optim.parallel import PARALLELISMS, Team
 from qpsbgd.problem.checks import Domain, Memory, Scale, check_choice
-from qpsbgd.solvers.requests import Work, answer_requests
 from qpsbgd.solvers.resolve import resolve_solver
 from qpsbgd.step.continuous import ContinuousRule
 from qpsbgd.step.device.rules import DeviceContinuousRule, DeviceProjectedRule
+from qpsbgd.step.device.together import answered
 from qpsbgd.step.inputs import LayerInputs, Seen, StaticInputs, fold_inputs
 from qpsbgd.step.memory import empty_state
 from qpsbgd.step.processes import LostProcessError, Processes, Promise
@@ -346,7 +346,7 @@ class QPSBGD(PackedSteps, GatedSteps, GathersTogether):
                 raise self._failure
             numbers = [number for number, update in enumerate(updates) if self._has(update)]
             works = {number: self._work_of(updates[number]) for number in numbers}
-            answers = answer_requests(list(works.values()), self._solver)
+            answers = answered(list(works.values()), self._solver, {u.parameter.device.type for u in updates})
             results = dict(zip(works, answers, strict=True))
         except BaseException as wrong:
             if self._team.processes.alone or isinstance(wrong, LostProcessError):
@@ -378,7 +378,7 @@ class QPSBGD(PackedSteps, GatedSteps, GathersTogether):
             error = wrong
         self._team.raise_together(error, device)
 
-    def _work_of(self, update: Update) -> Work[StepResult]:
+    def _work_of(self, update: Update) -> Generator[Any, Any, StepResult]:
         group, weight, gradient, _ = self._received(update)
         gradient = gradient.reshape(weight.shape[0], -1)
         if not is_binary(weight):

@@ -44,8 +44,10 @@ __all__ = [
 _SHORTEST = 1e-9
 """Seconds: a time limit that is over already."""
 
-Method: TypeAlias = Literal["auto", "exact", "descent", "anneal", "tabu"]
-METHODS: tuple[str, ...] = get_args(Method)
+Method: TypeAlias = Literal["auto", "exact", "descent", "anneal", "tabu", "exchange"]
+_ON_DEVICE = ("exchange",)
+METHODS: tuple[str, ...] = tuple(method for method in get_args(Method) if method not in _ON_DEVICE)
+"""Of the host; a device has another one."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +56,11 @@ class NativeSolver:
 
     Attributes
     ----------
-    method : {"auto", "exact", "descent", "anneal", "tabu"}
+    method : {"auto", "exact", "descent", "anneal", "tabu", "exchange"}
         "auto" proves its answer by exhaustive search up to 20 spins. Beyond, it looks at the couplings and
         fields of each problem: tabu search for most dense ones, annealing for sparse matrices, where few
         couplings of a spin count, for large spin glasses without fields, and where `beta_range` is given.
+        "exchange" is for a device: replica exchange, each read a ladder of 16 replicas.
     num_reads : int
         Independent runs per problem.
     num_sweeps : int or None
@@ -87,9 +90,9 @@ class NativeSolver:
         of the spins is left. True: any method, with one sparse problem, no `initial_states` and no
         `num_best`.
     device : str or torch.device, optional
-        Where to solve instead, such as "cuda": dense problems of up to 8,192 spins, by "descent", "tabu" or
-        "anneal" (see the page gpu.md). "auto" is tabu search there, or annealing where `beta_range` is given.
-        Then `num_threads`, `target_energy`, `num_best` and `sampling` stay None.
+        Where to solve instead, such as "cuda": dense problems of up to 8,192 spins, by "descent", "tabu",
+        "anneal" or "exchange" (see the page gpu.md). "auto" is tabu search there, or annealing where
+        `beta_range` is given. Then `num_threads`, `target_energy`, `num_best` and `sampling` stay None.
 
     Notes
     -----
@@ -123,7 +126,9 @@ class NativeSolver:
 
     def __post_init__(self) -> None:
         """Check every setting."""
-        check_member("method", self.method, METHODS)
+        if self.device is None and self.method in _ON_DEVICE:
+            raise ValueError(f"method {self.method!r} needs a device, such as device='cuda'")
+        check_member("method", self.method, METHODS if self.device is None else get_args(Method))
         check_integer("num_reads", self.num_reads, 1)
         if self.num_sweeps is not None:
             check_integer("num_sweeps", self.num_sweeps, 1, MOST_COUNT)

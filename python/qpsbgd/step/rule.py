@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from qpsbgd.solvers.requests import Work
 from qpsbgd.solvers.resolve import Solver
 from qpsbgd.step.arrays import Floats
 from qpsbgd.step.inputs import LayerInputs, Part
@@ -141,6 +140,10 @@ class StepResult:
 class StepRule(Protocol):
     """The mathematics of a variant of QP-SBGD."""
 
-    def work(self, layer: LayerStep) -> Work[StepResult]:
-        """Find the step of one weight; ask for the solutions of all its rows at once, if for any."""
+    def work(self, layer: LayerStep) -> Generator[Any, Any, StepResult]:
+        """Find the step of one weight; ask for the solutions of all its rows at once, if for any.
+
+        What it asks for is a list of `qpsbgd.solvers.requests.Request`, or on a device the descent of
+        `qpsbgd.step.device.descent.Rows`.
+        """
         ...

@@ -74,15 +74,20 @@ def check_settings(settings: Any) -> None:
     ValueError: num_best must be None on a device, but is 3
     """
     if settings.method == "exact":
-        raise ValueError("method must be 'auto', 'descent', 'anneal' or 'tabu' on a device, but is 'exact'")
+        raise ValueError(
+            "method must be 'auto', 'descent', 'anneal', 'tabu' or 'exchange' on a device, but is 'exact'"
+        )
     for name in ("num_threads", "target_energy", "num_best", "sampling"):
         value = getattr(settings, name)
         if value is not None:
             raise ValueError(f"{name} must be None on a device, but is {value!r}")
     if settings.presolve is not False and settings.presolve != "auto":
         raise ValueError(f"presolve must be 'auto' or False on a device, but is {settings.presolve!r}")
-    if settings.beta_range is not None and settings.method not in ("auto", "anneal"):
-        raise ValueError(f"beta_range is for method 'anneal' on a device, but method is {settings.method!r}")
+    if settings.beta_range is not None and settings.method not in ("auto", "anneal", "exchange"):
+        raise ValueError(
+            "beta_range is for methods 'anneal' and 'exchange' on a device, "
+            f"but method is {settings.method!r}"
+        )
     if settings.method == "descent" and settings.num_sweeps is not None:
         raise ValueError(
             f"num_sweeps must be None for method 'descent' on a device, but is {settings.num_sweeps}"

@@ -46,12 +46,12 @@ class Reads:
 
     def move_to(self, spins: Tensor) -> None:
         """Go to other states."""
-        before = self._levels()
+        before = self.levels()
         self.spins.copy_(spins)
         self.fields.copy_(local_fields(self.couplings, self.own, self.spins))
-        self.now.add_((self._levels() - before) >> 2)  # exact: a flip changes a level by four gains
+        self.now.add_((self.levels() - before) >> 2)  # exact: a flip changes a level by four gains
 
-    def _levels(self) -> Tensor:
+    def levels(self) -> Tensor:
         """Twice the energies, ``s'(f + h)``."""
         return (self.spins * (self.fields.to(torch.int64) + self.own)).sum(dim=-1)
 

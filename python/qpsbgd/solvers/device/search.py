@@ -23,12 +23,12 @@ from qpsbgd.solvers.device.fixed import FixedCouplings, scaled
 from qpsbgd.solvers.device.reads import Reads, Rests, placed
 from qpsbgd.solvers.device.streams import bits, read_keys
 
-__all__ = ["Found", "Search", "quantiles", "search"]
+__all__ = ["Found", "Search", "counted", "drawn", "moves_of", "quantiles", "search", "temperature_range"]
 
-_START, _MOVES, _RESTARTS = range(3)
+START, MOVES, _RESTARTS = range(3)
 """Purposes of random numbers."""
 
-_DEFAULT_SWEEPS = {"anneal": 1000, "tabu": 200}
+_DEFAULT_SWEEPS = {"anneal": 1000, "tabu": 200, "exchange": 1000}
 _FIRST_ROUND = 100
 """Sweeps of the first of ever longer annealing runs, where only the time is limited."""
 _HOT, _COLD = 0.3, 0.05
@@ -46,7 +46,7 @@ class Search:
 
     Attributes
     ----------
-    method : {"descent", "anneal", "tabu"}
+    method : {"descent", "anneal", "tabu", "exchange"}
     num_sweeps : int or None
         None: the default, or as many as the time allows.
     beta_range : (float, float) or None
@@ -119,10 +119,10 @@ def search(
     """
     device, n = own.device, own.shape[-1]
     if starts is None:
-        keys = read_keys(how.seed, _START, problems, numbers)
-        starts = _drawn(own, keys, couplings.norms, leaning=how.method == "tabu")
-    reads = placed(couplings.values, own, starts, read_keys(how.seed, _MOVES, problems, numbers))
-    chosen = _moves_of(device.type, n)
+        keys = read_keys(how.seed, START, problems, numbers)
+        starts = drawn(own, keys, couplings.norms, leaning=how.method == "tabu")
+    reads = placed(couplings.values, own, starts, read_keys(how.seed, MOVES, problems, numbers))
+    chosen = moves_of(device.type, n)
     if how.method != "anneal" or how.beta_range is None:
         chosen.descend(reads)
     if how.method == "descent":
@@ -136,7 +136,7 @@ def search(
     return Found(reads.best, sweeps, beta_range)
 
 
-def _moves_of(device: str, width: int) -> ModuleType:
+def moves_of(device: str, width: int) -> ModuleType:
     """Return the module whose `descend`, `tabu` and `anneal` move the reads."""
     if uses_kernel(device, width):
         from qpsbgd.solvers.device import kernel
@@ -145,7 +145,7 @@ def _moves_of(device: str, width: int) -> ModuleType:
     return moves
 
 
-def _drawn(own: Tensor, keys: Tensor, norms: Tensor, *, leaning: bool) -> Tensor:
+def drawn(own: Tensor, keys: Tensor, norms: Tensor, *, leaning: bool) -> Tensor:
     """Random spins; leaning ones follow their fields, where these exceed half a row's norm."""
     places = torch.arange(own.shape[-1], device=own.device)
     noise = bits(keys[..., None], places, 24)
@@ -167,7 +167,7 @@ def _tabu(reads: Reads, norms: Tensor, keys: Tensor, chosen: ModuleType, how: Se
     shortest, spread = _rests(n, _mean_fields(reads) < _SMALL_FIELDS * norms[:, None])
     left = torch.zeros_like(reads.fields)
     rests = Rests(left, shortest.clone(), spread, torch.zeros_like(reads.now))
-    for sweep in _counted(how):
+    for sweep in counted(how):
         if how.ended(sweep, reads):
             return sweep
         if sweep >= _PATIENCE:
@@ -178,7 +178,7 @@ def _tabu(reads: Reads, norms: Tensor, keys: Tensor, chosen: ModuleType, how: Se
     return how.num_sweeps or _DEFAULT_SWEEPS["tabu"]
 
 
-def _counted(how: Search) -> Iterator[int]:
+def counted(how: Search) -> Iterator[int]:
     """Numbers of sweeps, without end where only the time is limited."""
     if how.num_sweeps is None and how.has_deadline:
         return itertools.count()
@@ -212,16 +212,8 @@ def _anneal(
     reads: Reads, couplings: FixedCouplings, keys: Tensor, chosen: ModuleType, how: Search
 ) -> tuple[int, tuple[float, float]]:
     """One run, or ever longer ones until the time is up; return the sweeps and the first read's betas."""
-    ones = torch.ones(reads.now.shape, dtype=torch.float64, device=reads.now.device)
-    unit = scaled(ones, couplings.shifts[:, None])  # of energies, in those of the matrix
-    if how.beta_range is None:
-        typical = 2.0 * _mean_fields(reads)
-        hot, cold = _HOT, _COLD
-    else:
-        typical = unit
-        hot, cold = (1.0 / float(beta) for beta in how.beta_range)
-    in_energies = float(typical[0, 0] / unit[0, 0])
-    betas = tuple(1.0 / (part * in_energies) if in_energies else 1.0 for part in (hot, cold))
+    typical, hot, cold, unit = temperature_range(reads, couplings, how)
+    betas = betas_of(typical, hot, cold, unit)
     table = quantiles(reads.now.device)
     done, length = 0, _FIRST_ROUND
     endless = how.num_sweeps is None and how.has_deadline
@@ -230,18 +222,41 @@ def _anneal(
     while True:
         for step in range(length):
             if how.ended(done, reads):
-                return done, (betas[0], betas[1])
+                return done, betas
             # A flip changes the energy by twice its gain.
             part = 0.5 * hot * (cold / hot) ** (step / max(1, length - 1)) if length > 1 else 0.5 * cold
             chosen.anneal(reads, done, (typical * part).to(torch.float32), table)
             done += 1
         chosen.descend(reads)
         if not endless:
-            return done, (betas[0], betas[1])
+            return done, betas
         length *= 2
         places = torch.arange(reads.spins.shape[-1], device=keys.device)
         drawn = bits(keys[..., None], done * moves.SWEEP_COUNTERS + places, 1)
         reads.move_to((2 * drawn - 1).to(torch.int8))
+
+
+def temperature_range(
+    reads: Reads, couplings: FixedCouplings, how: Search
+) -> tuple[Tensor, float, float, Tensor]:
+    """Return what is typical of each read, the first and last temperature in parts of it, and a unit.
+
+    Temperatures are those of energies. What is typical, float64 (m, r), is in the unit of the matrix, and so
+    is the unit: that of the caller's energies.
+    """
+    ones = torch.ones(reads.now.shape, dtype=torch.float64, device=reads.now.device)
+    unit = scaled(ones, couplings.shifts[:, None])
+    if how.beta_range is None:
+        return 2.0 * _mean_fields(reads), _HOT, _COLD, unit
+    hot, cold = (1.0 / float(beta) for beta in how.beta_range)
+    return unit, hot, cold, unit
+
+
+def betas_of(typical: Tensor, hot: float, cold: float, unit: Tensor) -> tuple[float, float]:
+    """Return the inverse temperatures of the first read, in the caller's energies."""
+    in_energies = float(typical[0, 0] / unit[0, 0])
+    first, last = (1.0 / (part * in_energies) if in_energies else 1.0 for part in (hot, cold))
+    return first, last
 
 
 def quantiles(device: torch.device) -> Tensor:

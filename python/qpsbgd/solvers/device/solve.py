@@ -12,6 +12,7 @@ from torch import Tensor
 from qpsbgd.problem.checks import seed_or_random
 from qpsbgd.problem.ising import IsingProblem, Solutions
 from qpsbgd.solvers.device.batch import TensorBatch, batch_of, checked_device, ising_batch, qubo_batch
+from qpsbgd.solvers.device.exchange import RUNGS, exchange
 from qpsbgd.solvers.device.finish import finished
 from qpsbgd.solvers.device.fixed import FixedCouplings, fixed_couplings, fixed_fields
 from qpsbgd.solvers.device.search import Search, search
@@ -80,7 +81,8 @@ def _solved(
         method = "tabu" if settings.beta_range is None else "anneal"
     info: dict[str, Any] = {"method": method, "sweeps": 0, "beta_range": None, "proven_optimal": False}
     doubles: Tensor | None = None
-    parts = list(_parts(b, reads, n, own=batch.J.dim() == 3))
+    replicas = RUNGS if method == "exchange" else 1
+    parts = list(_parts(b, reads, n, replicas, own=batch.J.dim() == 3))
     for number, (problems, chosen) in enumerate(parts):
         part = batch.rows(problems)
         if doubles is None or batch.J.dim() == 3:
@@ -104,9 +106,9 @@ def _solved(
     return Solutions(samples, energies, info, batch.binary)  # type: ignore[arg-type]  # tensors
 
 
-def _parts(b: int, reads: int, n: int, *, own: bool) -> Iterator[tuple[slice, slice]]:
+def _parts(b: int, reads: int, n: int, replicas: int, *, own: bool) -> Iterator[tuple[slice, slice]]:
     """Cut a batch into problems and reads that go in step."""
-    together = max(1, _MOST_SPINS // n)
+    together = max(1, _MOST_SPINS // (n * replicas))
     problems = max(1, together // reads)
     if own:
         problems = max(1, min(problems, _MOST_COUPLINGS // n**2))
@@ -167,6 +169,7 @@ def _solve_part(
         starts = by_matrix(starts if starts.shape[1] == 1 else starts[:, chosen])
     own = fixed_fields(by_matrix(batch.h[:, None]), couplings.shifts)
     numbers = torch.arange(chosen.start, chosen.stop, device=own.device)[None]
-    found = search(couplings, own, starts, by_matrix(problems[:, None]), by_matrix(numbers), how)
+    searched = exchange if how.method == "exchange" else search
+    found = searched(couplings, own, starts, by_matrix(problems[:, None]), by_matrix(numbers), how)
     spins, energies = finished(batch, doubles, found.spins, starts)
     return spins.reshape(b, reads, n), energies.reshape(b, reads), found.sweeps, found.beta_range

@@ -45,6 +45,9 @@ class Rows:
         t: 2, or 1 where spins stand for steps of 0 and 1.
     active : Tensor (q, r) of bool
         Rows that descend.
+    columns : Tensor (q, d), optional
+        r, where the matrices are int8 and stand for ``A_ij = r_i r_j matrices_ij``; the diagonal is then that
+        of the thresholds.
     """
 
     fields: Tensor
@@ -53,6 +56,16 @@ class Rows:
     thresholds: Tensor
     factor: float
     active: Tensor
+    columns: Tensor | None = None
+
+    def whole_matrices(self) -> Tensor:
+        """Return A as numbers of the type of the fields."""
+        if self.columns is None:
+            return self.matrices
+        r = self.columns
+        matrices = r[:, :, None] * self.matrices.to(r.dtype) * r[:, None, :]
+        matrices.diagonal(dim1=-2, dim2=-1).copy_(2.0 / self.factor * self.thresholds)
+        return matrices
 
 
 def descend(rows: Rows) -> None:
@@ -73,6 +86,8 @@ def descend(rows: Rows) -> None:
     """
     if rows.spins.shape[-1] == 0:
         return
+    if rows.columns is not None:
+        rows.matrices, rows.columns = rows.whole_matrices(), None
     looks = _is_looked_at(rows.fields.device)
     width = rows.spins.shape[-1]
     # Rounding could let undecided spins alternate for ever, where real descents flip each some once.

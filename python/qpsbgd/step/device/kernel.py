@@ -11,11 +11,15 @@ float32 are in its order, and the spin at the place comes along in the lowest bi
 
 from __future__ import annotations
 
+import functools
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 import triton
 import triton.language as tl
+from torch import Tensor
 
 from qpsbgd.step.device.descent import Rows
 
@@ -23,50 +27,105 @@ __all__ = ["descend", "settings"]
 
 _LEAST_SHARE = tl.constexpr(0.25)
 """Of the best gain, as in `qpsbgd.step.device.descent`."""
-_WIDE = 2048
+_WIDE = 256
 _PARTS_OF_WIDE = 4
+_MOST_ALIGNED = 16
 _SPINS_OF_WARP = 256
 _MOST_WARPS = 16
 _FLIPS_OF_SPIN = 100
 """At most: rounding could let undecided spins alternate for ever, where real descents flip each some once."""
 
 
-def settings(width: int) -> dict[str, int]:
+def settings(*widths: int) -> dict[str, int]:
     """Choose a program's size for rows of so many spins.
 
-    The number of warps keeps 8 spins a lane, as far as that many warps go; wide rows, whose flips wait for
-    rows of A, get several parts.
+    The number of warps keeps 8 spins a lane, as far as that many warps go. Wide rows, whose flips wait for
+    rows of A, get several parts: a third of the turns. Widths with a common power of two are read in pieces
+    of that many numbers.
     """
-    size = max(16, triton.next_power_of_2(width))
-    warps = min(_MOST_WARPS, max(1, size // _SPINS_OF_WARP))
-    return {"SIZE": size, "PARTS": _PARTS_OF_WIDE if width >= _WIDE else 1, "num_warps": warps}
+    size = max(16, triton.next_power_of_2(max(widths)))
+    return {
+        "SIZE": size,
+        "PARTS": _PARTS_OF_WIDE if size > _WIDE else 1,
+        "ALIGNED": math.gcd(_MOST_ALIGNED, *widths),
+        "num_warps": min(_MOST_WARPS, max(1, size // _SPINS_OF_WARP)),
+    }
 
 
-def descend(rows: Rows, **chosen: int) -> None:
-    """Flip spins until no flip gains, in place; `chosen` takes the place of `settings`."""
-    matrices, rows_of_matrix, width = rows.fields.shape
-    if not rows.fields.numel():
+def descend(all_rows: Sequence[Rows], **chosen: int) -> None:
+    """Flip spins of all these rows until no flip gains, by one launch.
+
+    `chosen` takes the place of what `settings` chooses. The rows have one dtype and one factor, and may have
+    other widths and matrices; rows of int8 couplings come alone. No row's answer depends on the others.
+    Fields and spins are changed in place, or replaced where arrays are put together.
+    """
+    all_rows = [rows for rows in all_rows if rows.fields.numel()]
+    if not all_rows:
         return
-    whole = (rows.fields, rows.spins, rows.matrices, rows.thresholds)
-    fields, spins, couplings, thresholds = (tensor.contiguous() for tensor in whole)
-    grid = (matrices * rows_of_matrix,)
-    options: dict[str, Any] = {**settings(width), **chosen}
+    layers = tuple((rows.fields.shape[0], rows.fields.shape[1], rows.fields.shape[2]) for rows in all_rows)
+    fields, spins, couplings, thresholds, active = (
+        _in_one([getattr(rows, name) for rows in all_rows])
+        for name in ("fields", "spins", "matrices", "thresholds", "active")
+    )
+    columns = None if all_rows[0].columns is None else all_rows[0].columns.contiguous()
+    options: dict[str, Any] = {**settings(*(width for _, _, width in layers)), **chosen}
     with torch.cuda.device_of(fields):
-        _descend[grid](
+        _descend[(len(active),)](
             fields,
             spins,
             couplings,
             thresholds,
-            rows.active.contiguous(),
-            rows_of_matrix,
-            width,
-            rows.factor,
-            _FLIPS_OF_SPIN * width,
+            active,
+            _places(layers, fields.device),
+            thresholds if columns is None else columns,
+            all_rows[0].factor,
+            _FLIPS_OF_SPIN,
+            ROUNDED=columns is not None,
             **options,
         )
-    for tensor, result in ((rows.fields, fields), (rows.spins, spins)):
-        if tensor.data_ptr() != result.data_ptr():
-            tensor.copy_(result)
+    for name, results in (("fields", fields), ("spins", spins)):
+        parts = results.split([rows.fields.numel() for rows in all_rows])
+        for rows, part in zip(all_rows, parts, strict=True):
+            setattr(rows, name, part.view(rows.fields.shape))
+
+
+def _in_one(tensors: list[Tensor]) -> Tensor:
+    """Put tensors behind each other, flat; one alone stays where it is."""
+    flat = [tensor.contiguous().view(-1) for tensor in tensors]
+    return flat[0] if len(flat) == 1 else torch.cat(flat)
+
+
+def _places(layers: tuple[tuple[int, int, int], ...], device: torch.device) -> Tensor:
+    """Return for each row where its fields, thresholds and matrix begin, and its width; int64 (rows, 4).
+
+    They depend on shapes alone, so that a training run makes them once; made on the device, nothing waits.
+    A stream has its own, since another one may not have made them yet.
+    """
+    if device.type != "cuda":
+        return _made_places(layers, device, 0)
+    if torch.cuda.is_current_stream_capturing():
+        return _made_places.__wrapped__(layers, device, 0)
+    return _made_places(layers, device, torch.cuda.current_stream(device).cuda_stream)
+
+
+@functools.lru_cache(maxsize=64)
+def _made_places(layers: tuple[tuple[int, int, int], ...], device: torch.device, stream: int) -> Tensor:
+    parts = []
+    field = threshold = coupling = 0
+    for matrices, rows, width in layers:
+        row = torch.arange(matrices * rows, device=device)
+        matrix = row // rows
+        columns = (
+            field + row * width,
+            threshold + matrix * width,
+            coupling + matrix * width**2,
+            torch.full_like(row, width),
+        )
+        parts.append(torch.stack(columns, dim=1))
+        field += matrices * rows * width
+        threshold += matrices * width
+        coupling += matrices * width**2
+    return torch.cat(parts)
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -76,23 +135,34 @@ def _descend(  # type: ignore[no-untyped-def]
     couplings_pointer,
     thresholds_pointer,
     active_pointer,
-    rows_of_matrix,
-    width,
+    places_pointer,
+    columns_pointer,
     factor,
-    most_turns,
+    flips_of_spin,
     SIZE: tl.constexpr,
     PARTS: tl.constexpr,
+    ALIGNED: tl.constexpr,
+    ROUNDED: tl.constexpr,
 ):
     row = tl.program_id(0).to(tl.int64)
-    matrix = row // rows_of_matrix
+    places_pointer += 4 * row
+    # What the compiler knows to be multiples it reads in wider pieces.
+    fields_pointer += tl.multiple_of(tl.load(places_pointer), ALIGNED)
+    spins_pointer += tl.multiple_of(tl.load(places_pointer), ALIGNED)
+    thresholds_pointer += tl.multiple_of(tl.load(places_pointer + 1), ALIGNED)
+    couplings_pointer += tl.multiple_of(tl.load(places_pointer + 2), ALIGNED)
+    width = tl.multiple_of(tl.load(places_pointer + 3), ALIGNED).to(tl.int32)
     places = tl.arange(0, SIZE)
     inside = places < width
-    fields = tl.load(fields_pointer + row * width + places, mask=inside, other=0.0)
-    spins = tl.load(spins_pointer + row * width + places, mask=inside, other=1.0)
-    thresholds = tl.load(thresholds_pointer + matrix * width + places, mask=inside, other=0.0)
-    couplings_pointer += matrix * width * width
+    fields = tl.load(fields_pointer + places, mask=inside, other=0.0)
+    spins = tl.load(spins_pointer + places, mask=inside, other=1.0)
+    thresholds = tl.load(thresholds_pointer + places, mask=inside, other=0.0)
+    columns = thresholds
+    if ROUNDED:
+        columns_pointer += tl.multiple_of(tl.load(places_pointer + 1), ALIGNED)
+        columns = tl.load(columns_pointer + places, mask=inside, other=0.0)
     part = tl.arange(0, PARTS)
-    left = tl.where(tl.load(active_pointer + row), most_turns, 0)
+    left = tl.where(tl.load(active_pointer + row), flips_of_spin * width, 0)
     while left > 0:
         gains = spins * fields - thresholds
         # Above 0 wherever a flip gains, even by less than float32 can tell from 0.
@@ -109,7 +179,10 @@ def _descend(  # type: ignore[no-untyped-def]
             # A flip stays if it gains whatever subset of the better ones is made too.
             both = made[:, None] & made[None, :]
             address = flipped[:, None].to(tl.int64) * width + flipped[None, :]
-            coupled = tl.load(couplings_pointer + address, mask=both, other=0.0)
+            coupled = tl.load(couplings_pointer + address, mask=both, other=0)
+            if ROUNDED:
+                sizes = tl.load(columns_pointer + tl.maximum(flipped, 0), mask=made, other=0.0)
+                coupled = sizes[:, None] * coupled.to(fields.dtype) * sizes[None, :]
             lost = tl.maximum(factor * direction[:, None] * direction[None, :] * coupled, 0.0)
             lost = tl.where(both & (best[None, :] > best[:, None]), lost, 0.0)
             made = made & (gain > tl.sum(lost, axis=1).to(tl.float32))
@@ -118,9 +191,14 @@ def _descend(  # type: ignore[no-untyped-def]
             place = tl.sum(tl.where(one, flipped + 1, 0), axis=0) - 1  # -1 where the flip is not made
             spin = tl.sum(tl.where(one, direction, 0.0), axis=0)
             address = couplings_pointer + tl.maximum(place, 0).to(tl.int64) * width + places
-            coupling = tl.load(address, mask=places < tl.where(place < 0, 0, width), other=0.0)
-            fields -= factor * spin * coupling
+            coupling = tl.load(address, mask=places < tl.where(place < 0, 0, width), other=0)
+            change = factor * spin * coupling.to(fields.dtype)
+            if ROUNDED:
+                change *= columns * tl.load(columns_pointer + tl.maximum(place, 0))
+                # The couplings have no diagonal; thresholds are half of what a flip does to its own field.
+                change = tl.where(places == place, 2.0 * spin * thresholds, change)
+            fields -= change
             spins = tl.where(places == place, -spins, spins)
         left = tl.where(tl.max(best, axis=0) > 0, left - 1, 0)
-    tl.store(fields_pointer + row * width + places, fields, mask=inside)
-    tl.store(spins_pointer + row * width + places, spins, mask=inside)
+    tl.store(fields_pointer + places, fields, mask=inside)
+    tl.store(spins_pointer + places, spins, mask=inside)

@@ -6,15 +6,15 @@ of spin k gains ``h_k f_k - t A_kk / 2``: see `qpsbgd.step.device.descent`.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from qpsbgd.step.device.choose import descend
 from qpsbgd.step.device.descent import Rows
+from qpsbgd.step.device.together import Descents, alone
 
-__all__ = ["project_tensors", "raw_tensors", "rounding_of"]
+__all__ = ["project_tensors", "projection", "raw_tensors", "rounding_of"]
 
 
 class _Start(NamedTuple):
@@ -30,7 +30,18 @@ class _Start(NamedTuple):
     """Whether there is anything to descend."""
 
 
-def project_tensors(
+def project_tensors(P: Tensor, matrices: Tensor, **options: Any) -> Tensor:
+    """Project fields by Gram matrices on their device at once: `projection`, to its end.
+
+    Examples
+    --------
+    >>> project_tensors(torch.tensor([[0.3, -0.1]]), torch.eye(2)[None])
+    tensor([[ 1, -1]], dtype=torch.int8)
+    """
+    return alone(projection(P, matrices, **options))
+
+
+def projection(
     P: Tensor,
     matrices: Tensor,
     *,
@@ -38,8 +49,10 @@ def project_tensors(
     kappa: float = 1.0,
     domain: str = "spin",
     num_samples: int | None = None,
-) -> Tensor:
+) -> Descents[Tensor]:
     """Project fields by Gram matrices on their device; nothing waits for the device, unless it is the CPU.
+
+    It yields the rows that are to descend; see `qpsbgd.step.device.together`.
 
     Parameters
     ----------
@@ -57,7 +70,7 @@ def project_tensors(
 
     Examples
     --------
-    >>> project_tensors(torch.tensor([[0.3, -0.1]]), torch.eye(2)[None])
+    >>> alone(projection(torch.tensor([[0.3, -0.1]]), torch.eye(2)[None]))
     tensor([[ 1, -1]], dtype=torch.int8)
     """
     count, width = P.shape
@@ -71,7 +84,7 @@ def project_tensors(
     start = _start(p, matrices, scale, kappa)
     spins = start.signs
     if scale == "auto" or (kappa if isinstance(scale, str) else scale) > 0:
-        spins = _descended(start, matrices, diagonal, scale == "auto", domain == "mask")
+        spins = yield from _descended(start, matrices, diagonal, scale == "auto", domain == "mask")
     step = spins.to(torch.int8)
     # Nothing is known of a weight without input and gradient, nor of a row without any gradient.
     unknown = (p == 0) & ((diagonal[:, None] == 0) | (p == 0).all(dim=-1, keepdim=True))
@@ -95,7 +108,9 @@ def _start(p: Tensor, matrices: Tensor, scale: str | float, kappa: float) -> _St
     return _Start(p, signs, products, scales.where(active, 1.0), active)
 
 
-def _descended(start: _Start, matrices: Tensor, diagonal: Tensor, fitted: bool, mask: bool) -> Tensor:
+def _descended(
+    start: _Start, matrices: Tensor, diagonal: Tensor, fitted: bool, mask: bool
+) -> Descents[Tensor]:
     """Give the steps G of all rows: what descents reach, or sign(p) where that is not worse."""
     factor = 1.0 if mask else 2.0
     over = start.p / start.scales[..., None]
@@ -107,14 +122,14 @@ def _descended(start: _Start, matrices: Tensor, diagonal: Tensor, fitted: bool, 
         factor=factor,
         active=start.active,
     )
-    descend(rows)
+    yield rows
     scales = start.scales
     if fitted:
         scales = _fitted(start, rows, over, mask)
         refitted = start.p / scales[..., None]
         rows.fields += over - refitted
         over = refitted
-        descend(rows)
+        yield rows
     steps = 0.5 * (start.signs + rows.spins) if mask else rows.spins
     better = _is_better(start, rows, steps, over, scales)
     return torch.where(better[..., None], steps, start.signs)

@@ -9,17 +9,33 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from qpsbgd.step.device.choose import descend
 from qpsbgd.step.device.descent import Rows
 from qpsbgd.step.device.project import rounding_of
+from qpsbgd.step.device.together import Descents, alone
 
-__all__ = ["proximal_tensors"]
+__all__ = ["proximal", "proximal_tensors"]
 
 
 def proximal_tensors(
     weights: Tensor, gradient: Tensor, matrices: Tensor, curvatures: Tensor, damping: float
 ) -> Tensor:
+    """Take one proximal Newton step at once: `proximal`, to its end.
+
+    Examples
+    --------
+    >>> gradient = torch.tensor([[0.5, 3.0]])
+    >>> proximal_tensors(torch.ones(1, 2), gradient, torch.eye(2)[None], torch.ones(1), damping=0.0)
+    tensor([[ 1., -1.]])
+    """
+    return alone(proximal(weights, gradient, matrices, curvatures, damping))
+
+
+def proximal(
+    weights: Tensor, gradient: Tensor, matrices: Tensor, curvatures: Tensor, damping: float
+) -> Descents[Tensor]:
     """Take one proximal Newton step on the binary set, as `qpsbgd.step.projected.proximal_step`.
+
+    It yields the rows that are to descend; see `qpsbgd.step.device.together`.
 
     Parameters
     ----------
@@ -42,7 +58,7 @@ def proximal_tensors(
     Examples
     --------
     >>> gradient = torch.tensor([[0.5, 3.0]])
-    >>> proximal_tensors(torch.ones(1, 2), gradient, torch.eye(2)[None], torch.ones(1), damping=0.0)
+    >>> alone(proximal(torch.ones(1, 2), gradient, torch.eye(2)[None], torch.ones(1), damping=0.0))
     tensor([[ 1., -1.]])
     """
     shape = (len(matrices), len(weights) // len(matrices), weights.shape[1])
@@ -59,7 +75,7 @@ def proximal_tensors(
         factor=2.0,
         active=(c > 0) & (m != 0).any(dim=-1),
     )
-    descend(rows)
+    yield rows
     # Nothing is known of a weight without input and gradient, and its flips do not change the model.
     unknown = (m == 0) & (diagonal[:, None] == 0)
     w = torch.where(unknown, W, rows.spins)

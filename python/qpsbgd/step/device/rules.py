@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qpsbgd.solvers.requests import Work
 from qpsbgd.step.arrays import to_host
-from qpsbgd.step.device.project import project_tensors
-from qpsbgd.step.device.proximal import proximal_tensors
+from qpsbgd.step.device.project import projection
+from qpsbgd.step.device.proximal import proximal
+from qpsbgd.step.device.together import Descents
 from qpsbgd.step.inputs import CurvatureFactors, Part
 from qpsbgd.step.memory import average, error_feedback, join_states, running_tensors, state_of_rows
 from qpsbgd.step.projected import MAJORIZERS, curvature_tensors, matched_curvatures
@@ -24,14 +24,15 @@ __all__ = ["DeviceContinuousRule", "DeviceProjectedRule"]
 class DeviceContinuousRule:
     """``p = g + memory``, and G the projection of p: a `qpsbgd.step.rule.StepRule`."""
 
-    def work(self, layer: LayerStep) -> Work[StepResult]:
+    def work(self, layer: LayerStep) -> Descents[StepResult]:
         """Find the binary step G of one weight, as `qpsbgd.step.rule.StepRule.work`."""
-        yield from ()  # a rule may ask a solver; this one asks none
-        with torch.autocast(layer.weight.device.type, enabled=False):
-            parts = [self._rows(layer, part) for part in layer.inputs.tensor_parts(layer.options["jacobian"])]
+        parts = []
+        for part in layer.inputs.tensor_parts(layer.options["jacobian"]):
+            parts.append((yield from self._rows(layer, part)))
+            del part  # or its matrices would outlive it
         return _joined(parts, replaces=False)
 
-    def _rows(self, layer: LayerStep, part: Part) -> StepResult:
+    def _rows(self, layer: LayerStep, part: Part) -> Descents[StepResult]:
         options = layer.options
         known = state_of_rows(layer.state, part.rows, len(layer.weight))
         p, A = layer.gradient[part.rows].to(layer.dtype), part.A
@@ -44,7 +45,7 @@ class DeviceContinuousRule:
         scale = float(options["lr"]) if options["scale"] == "step" else options["scale"]
         how = {"scale": scale, "kappa": options["kappa"], "domain": options["domain"]}
         how["num_samples"] = part.num_samples
-        G = _own_rows(layer, part, p, A, how)
+        G = yield from _own_rows(layer, part, p, A, how)
         left = p if options["memory"] == "error-feedback" else None
         if left is not None and not layer.shared:
             state["residual"], left = error_feedback(left, G.to(layer.dtype)), None
@@ -62,14 +63,12 @@ class DeviceContinuousRule:
 class DeviceProjectedRule:
     """Weights are -1 and +1, and a step minimises a quadratic model: a `qpsbgd.step.rule.StepRule`."""
 
-    def work(self, layer: LayerStep) -> Work[StepResult]:
+    def work(self, layer: LayerStep) -> Descents[StepResult]:
         """Find the next binary weights of one weight, as `qpsbgd.step.rule.StepRule.work`."""
-        yield from ()  # a rule may ask a solver; this one asks none
-        with torch.autocast(layer.weight.device.type, enabled=False):
-            (part,) = layer.inputs.tensor_parts("pre-activation")
-            return _joined([self._rows(layer, part)], replaces=True)
+        (part,) = layer.inputs.tensor_parts("pre-activation")
+        return _joined([(yield from self._rows(layer, part))], replaces=True)
 
-    def _rows(self, layer: LayerStep, part: Part) -> StepResult:
+    def _rows(self, layer: LayerStep, part: Part) -> Descents[StepResult]:
         options = layer.options
         gradient = layer.gradient
         p, A = gradient.to(layer.dtype), part.A
@@ -87,7 +86,7 @@ class DeviceProjectedRule:
             if options["memory"] == "momentum":
                 p, A, state = _running(p, A, layer.state, options["betas"])
         signs = torch.where(layer.weight.reshape(p.shape) >= 0, 1.0, -1.0).to(layer.dtype)
-        new = proximal_tensors(signs, p, A, curvatures, options["damping"])
+        new = yield from proximal(signs, p, A, curvatures, options["damping"])
 
         def how(rows: slice) -> dict[str, Any]:
             return {
@@ -107,16 +106,16 @@ class DeviceProjectedRule:
         )
 
 
-def _own_rows(layer: LayerStep, part: Part, p: Tensor, A: Tensor, how: dict[str, Any]) -> Tensor:
+def _own_rows(layer: LayerStep, part: Part, p: Tensor, A: Tensor, how: dict[str, Any]) -> Descents[Tensor]:
     """Project the rows of a part that this process solves: all, where they share several matrices."""
     if 1 not in (len(A), len(p) // len(A)):
-        return project_tensors(p, A, **how)
+        return (yield from projection(p, A, **how))
     own = layer.share.of(slice(0, len(p)))
     if own == slice(0, len(p)):
-        return project_tensors(p, A, **how)
+        return (yield from projection(p, A, **how))
     G = torch.zeros_like(p, dtype=torch.int8)
     if own.start < own.stop:
-        G[own] = project_tensors(p[own], A if len(A) == 1 else A[own], **how)
+        G[own] = yield from projection(p[own], A if len(A) == 1 else A[own], **how)
     return G
 
 
