@@ -1,12 +1,10 @@
 """Replica exchange on a device, here on the CPU: its ladders, its probabilities and its answers."""
 
-import importlib
-import sys
-
 import numpy as np
 import pytest
 import torch
 
+from interpreted import interpreted
 from oracles import all_spins
 from qpsbgd import NativeSampler, solve_ising
 from qpsbgd.problem import ising_problem
@@ -144,14 +142,12 @@ def test_kernels_give_the_answer_of_the_torch_operations(monkeypatch):
     one = torch.zeros(1, 1, dtype=torch.int64)
     how = Search("exchange", 6, None, seed=0)
     expected = exchange(couplings, own, None, one, one, how)
-    monkeypatch.setenv("TRITON_INTERPRET", "1")
-    monkeypatch.delitem(sys.modules, name, raising=False)
-    kernel, called = importlib.import_module(name), []
-    anneal = kernel.anneal
-    monkeypatch.setattr(kernel, "anneal", lambda *given: called.append(1) or anneal(*given))
-    monkeypatch.setattr("qpsbgd.solvers.device.exchange.moves_of", lambda device, width: kernel)
-    found = exchange(couplings, own, None, one, one, how)
-    sys.modules.pop(name, None)
+    called = []
+    with interpreted(name) as kernel:
+        anneal = kernel.anneal
+        monkeypatch.setattr(kernel, "anneal", lambda *given: called.append(1) or anneal(*given))
+        monkeypatch.setattr("qpsbgd.solvers.device.exchange.moves_of", lambda device, width: kernel)
+        found = exchange(couplings, own, None, one, one, how)
     assert len(called) == 6
     assert torch.equal(found.spins, expected.spins)
     assert (found.sweeps, found.beta_range) == (expected.sweeps, expected.beta_range)

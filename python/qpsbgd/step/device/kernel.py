@@ -129,6 +129,34 @@ def _made_places(layers: tuple[tuple[int, int, int], ...], device: torch.device,
 
 
 @triton.jit  # type: ignore[untyped-decorator]
+def _best_of_parts(gains, spins, places, inside, SIZE: tl.constexpr, PARTS: tl.constexpr):  # type: ignore[no-untyped-def]
+    # Above 0 wherever a flip gains, even by less than float32 can tell from 0.
+    low = 2 * places + (spins > 0).to(tl.int32) + 1
+    high = gains.to(tl.float32).to(tl.int32, bitcast=True).to(tl.int64) << 32
+    keys = tl.where(inside & (gains > 0), high | low.to(tl.int64), 0)
+    best = tl.max(tl.reshape(keys, (SIZE // PARTS, PARTS)), axis=0)
+    best_low = (best & 0xFFFFFFFF).to(tl.int32) - 1
+    gain = (best >> 32).to(tl.int32).to(tl.float32, bitcast=True)
+    direction = (2 * (best_low % 2) - 1).to(gains.dtype)
+    return best, gain, best_low // 2, direction
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _gain_together(flips, couplings_pointer, columns_pointer, factor, width, ROUNDED: tl.constexpr):  # type: ignore[no-untyped-def]
+    best, gain, flipped, direction, made = flips
+    # A flip stays if it gains whatever subset of the better ones is made too.
+    both = made[:, None] & made[None, :]
+    address = flipped[:, None].to(tl.int64) * width + flipped[None, :]
+    coupled = tl.load(couplings_pointer + address, mask=both, other=0)
+    if ROUNDED:
+        sizes = tl.load(columns_pointer + tl.maximum(flipped, 0), mask=made, other=0.0)
+        coupled = sizes[:, None] * coupled.to(direction.dtype) * sizes[None, :]
+    lost = tl.maximum(factor * direction[:, None] * direction[None, :] * coupled, 0.0)
+    lost = tl.where(both & (best[None, :] > best[:, None]), lost, 0.0)
+    return gain > tl.sum(lost, axis=1).to(tl.float32)
+
+
+@triton.jit  # type: ignore[untyped-decorator]
 def _descend(  # type: ignore[no-untyped-def]
     fields_pointer,
     spins_pointer,
@@ -165,27 +193,11 @@ def _descend(  # type: ignore[no-untyped-def]
     left = tl.where(tl.load(active_pointer + row), flips_of_spin * width, 0)
     while left > 0:
         gains = spins * fields - thresholds
-        # Above 0 wherever a flip gains, even by less than float32 can tell from 0.
-        low = 2 * places + (spins > 0).to(tl.int32) + 1
-        high = gains.to(tl.float32).to(tl.int32, bitcast=True).to(tl.int64) << 32
-        keys = tl.where(inside & (gains > 0), high | low.to(tl.int64), 0)
-        best = tl.max(tl.reshape(keys, (SIZE // PARTS, PARTS)), axis=0)
-        best_low = (best & 0xFFFFFFFF).to(tl.int32) - 1
-        gain = (best >> 32).to(tl.int32).to(tl.float32, bitcast=True)
-        flipped = best_low // 2
-        direction = (2 * (best_low % 2) - 1).to(fields.dtype)
+        best, gain, flipped, direction = _best_of_parts(gains, spins, places, inside, SIZE, PARTS)
         made = (best > 0) & (gain >= _LEAST_SHARE * tl.max(gain, axis=0))
         if PARTS > 1:
-            # A flip stays if it gains whatever subset of the better ones is made too.
-            both = made[:, None] & made[None, :]
-            address = flipped[:, None].to(tl.int64) * width + flipped[None, :]
-            coupled = tl.load(couplings_pointer + address, mask=both, other=0)
-            if ROUNDED:
-                sizes = tl.load(columns_pointer + tl.maximum(flipped, 0), mask=made, other=0.0)
-                coupled = sizes[:, None] * coupled.to(fields.dtype) * sizes[None, :]
-            lost = tl.maximum(factor * direction[:, None] * direction[None, :] * coupled, 0.0)
-            lost = tl.where(both & (best[None, :] > best[:, None]), lost, 0.0)
-            made = made & (gain > tl.sum(lost, axis=1).to(tl.float32))
+            flips = (best, gain, flipped, direction, made)
+            made &= _gain_together(flips, couplings_pointer, columns_pointer, factor, width, ROUNDED)
         for k in tl.static_range(PARTS):
             one = made & (part == k)
             place = tl.sum(tl.where(one, flipped + 1, 0), axis=0) - 1  # -1 where the flip is not made
