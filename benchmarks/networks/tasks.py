@@ -210,7 +210,7 @@ TASKS: dict[str, Callable[[bool], Task]] = {
     "characters-wide": lambda held_out: text_task(held_out, 200, width=128),
     **{
         f"characters-{steps}": lambda held_out, steps=steps: text_task(held_out, steps)
-        for steps in (300, 330, 800, 1000, 3000)
+        for steps in (300, 370, 800, 1000, 3000)
     },
     "convolutions": _mnist_task(128, 200, convolutional, 10_000),
     "patches": _mnist_task(64, 200, VisionTransformer, 10_000),
