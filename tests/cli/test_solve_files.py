@@ -87,7 +87,7 @@ def test_standard_input_is_read(monkeypatch, capsys):
     assert json.loads(capsys.readouterr().out)["cut"] == 2
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(TRIANGLE.encode())))
     assert main(["solve", "-"]) == 1
-    assert "standard input ends in ''" in capsys.readouterr().err
+    assert "standard input has no ending" in capsys.readouterr().err
 
 
 def test_the_text_tells_method_and_proof(folder, capsys):

@@ -101,7 +101,7 @@ def test_loop_in_a_graph_is_never_cut(tmp_path):
 def test_kind_can_be_said_when_the_ending_does_not(tmp_path):
     path = tmp_path / "G0"
     path.write_text("2 1\n1 2 1\n")
-    with pytest.raises(ValueError, match="G0 ends in ''"):
+    with pytest.raises(ValueError, match="G0 has no ending"):
         read_instance(path)
     assert read_instance(path, "maxcut").kind == "maxcut"
 

@@ -86,9 +86,9 @@ class Search:
     --------
     >>> search = Search(({"lr": Between(0.001, 0.1), "momentum": 0.9},), trials=2, near=1)
     >>> search.drawn("sgd")
-    ({'lr': 0.00202, 'momentum': 0.9}, {'lr': 0.00184, 'momentum': 0.9})
+    ({'lr': 0.013, 'momentum': 0.9}, {'lr': 0.0057, 'momentum': 0.9})
     >>> search.near_to("sgd", {"lr": 0.002, "momentum": 0.9})
-    ({'lr': 0.00299, 'momentum': 0.9},)
+    ({'lr': 0.00383, 'momentum': 0.9},)
     >>> len(search)
     3
     """

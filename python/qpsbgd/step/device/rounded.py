@@ -48,8 +48,8 @@ def rounded_matrices(matrices: Tensor) -> tuple[Tensor, Tensor]:
     >>> q
     tensor([[[  0, 127],
              [127,   0]]], dtype=torch.int8)
-    >>> r[:, :1] * r[:, 1:] * 127
-    tensor([[1.0000]])
+    >>> round((r[0, 0] * r[0, 1] * 127).item(), 4)
+    1.0
     """
     sizes = matrices.diagonal(dim1=-2, dim2=-1).clamp(min=0).sqrt()
     sizes = sizes.where(sizes > 0, 1.0)
